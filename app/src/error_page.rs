@@ -1,0 +1,43 @@
+//! The page for a refusal: what happened and what to do next. It never shows a cause that is ours alone.
+
+use std::sync::Arc;
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+use tronch_core::ErrorCode;
+use tronch_engine::Error;
+
+use crate::form_state::sentence_of;
+
+/// A refusal as a page.
+#[component]
+pub(crate) fn ErrorPage(error: Arc<Error>) -> impl IntoView {
+    let code = error.code();
+    let (heading, advice) = words(code);
+    let sentence = sentence_of(&error);
+    view! {
+        <Title text=heading />
+        <div class="page">
+            <section class="empty" role="alert">
+                <h1>{heading}</h1>
+                <p>{sentence}</p>
+                <p class="muted">{advice}</p>
+                <p><a class="button" href="/">"Go to the start page"</a></p>
+            </section>
+        </div>
+    }
+}
+
+fn words(code: ErrorCode) -> (&'static str, &'static str) {
+    match code {
+        ErrorCode::NotFound => ("Nothing here", "The address may be mistyped, or what it named is not yours to see."),
+        ErrorCode::Forbidden => {
+            ("Not allowed", "Ask an owner or admin of this organisation for a role that may do this.")
+        }
+        ErrorCode::Unauthenticated => ("Sign in first", "Your session may have ended."),
+        ErrorCode::Unavailable => {
+            ("Not available right now", "Nothing is lost. Wait a few seconds and load the page again.")
+        }
+        _ => ("Something went wrong", "It has been written to the server's log with the request's id."),
+    }
+}

@@ -1,0 +1,73 @@
+//! What a refused form looks like when its page is shown again: the typed values and the errors beside their fields.
+//! Passwords and codes are never part of it.
+
+use tronch_engine::Error;
+
+/// The outcome of a form, provided as context to the page that shows it again.
+#[derive(Debug, Clone, Default)]
+pub struct FormState {
+    values: Vec<(&'static str, String)>,
+    field_errors: Vec<(&'static str, String)>,
+    error: Option<String>,
+}
+
+impl FormState {
+    /// Keeps what was typed, by field.
+    pub fn with_values(values: Vec<(&'static str, String)>) -> Self {
+        Self { values, ..Self::default() }
+    }
+
+    /// Adds a sentence beside a field.
+    pub fn refuse(&mut self, field: &'static str, message: impl ToString) {
+        self.field_errors.push((field, message.to_string()));
+    }
+
+    /// Adds a verb's refusal, beside its field where it names one.
+    pub fn refuse_with(&mut self, error: &Error) {
+        match error.field() {
+            Some(field) => self.field_errors.push((field, sentence_of(error))),
+            None => self.error = Some(sentence_of(error)),
+        }
+    }
+
+    /// A parsed field's value; its error goes beside the field.
+    pub fn take<T, E: std::fmt::Display>(&mut self, field: &'static str, parsed: Result<T, E>) -> Option<T> {
+        parsed.map_err(|error| self.refuse(field, capitalised(&error.to_string()))).ok()
+    }
+
+    /// Whether anything was refused.
+    pub fn is_refused(&self) -> bool {
+        self.error.is_some() || !self.field_errors.is_empty()
+    }
+
+    /// What was typed into a field, or nothing.
+    pub fn value(&self, field: &str) -> String {
+        self.values.iter().find(|(name, _)| *name == field).map(|(_, value)| value.clone()).unwrap_or_default()
+    }
+
+    /// The sentence beside a field.
+    pub fn field_error(&self, field: &str) -> Option<String> {
+        self.field_errors.iter().find(|(name, _)| *name == field).map(|(_, message)| message.clone())
+    }
+
+    /// The sentence above the form.
+    pub fn error(&self) -> Option<String> {
+        self.error.clone()
+    }
+}
+
+/// The refusal as a sentence for people: a capital first, a full stop last.
+pub(crate) fn sentence_of(error: &Error) -> String {
+    let text = match error {
+        Error::Invalid { message, .. } => message.clone(),
+        other => other.to_string(),
+    };
+    capitalised(&text)
+}
+
+fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let rest = characters.as_str();
+    if rest.ends_with(['.', '!', '?']) { format!("{first}{rest}") } else { format!("{first}{rest}.") }
+}

@@ -1,0 +1,61 @@
+//! The frame of a tenant's pages: top bar, navigation, content. What stands in it is the pages' business.
+
+use leptos::prelude::*;
+
+use crate::server_context::{Place, server_context};
+
+/// The frame. `here` names the entry of the navigation that is current.
+#[component]
+pub(crate) fn TenantLayout(here: &'static str, children: Children) -> impl IntoView {
+    let context = server_context();
+    let who = context.caller.as_ref().map(|caller| caller.display_name().to_owned()).unwrap_or_default();
+    let email = context.caller.as_ref().and_then(|caller| caller.email()).unwrap_or_default().to_owned();
+    view! {
+        <div class="app">
+            <header class="topbar">
+                <a class="brand" href="/">"TRONCH"</a>
+                {context.place.as_ref().map(tenant_switch)}
+                <div class="who">
+                    <span class="truncate" title=email>{who}</span>
+                    <form method="post" action="/sign-out"><button class="button quiet small" type="submit">"Sign out"</button></form>
+                </div>
+            </header>
+            {context.place.as_ref().map(|place| navigation(place, here))}
+            <main id="main" class="page">{children()}</main>
+        </div>
+    }
+}
+
+fn tenant_switch(place: &Place) -> impl IntoView + use<> {
+    let current = place.tenant.slug().clone();
+    let name = place.tenant.name().to_string();
+    let others: Vec<_> = place
+        .others
+        .iter()
+        .filter(|(slug, _)| *slug != current)
+        .map(|(slug, name)| view! { <li><a href=format!("/t/{slug}/")>{name.clone()}</a></li> })
+        .collect();
+    if others.is_empty() {
+        view! { <span class="tenant-name truncate">{name}</span> }.into_any()
+    } else {
+        view! {
+            <details class="tenant-switch">
+                <summary>{name}</summary>
+                <ul>{others}</ul>
+            </details>
+        }
+        .into_any()
+    }
+}
+
+fn navigation(place: &Place, here: &'static str) -> impl IntoView + use<> {
+    let slug = place.tenant.slug();
+    let entries: Vec<_> = [("overview", "Overview", "")]
+        .into_iter()
+        .map(|(id, label, path)| {
+            let current = (id == here).then_some("page");
+            view! { <li><a href=format!("/t/{slug}/{path}") aria-current=current>{label}</a></li> }
+        })
+        .collect();
+    view! { <nav class="nav" aria-label="Organisation"><ul>{entries}</ul></nav> }
+}

@@ -1,0 +1,28 @@
+//! Pages: what a member sees and clicks. Rules and SQL are elsewhere; forms are answered by the server's doors.
+//!
+//! Pages are rendered on the server only, so they are compiled for it only; what wakes in the browser are the islands,
+//! which live in `ui/islands.rs` and know no domain word. This is the one file where features are named.
+
+pub mod ui;
+
+#[cfg(feature = "ssr")]
+mod error_page;
+#[cfg(feature = "ssr")]
+mod form_state;
+#[cfg(feature = "ssr")]
+mod layout;
+#[cfg(feature = "ssr")]
+mod overview;
+#[cfg(feature = "ssr")]
+mod people;
+#[cfg(feature = "ssr")]
+mod server_context;
+#[cfg(feature = "ssr")]
+mod shell;
+
+#[cfg(feature = "ssr")]
+pub use form_state::FormState;
+#[cfg(feature = "ssr")]
+pub use server_context::{Place, Refusal, ServerContext};
+#[cfg(feature = "ssr")]
+pub use shell::{Assets, shell};

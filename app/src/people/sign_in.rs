@@ -1,0 +1,48 @@
+//! The sign-in page.
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+use leptos_router::hooks::use_query_map;
+
+use crate::server_context::form_state;
+use crate::ui::button::SubmitButton;
+use crate::ui::field::{PasswordField, TextField};
+use crate::ui::notice::FormError;
+
+/// E-mail and password; a refusal keeps the e-mail.
+#[component]
+pub(crate) fn SignInPage() -> impl IntoView {
+    let form = form_state();
+    let next = use_query_map().with(|query| query.get("next").unwrap_or_default());
+    view! {
+        <Title text="Sign in" />
+        <main id="main" class="auth">
+            <div class="auth-card">
+                <p class="brand">"TRONCH"</p>
+                <h1>"Sign in"</h1>
+                <FormError message=form.error() />
+                <form method="post" action="/sign-in">
+                    <input type="hidden" name="next" value=next />
+                    <TextField
+                        name="email"
+                        label="E-mail"
+                        value=form.value("email")
+                        error=form.field_error("email")
+                        input_type="email"
+                        autocomplete="username"
+                        required=true
+                        autofocus=true
+                    />
+                    <PasswordField
+                        name="password"
+                        label="Password"
+                        error=form.field_error("password")
+                        autocomplete="current-password"
+                    />
+                    <SubmitButton label="Sign in" />
+                </form>
+                <p class="muted">"Forgot your password? Whoever runs this server can set a new one: " <code>"tronch member password"</code></p>
+            </div>
+        </main>
+    }
+}

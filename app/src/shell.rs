@@ -1,0 +1,79 @@
+//! The document around every page, and which page stands at which address. Pages are in their noun's folder.
+
+use std::sync::Arc;
+
+use leptos::hydration::HydrationScripts;
+use leptos::prelude::*;
+use leptos_meta::{MetaTags, Title, provide_meta_context};
+use leptos_router::components::{Route, Router, Routes};
+use leptos_router::path;
+use tronch_engine::Error;
+
+use crate::error_page::ErrorPage;
+use crate::overview::OverviewPage;
+use crate::people::{SignInPage, SignUpPage};
+use crate::server_context::{Refusal, server_context};
+
+/// Where the browser part is served from: `/{folder}/tronch.js`, `tronch_bg.wasm`, `tronch.css`.
+#[derive(Debug, Clone)]
+pub struct Assets {
+    /// Folder without slashes at its ends; its name holds a hash of what is in it.
+    pub folder: String,
+}
+
+/// The whole document.
+pub fn shell(assets: &Assets) -> impl IntoView + use<> {
+    provide_meta_context();
+    let options = LeptosOptions::builder().output_name("tronch").site_pkg_dir(assets.folder.clone()).build();
+    let stylesheet = format!("/{}/tronch.css", assets.folder);
+    view! {
+        <!DOCTYPE html>
+        <html lang="en">
+            <head>
+                <meta charset="utf-8" />
+                <meta name="viewport" content="width=device-width, initial-scale=1" />
+                <meta name="color-scheme" content="light dark" />
+                <link rel="icon" href=format!("/{}/icon.svg", assets.folder) type="image/svg+xml" />
+                <link rel="stylesheet" href=stylesheet />
+                <HydrationScripts options islands=true />
+                <MetaTags />
+            </head>
+            <body>
+                <App />
+            </body>
+        </html>
+    }
+}
+
+#[component]
+fn App() -> impl IntoView {
+    let insecure = server_context().insecure_http;
+    view! {
+        <Title formatter=|title: String| format!("{title} · TRONCH") />
+        <a class="skip-link" href="#main">"Skip to the content"</a>
+        <Show when=move || insecure>
+            <p class="banner" role="status">
+                "This site is served over plain HTTP: passwords and keys can be read on the way. Put a proxy with TLS in front."
+            </p>
+        </Show>
+        {match use_context::<Refusal>() {
+            Some(Refusal(error)) => view! { <ErrorPage error /> }.into_any(),
+            None => view! { <Pages /> }.into_any(),
+        }}
+    }
+}
+
+/// The route table. Every address here stands in the door's table too.
+#[component]
+fn Pages() -> impl IntoView {
+    let nothing = || view! { <ErrorPage error=Arc::new(Error::NotFound { noun: "page" }) /> };
+    view! {
+        <Router>
+            <Routes fallback=nothing>
+                <Route path=path!("/sign-up") view=SignUpPage />
+                <Route path=path!("/sign-in") view=SignInPage />
+                <Route path=path!("/t/:tenant") view=OverviewPage />
+            </Routes>
+        </Router>
+    }
+}

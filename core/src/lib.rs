@@ -1,0 +1,43 @@
+//! Nouns and rules: what a key is, and which key may pass. Pure: no I/O, no clock, no randomness, no async.
+//!
+//! Read it from the words everything else is made of, over the form of keys, to the rules; what the outside sees is last.
+
+mod environment;
+mod ids;
+mod names;
+pub mod time;
+
+mod base62;
+mod handle;
+mod key;
+mod malformed;
+
+mod permission;
+mod permission_query;
+mod rotation;
+mod verdict;
+
+pub mod bounds;
+mod error_code;
+mod views;
+
+pub use base62::random_digit;
+pub use environment::{Environment, ParseEnvironmentError};
+pub use error_code::{ErrorCode, ParseErrorCodeError};
+pub use handle::{HANDLE_CHARACTERS, Handle, ParseHandleError};
+pub use ids::{AuditEventId, KeyId, ParseIdError, ProjectId, RequestId, ServiceTokenId, SessionId, TenantId, UserId};
+pub use key::{CREATED_MS_END, CREATED_MS_MIN, CredentialKind, GATE_VALUES, KeyDraft, PresentedKey, PresentedToken};
+pub use malformed::MalformedReason;
+pub use names::{
+    EmailAddress, ExternalId, KeyName, NameError, PersonName, ProjectName, ProjectSlug, RevokeReason, TenantName,
+    TenantSlug, TokenName,
+};
+pub use permission::{ParsePermissionError, ParseRoleError, Permission, Role, grants};
+pub use permission_query::{KeyPermission, KeyPermissionError, PermissionQuery, QueryError};
+pub use rotation::{
+    Grace, RotatingKey, RotationPlan, RotationRefusal, RotationRole, RotationSettings, RotationView, rotation_plan,
+};
+pub use time::{ParseTimestampError, Timestamp, format_timestamp, parse_timestamp};
+pub use time::{serde_timestamp, serde_timestamp_option};
+pub use verdict::{Ask, KeySnapshot, KeyState, ParseKeyStateError, ParseVerdictCodeError, VerdictCode, decide, state};
+pub use views::{AuditEventView, KeyView, OwnerView, Page, ProjectView, SecretOnce, TokenView, UsagePoint};

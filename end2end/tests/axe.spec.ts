@@ -1,0 +1,61 @@
+// Every page passes axe's WCAG 2.2 AA rules and never scrolls sideways: light and dark, 320 and 1280 px wide.
+import { AxeBuilder } from "@axe-core/playwright";
+import type { Page } from "@playwright/test";
+import { expect, owner, signIn, test } from "./support/tronch.ts";
+
+const rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
+const home = `/t/${owner.tenantSlug}`;
+
+// A new page gets a line here: where it is, and who looks at it.
+const routes: { path: string; who: "newcomer" | "anonymous" | "owner" }[] = [
+  { path: "/sign-up", who: "newcomer" },
+  { path: "/sign-in", who: "anonymous" },
+  { path: "/no-such-page", who: "anonymous" },
+  { path: `${home}/`, who: "owner" },
+  { path: `${home}/no-such-page`, who: "owner" },
+];
+
+/** Looks at the page as it stands, in every width and colour scheme; reports everything it finds at once. */
+async function check(page: Page, where: string): Promise<void> {
+  for (const width of [320, 1280]) {
+    for (const colorScheme of ["light", "dark"] as const) {
+      await page.setViewportSize({ width, height: 900 });
+      await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+      await page.reload();
+      const here = `${where} at ${width} px, ${colorScheme}`;
+      const { violations } = await new AxeBuilder({ page }).withTags(rules).analyze();
+      const found = violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html}`));
+      expect.soft(found, here).toEqual([]);
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+      expect.soft(overflow, `${here} scrolls sideways`).toBeLessThanOrEqual(0);
+    }
+  }
+}
+
+for (const who of ["anonymous", "owner"] as const) {
+  for (const { path } of routes.filter((route) => route.who === who)) {
+    test(`${path} is accessible to ${who}`, async ({ page, tronch }) => {
+      if (who === "owner") await signIn(page, tronch);
+      await page.goto(tronch.url + path);
+      await check(page, path);
+    });
+  }
+}
+
+test("what a newcomer sees is accessible", async ({ page, fresh }) => {
+  for (const { path } of routes.filter((route) => route.who === "newcomer")) {
+    await page.goto(fresh.url + path);
+    await check(page, path);
+  }
+});
+
+test("a refused form is accessible", async ({ page, tronch }) => {
+  await page.goto(`${tronch.url}/sign-in`);
+  await page.getByLabel("E-mail").fill(owner.email);
+  await page.getByLabel("Password").fill("not the password");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await expect(page.getByRole("alert")).toBeVisible();
+  // The answer to a form cannot be loaded again without sending it again, so it is looked at once, as it stands.
+  const { violations } = await new AxeBuilder({ page }).withTags(rules).analyze();
+  expect(violations.map(({ id }) => id)).toEqual([]);
+});

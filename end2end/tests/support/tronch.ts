@@ -1,0 +1,152 @@
+// The real binary with its private Postgres and a data directory of its own: `tronch` for every test of a worker, where
+// the owner has signed up already; `fresh` for one test, where nobody has.
+import { test as base, type Page } from "@playwright/test";
+import { spawn } from "node:child_process";
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+
+const binary = resolve(import.meta.dirname, "../..", process.env.TRONCH_BIN ?? "../target/debug/tronch");
+const stopMsMax = 15_000;
+
+export class Tronch {
+  private constructor(
+    readonly url: string,
+    readonly dataDir: string,
+    private readonly child: ReturnType<typeof spawn>,
+  ) {}
+
+  static async start(): Promise<Tronch> {
+    const dataDir = mkdtempSync(join(tmpdir(), "tronch-e2e-"));
+    // Postgres may run as another user than we do.
+    chmodSync(dataDir, 0o755);
+    const [port, opsPort] = [await freePort(), await freePort()];
+    const environment = {
+      ...inheritedEnvironment(),
+      TRONCH_LISTEN: `127.0.0.1:${port}`,
+      TRONCH_OPS_LISTEN: `127.0.0.1:${opsPort}`,
+      TRONCH_PUBLIC_URL: `http://localhost:${port}`,
+      TRONCH_DATA_DIR: dataDir,
+    };
+    const tronch = new Tronch(`http://localhost:${port}`, dataDir, launch(environment));
+    try {
+      await tronch.ready();
+    } catch (error) {
+      await tronch.stop();
+      throw error;
+    }
+    return tronch;
+  }
+
+  get setupCode(): string {
+    return readFileSync(join(this.dataDir, "setup-code"), "utf8").trim();
+  }
+
+  private async ready(): Promise<void> {
+    for (let attempt = 0; attempt < 300; attempt++) {
+      if (!this.running()) throw new Error(`tronch is not running; it ended with ${this.child.exitCode}`);
+      const response = await fetch(`${this.url}/readyz`).catch(() => undefined);
+      if (response?.ok) return;
+      await new Promise((wake) => setTimeout(wake, 200));
+    }
+    throw new Error("tronch did not start within a minute");
+  }
+
+  /** Signs the owner up as a script would: one form, sent without a browser. */
+  async signUpOwner(): Promise<void> {
+    const response = await fetch(`${this.url}/sign-up`, {
+      method: "POST",
+      redirect: "manual",
+      body: new URLSearchParams({
+        setup_code: this.setupCode,
+        name: owner.name,
+        email: owner.email,
+        password: owner.password,
+        tenant_name: owner.tenantName,
+        tenant_slug: owner.tenantSlug,
+      }),
+    });
+    if (response.status !== 303) throw new Error(`signing up answered ${response.status}: ${await response.text()}`);
+  }
+
+  /** Asks the server to stop and waits; one that does not is killed, and that is an error. */
+  async stop(): Promise<void> {
+    let killed = false;
+    if (this.running()) {
+      const ended = new Promise<void>((wake) => this.child.once("exit", () => wake()));
+      this.child.kill("SIGTERM");
+      const patience = setTimeout(() => (killed = this.child.kill("SIGKILL")), stopMsMax);
+      await ended;
+      clearTimeout(patience);
+    }
+    if (killed) throw new Error(`tronch did not stop within ${stopMsMax} ms; its data is in ${this.dataDir}`);
+    rmSync(this.dataDir, { recursive: true, force: true });
+  }
+
+  private running(): boolean {
+    return this.child.pid !== undefined && this.child.exitCode === null && this.child.signalCode === null;
+  }
+}
+
+/** Ours without what would lead the server to somebody's real database or settings. */
+function inheritedEnvironment(): NodeJS.ProcessEnv {
+  const settings = /^(TRONCH_.*|DATABASE_URL|REDIS_URL)$/;
+  const kept = Object.entries(process.env).filter(([name]) => !settings.test(name) || name === "TRONCH_PG_BIN");
+  return Object.fromEntries(kept);
+}
+
+function launch(environment: NodeJS.ProcessEnv) {
+  const child = spawn(binary, ["serve"], { env: environment, stdio: ["ignore", "ignore", "inherit"] });
+  // Without a listener a missing binary would end the whole run; as it is, `ready` says what is wrong.
+  child.once("error", (error) => console.error(`${binary} cannot be started: ${error.message}`));
+  return child;
+}
+
+function freePort(): Promise<number> {
+  return new Promise((found, failed) => {
+    const server = createServer();
+    server.once("error", failed);
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      if (address === null || typeof address === "string") return failed(new Error("no port"));
+      server.close(() => found(address.port));
+    });
+  });
+}
+
+export const owner = {
+  name: "Ada Łovelace",
+  email: "ada@example.com",
+  password: "correct horse battery",
+  tenantName: "Acme & Söhne <b>",
+  tenantSlug: "acme",
+};
+
+/** Signs in through the page. */
+export async function signIn(page: Page, tronch: Tronch): Promise<void> {
+  await page.goto(`${tronch.url}/sign-in`);
+  await page.getByLabel("E-mail").fill(owner.email);
+  await page.getByLabel("Password").fill(owner.password);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.waitForURL(`${tronch.url}/t/${owner.tenantSlug}/`);
+}
+
+export const test = base.extend<{ fresh: Tronch }, { tronch: Tronch }>({
+  fresh: async ({}, use) => {
+    const tronch = await Tronch.start();
+    await use(tronch);
+    await tronch.stop();
+  },
+  tronch: [
+    async ({}, use) => {
+      const tronch = await Tronch.start();
+      await tronch.signUpOwner();
+      await use(tronch);
+      await tronch.stop();
+    },
+    { scope: "worker", timeout: 90_000 },
+  ],
+});
+
+export { expect } from "@playwright/test";

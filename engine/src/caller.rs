@@ -1,0 +1,102 @@
+//! Who is asking, proven. A `Caller` comes out of a session or a service token and cannot be built anywhere else.
+
+use std::net::IpAddr;
+
+use tronch_core::{Permission, RequestId, Role, TenantId, UserId};
+
+/// Where a request came from, for the audit log.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// The client's address, resolved past trusted proxies.
+    pub address: Option<IpAddr>,
+    /// The `User-Agent` header, cut to 255 characters.
+    pub user_agent: Option<String>,
+    /// The id in the answer and in the log.
+    pub request_id: Option<RequestId>,
+}
+
+/// The proven caller of a verb.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub(crate) identity: Identity,
+    pub(crate) origin: Origin,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Identity {
+    Member {
+        user_id: UserId,
+        name: String,
+        email: String,
+    },
+    ServiceToken {
+        id: String,
+        name: String,
+        tenant_id: TenantId,
+        permissions: Vec<Permission>,
+    },
+    /// Whoever may run commands on the host, as its own words: it already holds the database and the master secret.
+    Operator,
+}
+
+/// How a caller stands in the audit log.
+pub(crate) struct Actor {
+    pub(crate) kind: &'static str,
+    pub(crate) id: String,
+    pub(crate) name: String,
+}
+
+/// What a caller may do in one tenant.
+#[derive(Debug, Clone)]
+pub(crate) enum Grant {
+    Role(Role),
+    Permissions(Vec<Permission>),
+    Everything,
+}
+
+impl Grant {
+    pub(crate) fn allows(&self, permission: Permission) -> bool {
+        match self {
+            Self::Role(role) => tronch_core::grants(*role, permission),
+            Self::Permissions(held) => held.contains(&permission),
+            Self::Everything => true,
+        }
+    }
+}
+
+impl Caller {
+    /// Whoever runs a command on the host.
+    pub fn operator() -> Self {
+        Self { identity: Identity::Operator, origin: Origin::default() }
+    }
+
+    /// The signed-in member's name, for the top bar.
+    pub fn display_name(&self) -> &str {
+        match &self.identity {
+            Identity::Member { name, .. } | Identity::ServiceToken { name, .. } => name,
+            Identity::Operator => "operator",
+        }
+    }
+
+    /// The signed-in member's e-mail address.
+    pub fn email(&self) -> Option<&str> {
+        match &self.identity {
+            Identity::Member { email, .. } => Some(email),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn actor(&self) -> Actor {
+        match &self.identity {
+            Identity::Member { user_id, name, .. } => {
+                Actor { kind: "member", id: user_id.to_string(), name: name.clone() }
+            }
+            Identity::ServiceToken { id, name, .. } => {
+                Actor { kind: "service_token", id: id.clone(), name: name.clone() }
+            }
+            Identity::Operator => {
+                Actor { kind: "operator", id: "operator".to_owned(), name: "Operator (command line)".to_owned() }
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Connections: three pools over one role, each for one purpose, and the migrations. No query lives here.
+
+use std::time::Duration;
+
+use diesel::ConnectionError;
+use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use crate::error::Error;
+
+pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations");
+
+/// Any number serves, as long as every version of the product uses the same.
+const MIGRATION_LOCK: i64 = 0x7472_6f6e_6368;
+
+/// The oldest and newest major version of Postgres we are tested with.
+const POSTGRES_MAJOR: std::ops::RangeInclusive<i32> = 15..=18;
+
+/// How long a verb waits for a connection.
+const WAIT: Duration = Duration::from_secs(3);
+/// How long a validation does.
+const DATA_PLANE_WAIT: Duration = Duration::from_secs(1);
+
+pub(crate) type Connection = Object<AsyncPgConnection>;
+
+/// The pools. `tenant` sees nothing until a transaction names its tenant; `system` and `data_plane` connect with the
+/// scope that row security lets through.
+#[derive(Clone)]
+pub(crate) struct Db {
+    tenant: Pool<AsyncPgConnection>,
+    system: Pool<AsyncPgConnection>,
+    data_plane: Pool<AsyncPgConnection>,
+}
+
+/// Why a database cannot be used at all. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No connection.
+    #[error("Postgres cannot be reached: {0}. Check DATABASE_URL and that the server accepts connections")]
+    Connect(String),
+    /// Too old or too new a server.
+    #[error("this is PostgreSQL {found}; TRONCH works with {} to {}", POSTGRES_MAJOR.start(), POSTGRES_MAJOR.end())]
+    WrongMajor {
+        /// Its major version.
+        found: i32,
+    },
+    /// The role could look past row security, so tenants would rest on application code alone.
+    #[error(
+        "the database role \"{role}\" {why}, so row security would not bind it. Connect as a plain role that owns only \
+         this database: CREATE ROLE tronch LOGIN PASSWORD '…'; CREATE DATABASE tronch OWNER tronch;"
+    )]
+    RoleTooPowerful {
+        /// The role's name.
+        role: String,
+        /// "is a superuser" or "has BYPASSRLS" or …
+        why: &'static str,
+    },
+    /// A newer binary has been here.
+    #[error("the database has migration {version}, which this version of TRONCH does not know. Run the newer version")]
+    NewerDatabase {
+        /// The first unknown migration.
+        version: String,
+    },
+    /// A migration failed; its transaction was rolled back.
+    #[error("migrating the database failed and changed nothing: {0}")]
+    Migration(String),
+    /// The master secrets given do not include the one in use.
+    #[error(
+        "none of the master secrets given is the one this database uses (id {wanted}). Put back the file or variable \
+         that holds it: {source_hint}"
+    )]
+    MasterMissing {
+        /// Id of the current master, hex.
+        wanted: String,
+        /// Where the server looked.
+        source_hint: String,
+    },
+    /// A verb failed while opening.
+    #[error(transparent)]
+    Verb(#[from] Error),
+}
+
+fn with_options(url: &str, options: &str) -> String {
+    let options = options.replace(' ', "%20").replace('=', "%3D");
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}options={options}")
+}
+
+fn pool(url: String, connections: usize) -> Result<Pool<AsyncPgConnection>, OpenError> {
+    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(url);
+    Pool::builder(manager).max_size(connections).build().map_err(|error| OpenError::Connect(error.to_string()))
+}
+
+async fn take(pool: &Pool<AsyncPgConnection>, wait: Duration) -> Result<Connection, Error> {
+    match tokio::time::timeout(wait, pool.get()).await {
+        Ok(taken) => taken.map_err(Error::database_unavailable),
+        Err(elapsed) => Err(Error::database_unavailable(elapsed)),
+    }
+}
+
+impl Db {
+    /// `connections` is the size of the tenant pool; the other two are smaller.
+    pub(crate) fn new(url: &str, connections: u32) -> Result<Self, OpenError> {
+        let connections = usize::try_from(connections).unwrap_or(10);
+        let limits = "-c statement_timeout=5000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000";
+        let system = format!("{limits} -c tronch.scope=system");
+        let data_plane = "-c statement_timeout=1000 -c lock_timeout=500 -c tronch.scope=system";
+        Ok(Self {
+            tenant: pool(with_options(url, limits), connections)?,
+            system: pool(with_options(url, &system), (connections / 2).max(2))?,
+            data_plane: pool(with_options(url, data_plane), (connections / 2).max(2))?,
+        })
+    }
+
+    pub(crate) async fn tenant(&self) -> Result<Connection, Error> {
+        take(&self.tenant, WAIT).await
+    }
+
+    pub(crate) async fn system(&self) -> Result<Connection, Error> {
+        take(&self.system, WAIT).await
+    }
+
+    pub(crate) async fn data_plane(&self) -> Result<Connection, Error> {
+        take(&self.data_plane, DATA_PLANE_WAIT).await
+    }
+
+    pub(crate) fn close(&self) {
+        self.tenant.close();
+        self.system.close();
+        self.data_plane.close();
+    }
+}
+
+#[derive(diesel::QueryableByName)]
+struct ServerFacts {
+    #[diesel(sql_type = diesel::sql_types::Integer)]
+    major: i32,
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    role: String,
+    #[diesel(sql_type = diesel::sql_types::Bool)]
+    superuser: bool,
+    #[diesel(sql_type = diesel::sql_types::Bool)]
+    bypasses_row_security: bool,
+}
+
+/// Checks the server and the role, then brings the schema up to date; one process at a time, by an advisory lock.
+///
+/// Needs the multi-thread runtime: the migration harness blocks in place.
+pub(crate) async fn prepare(url: &str) -> Result<(), OpenError> {
+    let connect = |error: ConnectionError| OpenError::Connect(error.to_string());
+    let broken = |error: diesel::result::Error| OpenError::Connect(error.to_string());
+    let mut connection =
+        AsyncPgConnection::establish(&with_options(url, "-c tronch.scope=system")).await.map_err(connect)?;
+    check_server(&mut connection).await?;
+    connection.batch_execute(&format!("SELECT pg_advisory_lock({MIGRATION_LOCK})")).await.map_err(broken)?;
+    let mut harness = AsyncMigrationHarness::new(connection);
+    let known: Vec<String> = known_versions()?;
+    let applied = harness.applied_migrations().map_err(|error| OpenError::Migration(error.to_string()))?;
+    if let Some(unknown) = applied.iter().map(ToString::to_string).find(|version| !known.contains(version)) {
+        return Err(OpenError::NewerDatabase { version: unknown });
+    }
+    harness.run_pending_migrations(MIGRATIONS).map_err(|error| OpenError::Migration(error.to_string()))?;
+    Ok(())
+}
+
+fn known_versions() -> Result<Vec<String>, OpenError> {
+    let migrations = diesel::migration::MigrationSource::<diesel::pg::Pg>::migrations(&MIGRATIONS)
+        .map_err(|error| OpenError::Migration(error.to_string()))?;
+    Ok(migrations.iter().map(|migration| migration.name().version().to_string()).collect())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the server's own catalogue stands in no schema of ours")]
+async fn check_server(connection: &mut AsyncPgConnection) -> Result<(), OpenError> {
+    use diesel_async::RunQueryDsl;
+    let facts: ServerFacts = diesel::sql_query(
+        "SELECT current_setting('server_version_num')::int / 10000 AS major, rolname::text AS role, \
+         rolsuper AS superuser, rolbypassrls AS bypasses_row_security FROM pg_roles WHERE rolname = current_user",
+    )
+    .get_result(connection)
+    .await
+    .map_err(|error| OpenError::Connect(error.to_string()))?;
+    if !POSTGRES_MAJOR.contains(&facts.major) {
+        return Err(OpenError::WrongMajor { found: facts.major });
+    }
+    let why = match (facts.superuser, facts.bypasses_row_security) {
+        (true, _) => "is a superuser",
+        (_, true) => "has BYPASSRLS",
+        _ => return Ok(()),
+    };
+    Err(OpenError::RoleTooPowerful { role: facts.role, why })
+}

@@ -1,0 +1,170 @@
+//! Why a verb refused, each with its stable code, and the one translation from database errors. How an error looks to a
+//! caller is the doors' business.
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use tronch_core::{ErrorCode, KeyId};
+
+/// What every verb returns when it does not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody has shown who they are, or what they showed has ended.
+    #[error("sign in first, or send a service token")]
+    Unauthenticated,
+    /// The caller is known and may see the place, but not do this.
+    #[error("this needs the permission {permission}")]
+    Forbidden {
+        /// The missing permission in its wire form.
+        permission: &'static str,
+    },
+    /// Absent, or another tenant's: the two are never told apart.
+    #[error("there is no such {noun} here")]
+    NotFound {
+        /// What was looked for.
+        noun: &'static str,
+    },
+    /// A value that parsed but cannot be taken, beside the field it came in.
+    #[error("{field}: {message}")]
+    Invalid {
+        /// The field as the doors name it.
+        field: &'static str,
+        /// What is allowed, as a sentence.
+        message: String,
+    },
+    /// The change does not fit what is already there.
+    #[error("{message}")]
+    Conflict {
+        /// Which of the 409 codes.
+        code: ErrorCode,
+        /// What is in the way, as a sentence.
+        message: String,
+        /// The field to show it beside, where there is one.
+        field: Option<&'static str>,
+    },
+    /// The key was rotated before; its successor is named.
+    #[error("this key was rotated already; its successor is {successor_id}")]
+    AlreadyRotated {
+        /// The key that replaced it.
+        successor_id: KeyId,
+    },
+    /// Wrong e-mail or wrong password: one answer for both.
+    #[error("e-mail or password is wrong")]
+    SignInFailed,
+    /// The setup code is not the one this installation printed.
+    #[error("this is not the setup code")]
+    SetupCodeInvalid,
+    /// Somebody signed up before.
+    #[error("this installation is set up already; sign in instead")]
+    SetupClosed,
+    /// Something of ours is down or full; the same request may succeed soon.
+    #[error("{what} cannot be reached right now")]
+    Unavailable {
+        /// Which part.
+        what: &'static str,
+        /// Why, for the log.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// A defect of ours.
+    #[error("something went wrong on our side")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// The stable code that clients match on.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unauthenticated => ErrorCode::Unauthenticated,
+            Self::Forbidden { .. } => ErrorCode::Forbidden,
+            Self::NotFound { .. } => ErrorCode::NotFound,
+            Self::Invalid { .. } => ErrorCode::InvalidField,
+            Self::Conflict { code, .. } => *code,
+            Self::AlreadyRotated { .. } => ErrorCode::AlreadyRotated,
+            Self::SignInFailed => ErrorCode::SignInFailed,
+            Self::SetupCodeInvalid => ErrorCode::SetupCodeInvalid,
+            Self::SetupClosed => ErrorCode::SetupClosed,
+            Self::Unavailable { .. } => ErrorCode::Unavailable,
+            Self::Internal(_) => ErrorCode::Internal,
+        }
+    }
+
+    /// The form field the sentence belongs beside, where it belongs beside one.
+    pub fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::Invalid { field, .. } => Some(field),
+            Self::Conflict { field, .. } => *field,
+            Self::SetupCodeInvalid => Some("setup_code"),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn invalid(field: &'static str, message: impl ToString) -> Self {
+        Self::Invalid { field, message: message.to_string() }
+    }
+
+    pub(crate) fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(source.into())
+    }
+
+    pub(crate) fn database_unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Unavailable { what: "the database", source: Some(source.into()) }
+    }
+}
+
+/// Constraint names are part of the schema's contract: a renamed one falls through to `Internal` and a test sees it.
+fn on_constraint(constraint: &str) -> Option<Error> {
+    let taken = |field, message: &str| Error::Conflict {
+        code: ErrorCode::NameTaken,
+        message: message.to_owned(),
+        field: Some(field),
+    };
+    match constraint {
+        "users_email_unique" => Some(taken("email", "somebody with this e-mail address exists already")),
+        "tenants_slug_unique" => Some(taken("tenant_slug", "this address is taken; choose another")),
+        "projects_slug_unique" => Some(taken("slug", "a project with this slug exists already")),
+        _ => None,
+    }
+}
+
+impl From<DieselError> for Error {
+    fn from(error: DieselError) -> Self {
+        match &error {
+            DieselError::DatabaseError(
+                DatabaseErrorKind::UniqueViolation | DatabaseErrorKind::ForeignKeyViolation,
+                information,
+            ) => match information.constraint_name().and_then(on_constraint) {
+                Some(conflict) => conflict,
+                None => Self::internal(error),
+            },
+            DieselError::DatabaseError(
+                DatabaseErrorKind::ClosedConnection
+                | DatabaseErrorKind::UnableToSendCommand
+                | DatabaseErrorKind::SerializationFailure
+                | DatabaseErrorKind::ReadOnlyTransaction,
+                _,
+            )
+            | DieselError::BrokenTransactionManager => Self::database_unavailable(error),
+            DieselError::DatabaseError(_, information) if means_unavailable(information.message()) => {
+                Self::database_unavailable(error)
+            }
+            _ => Self::internal(error),
+        }
+    }
+}
+
+/// Diesel folds SQLSTATE classes 53, 57 and 58 into `Unknown`, so the server's own words have to do.
+fn means_unavailable(message: &str) -> bool {
+    [
+        "terminating connection",
+        "shutting down",
+        "starting up",
+        "in recovery mode",
+        "too many clients",
+        "statement timeout",
+        "lock timeout",
+        "connection closed",
+        "No space left",
+        "could not extend file",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
+}

@@ -1,0 +1,135 @@
+//! Verbs and all SQL: how a key is created, rotated, revoked, verified and recorded. It knows no HTTP and reads no
+//! environment.
+
+mod argon;
+pub mod audit;
+mod caller;
+mod db;
+mod error;
+mod keyring;
+pub mod members;
+mod random;
+mod schema;
+pub mod sessions;
+mod system;
+mod tenancy;
+pub mod tenants;
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use argon::ArgonPool;
+use db::Db;
+use keyring::Keyring;
+
+pub use argon::ArgonCost;
+pub use caller::{Caller, Origin};
+pub use db::OpenError;
+pub use error::Error;
+pub use keyring::Master;
+pub use tenancy::Tenant;
+
+/// What the engine needs to know of its surroundings.
+pub struct Settings {
+    /// A `postgres://` URL of a role that row security binds.
+    pub database_url: String,
+    /// Size of the tenant pool; the other two are half of it.
+    pub connections: u32,
+    /// How expensive new hashes are.
+    pub argon: ArgonCost,
+}
+
+/// Everything verbs work with. Cloning is cheap.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    db: Db,
+    keyring: Keyring,
+    passwords: ArgonPool,
+    dummy_phc: String,
+}
+
+/// A database that is reached, checked and migrated, before the master secret is known.
+pub struct PreparedDatabase {
+    db: Db,
+    argon: ArgonCost,
+}
+
+impl PreparedDatabase {
+    /// Connects, checks server and role, and migrates. Needs the multi-thread runtime.
+    ///
+    /// # Errors
+    /// Each [`OpenError`] says what to do.
+    pub async fn prepare(settings: &Settings) -> Result<Self, OpenError> {
+        db::prepare(&settings.database_url).await?;
+        Ok(Self { db: Db::new(&settings.database_url, settings.connections)?, argon: settings.argon })
+    }
+
+    /// Whether a master secret is in use already. Only when none is may a new one be made.
+    ///
+    /// # Errors
+    /// `Unavailable` when Postgres is.
+    pub async fn has_master(&self) -> Result<bool, Error> {
+        let mut connection = self.db.system().await?;
+        Ok(keyring::current_id(&mut connection).await?.is_some())
+    }
+
+    /// Opens the engine with the master secrets at hand; `source_hint` says where they were looked for.
+    ///
+    /// # Errors
+    /// `MasterMissing` when the one in use is not among them.
+    pub async fn open(self, masters: &[Master], source_hint: &str) -> Result<Engine, OpenError> {
+        let mut connection = self.db.system().await?;
+        let keyring = Keyring::load(&mut connection, masters, source_hint).await?;
+        drop(connection);
+        let passwords = ArgonPool::new("passwords", self.argon);
+        // Verified against when the person is unknown, so that the answer takes as long.
+        let dummy_phc = passwords.hash(Zeroizing::new(keyring::hex(&random::bytes::<16>()?))).await?;
+        Ok(Engine { shared: Arc::new(Shared { db: self.db, keyring, passwords, dummy_phc }) })
+    }
+}
+
+impl Engine {
+    pub(crate) fn db(&self) -> &Db {
+        &self.shared.db
+    }
+
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.shared.keyring
+    }
+
+    pub(crate) fn passwords(&self) -> &ArgonPool {
+        &self.shared.passwords
+    }
+
+    pub(crate) fn dummy_phc(&self) -> &str {
+        &self.shared.dummy_phc
+    }
+
+    /// Whether Postgres answers a query right now.
+    ///
+    /// # Errors
+    /// `Unavailable` when it does not.
+    pub async fn ping(&self) -> Result<(), Error> {
+        use diesel_async::RunQueryDsl;
+        let mut connection = self.db().data_plane().await?;
+        let _one: i32 =
+            diesel::select(diesel::dsl::sql::<diesel::sql_types::Integer>("1")).get_result(&mut connection).await?;
+        Ok(())
+    }
+
+    /// Closes the pools; later verbs answer `Unavailable`.
+    pub fn close(&self) {
+        self.shared.db.close();
+    }
+}
+
+/// A fresh id for one request.
+pub fn new_request_id() -> tronch_core::RequestId {
+    // Only uniqueness is asked of it; without random bytes the time alone has to do.
+    tronch_core::RequestId::generate(chrono::Utc::now(), random::bytes().unwrap_or_default())
+}

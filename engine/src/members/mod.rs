@@ -1,0 +1,124 @@
+//! People: signing in, adding them to a tenant, resetting their password. Their sessions are in `sessions`.
+
+mod password;
+mod sql;
+
+use tronch_core::{EmailAddress, PersonName, Role, TenantName, TenantSlug, UserId};
+use zeroize::Zeroizing;
+
+use crate::Engine;
+use crate::audit::{self, Change};
+use crate::caller::{Caller, Identity};
+use crate::error::Error;
+use crate::system;
+use crate::tenancy::Tenant;
+
+pub use password::Password;
+
+/// A person who has just shown the right password.
+pub struct SignedIn {
+    /// Who.
+    pub user_id: UserId,
+    /// The tenants to choose from, by slug.
+    pub tenants: Vec<(TenantSlug, TenantName)>,
+}
+
+/// Checks e-mail and password. Unknown people cost the same time as known ones.
+///
+/// # Errors
+/// `SignInFailed` for a wrong e-mail and a wrong password alike; `Unavailable` when Postgres or the hashing queue is.
+pub async fn sign_in(engine: &Engine, email: &str, password: Zeroizing<String>) -> Result<SignedIn, Error> {
+    let known = match EmailAddress::parse(email) {
+        Ok(email) => sql::find_by_email(engine, &email.normalized()).await?,
+        Err(_) => None,
+    };
+    let (user_id, phc) = match known {
+        Some((user_id, phc)) => (Some(user_id), phc),
+        None => (None, engine.dummy_phc().to_owned()),
+    };
+    let right = engine.passwords().verify(password, &phc).await?;
+    match user_id {
+        Some(user_id) if right => Ok(SignedIn { user_id, tenants: system::tenants_of(engine, user_id).await? }),
+        _ => Err(Error::SignInFailed),
+    }
+}
+
+/// The tenants the caller is a member of, by slug.
+///
+/// # Errors
+/// `Unauthenticated` for anybody but a member.
+pub async fn my_tenants(engine: &Engine, caller: &Caller) -> Result<Vec<(TenantSlug, TenantName)>, Error> {
+    match &caller.identity {
+        Identity::Member { user_id, .. } => system::tenants_of(engine, *user_id).await,
+        _ => Err(Error::Unauthenticated),
+    }
+}
+
+/// What `add_member` did.
+#[derive(Debug, PartialEq, Eq)]
+pub enum AddedMember {
+    /// The person is new here, and the password given is theirs.
+    NewUser,
+    /// The person existed; their password is as it was.
+    ExistingUser,
+}
+
+/// Adds a person to a tenant with a role; a person who exists keeps name and password, a member gets the new role.
+///
+/// # Errors
+/// `Forbidden` for anybody but the operator, until members may invite.
+pub async fn add_member(
+    tenant: &Tenant,
+    email: &EmailAddress,
+    name: &PersonName,
+    role: Role,
+    password: Password,
+) -> Result<AddedMember, Error> {
+    require_operator(&tenant.caller)?;
+    let phc = tenant.engine.passwords().hash(password.into_inner()).await?;
+    let mut transaction = tenant.begin().await?;
+    let inserted = sql::insert_user(transaction.connection(), email, name, &phc).await?;
+    let (user_id, outcome) = match inserted {
+        Some(user_id) => (user_id, AddedMember::NewUser),
+        None => (sql::user_id(transaction.connection(), email).await?, AddedMember::ExistingUser),
+    };
+    let before = sql::role_of(transaction.connection(), tenant.id, user_id).await?;
+    sql::upsert_membership(transaction.connection(), tenant.id, user_id, role).await?;
+    let change = Change {
+        action: "add_member",
+        target_kind: "member",
+        target_id: user_id.to_string(),
+        target_name: email.as_str(),
+        before: before.map(|role| serde_json::json!({ "role": role })),
+        after: Some(serde_json::json!({ "role": role.as_str() })),
+        reason: None,
+    };
+    let tenant_id = transaction.tenant_id();
+    audit::record(transaction.connection(), tenant_id, &tenant.caller, change).await?;
+    transaction.commit().await?;
+    Ok(outcome)
+}
+
+/// Sets a person's password and ends all their sessions. Returns how many ended.
+///
+/// # Errors
+/// `Forbidden` for anybody but the operator; `NotFound` when nobody has this address.
+pub async fn reset_password(
+    engine: &Engine,
+    caller: &Caller,
+    email: &EmailAddress,
+    password: Password,
+) -> Result<usize, Error> {
+    require_operator(caller)?;
+    let phc = engine.passwords().hash(password.into_inner()).await?;
+    sql::set_password(engine, caller, email, &phc).await
+}
+
+fn require_operator(caller: &Caller) -> Result<(), Error> {
+    match caller.identity {
+        Identity::Operator => Ok(()),
+        _ => Err(Error::Forbidden { permission: "operator" }),
+    }
+}
+
+pub(crate) use sql::{insert_user, upsert_membership};

@@ -1,0 +1,133 @@
+//! The SQL about people. Users belong to no tenant; memberships do.
+
+use chrono::Utc;
+use diesel::prelude::*;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use tronch_core::{EmailAddress, PersonName, Role, TenantId, UserId};
+use uuid::Uuid;
+
+use crate::Engine;
+use crate::audit::{self, Change};
+use crate::caller::Caller;
+use crate::error::Error;
+use crate::schema::{memberships, sessions, users};
+
+/// Id and password hash of whoever has this address.
+pub(super) async fn find_by_email(engine: &Engine, normalized: &str) -> Result<Option<(UserId, String)>, Error> {
+    let mut connection = engine.db().system().await?;
+    let row: Option<(Uuid, String)> = users::table
+        .filter(users::email_normalized.eq(normalized))
+        .select((users::id, users::password_phc))
+        .first(&mut connection)
+        .await
+        .optional()?;
+    Ok(row.map(|(id, phc)| (UserId::from_uuid(id), phc)))
+}
+
+/// Inserts a person, or nothing when the address is known.
+pub(crate) async fn insert_user(
+    connection: &mut AsyncPgConnection,
+    email: &EmailAddress,
+    name: &PersonName,
+    phc: &str,
+) -> Result<Option<UserId>, Error> {
+    let id: Option<Uuid> = diesel::insert_into(users::table)
+        .values((
+            users::id.eq(UserId::generate(Utc::now(), crate::random::bytes()?).uuid()),
+            users::email.eq(email.as_str()),
+            users::email_normalized.eq(email.normalized()),
+            users::name.eq(name.as_str()),
+            users::password_phc.eq(phc),
+        ))
+        .on_conflict(users::email_normalized)
+        .do_nothing()
+        .returning(users::id)
+        .get_result(connection)
+        .await
+        .optional()?;
+    Ok(id.map(UserId::from_uuid))
+}
+
+pub(super) async fn user_id(connection: &mut AsyncPgConnection, email: &EmailAddress) -> Result<UserId, Error> {
+    let id: Option<Uuid> = users::table
+        .filter(users::email_normalized.eq(email.normalized()))
+        .select(users::id)
+        .first(connection)
+        .await
+        .optional()?;
+    id.map(UserId::from_uuid).ok_or(Error::NotFound { noun: "member" })
+}
+
+pub(super) async fn role_of(
+    connection: &mut AsyncPgConnection,
+    tenant_id: TenantId,
+    user_id: UserId,
+) -> Result<Option<String>, Error> {
+    Ok(memberships::table
+        .find((tenant_id.uuid(), user_id.uuid()))
+        .select(memberships::role)
+        .first(connection)
+        .await
+        .optional()?)
+}
+
+/// Gives a person a role in a tenant, in place of the one they may have had.
+pub(crate) async fn upsert_membership(
+    connection: &mut AsyncPgConnection,
+    tenant_id: TenantId,
+    user_id: UserId,
+    role: Role,
+) -> Result<(), Error> {
+    diesel::insert_into(memberships::table)
+        .values((
+            memberships::tenant_id.eq(tenant_id.uuid()),
+            memberships::user_id.eq(user_id.uuid()),
+            memberships::role.eq(role.as_str()),
+        ))
+        .on_conflict((memberships::tenant_id, memberships::user_id))
+        .do_update()
+        .set(memberships::role.eq(role.as_str()))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Sets the hash, ends the sessions and tells the audit log of each tenant the person is in, in one transaction.
+///
+/// This crosses tenants because a person's password is the same in all of them.
+pub(super) async fn set_password(
+    engine: &Engine,
+    caller: &Caller,
+    email: &EmailAddress,
+    phc: &str,
+) -> Result<usize, Error> {
+    use diesel_async::{AnsiTransactionManager, TransactionManager as _};
+    let mut connection = engine.db().system().await?;
+    AnsiTransactionManager::begin_transaction(&mut *connection).await?;
+    let user_id = user_id(&mut connection, email).await?;
+    diesel::update(users::table.find(user_id.uuid()))
+        .set((users::password_phc.eq(phc), users::password_changed_at.eq(Utc::now())))
+        .execute(&mut connection)
+        .await?;
+    let ended =
+        diesel::delete(sessions::table.filter(sessions::user_id.eq(user_id.uuid()))).execute(&mut connection).await?;
+    let tenant_ids: Vec<Uuid> = memberships::table
+        .filter(memberships::user_id.eq(user_id.uuid()))
+        .select(memberships::tenant_id)
+        .load(&mut connection)
+        .await?;
+    for tenant_id in tenant_ids {
+        let change = Change {
+            action: "reset_password",
+            target_kind: "member",
+            target_id: user_id.to_string(),
+            target_name: email.as_str(),
+            before: None,
+            after: None,
+            reason: None,
+        };
+        audit::record(&mut connection, tenant_id, caller, change).await?;
+    }
+    AnsiTransactionManager::commit_transaction(&mut *connection).await?;
+    Ok(ended)
+}

@@ -1,0 +1,153 @@
+//! The tables as Diesel sees them, in the order of the migrations. It holds no logic.
+
+diesel::table! {
+    gate_keys (range_from_ms) {
+        range_from_ms -> BigInt,
+        range_until_ms -> BigInt,
+        gate_key -> Binary,
+    }
+}
+
+diesel::table! {
+    master_keys (id) {
+        id -> Binary,
+        current -> Bool,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    users (id) {
+        id -> Uuid,
+        email -> Text,
+        email_normalized -> Text,
+        name -> Text,
+        password_phc -> Text,
+        created_at -> Timestamptz,
+        password_changed_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    tenants (id) {
+        id -> Uuid,
+        slug -> Text,
+        name -> Text,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    memberships (tenant_id, user_id) {
+        tenant_id -> Uuid,
+        user_id -> Uuid,
+        role -> Text,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    projects (id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        slug -> Text,
+        name -> Text,
+        grace_default_seconds -> Integer,
+        grace_max_seconds -> Integer,
+        auto_revoke -> Bool,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    sessions (id_hash) {
+        id_hash -> Binary,
+        user_id -> Nullable<Uuid>,
+        data -> Text,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    setup_codes (single) {
+        single -> Bool,
+        code_hash -> Binary,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    audit_events (id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        occurred_at -> Timestamptz,
+        actor_kind -> Text,
+        actor_id -> Text,
+        actor_name -> Text,
+        action -> Text,
+        target_kind -> Text,
+        target_id -> Text,
+        target_name -> Text,
+        before -> Nullable<Jsonb>,
+        after -> Nullable<Jsonb>,
+        reason -> Nullable<Text>,
+        address -> Nullable<Text>,
+        user_agent -> Nullable<Text>,
+        request_id -> Nullable<Uuid>,
+    }
+}
+
+diesel::table! {
+    keys (id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        project_id -> Uuid,
+        environment -> Text,
+        handle -> Text,
+        name -> Text,
+        owner_external_id -> Nullable<Text>,
+        metadata -> Jsonb,
+        permissions -> Array<Text>,
+        kdf_phc -> Text,
+        tag -> Binary,
+        tag_key -> Binary,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        expires_at -> Nullable<Timestamptz>,
+        disabled_at -> Nullable<Timestamptz>,
+        revoked_at -> Nullable<Timestamptz>,
+        revoke_reason -> Nullable<Text>,
+        grace_ends_at -> Nullable<Timestamptz>,
+        predecessor_id -> Nullable<Uuid>,
+        successor_id -> Nullable<Uuid>,
+        last_used_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    service_tokens (id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        project_id -> Nullable<Uuid>,
+        environment -> Nullable<Text>,
+        handle -> Text,
+        name -> Text,
+        permissions -> Array<Text>,
+        kdf_phc -> Text,
+        tag -> Binary,
+        tag_key -> Binary,
+        created_at -> Timestamptz,
+        expires_at -> Nullable<Timestamptz>,
+        revoked_at -> Nullable<Timestamptz>,
+        last_used_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::joinable!(memberships -> tenants (tenant_id));
+diesel::joinable!(memberships -> users (user_id));
+diesel::joinable!(projects -> tenants (tenant_id));
+diesel::joinable!(keys -> projects (project_id));
+diesel::joinable!(keys -> tenants (tenant_id));
+diesel::joinable!(service_tokens -> tenants (tenant_id));
+diesel::allow_tables_to_appear_in_same_query!(memberships, tenants, users, projects, keys, service_tokens, sessions);

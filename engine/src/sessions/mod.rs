@@ -1,0 +1,124 @@
+//! Browser sessions and who stands behind them. Cookies and their rules belong to the doors.
+
+use chrono::Utc;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use tronch_core::{Timestamp, UserId};
+use uuid::Uuid;
+
+use crate::Engine;
+use crate::caller::{Caller, Identity, Origin};
+use crate::error::Error;
+use crate::schema::{sessions, users};
+
+/// A stored session: the door's data as JSON text, and when it ends.
+pub struct SessionRow {
+    /// What the door keeps between requests.
+    pub data: String,
+    /// Exclusive end.
+    pub expires_at: Timestamp,
+}
+
+fn id_hash(engine: &Engine, session_id: &[u8; 16]) -> Vec<u8> {
+    engine.keyring().fingerprint("session", session_id).to_vec()
+}
+
+/// Inserts a new session; `false` when the id is taken already.
+///
+/// # Errors
+/// `Unavailable` when Postgres is.
+pub async fn create_session(
+    engine: &Engine,
+    session_id: &[u8; 16],
+    user_id: Option<UserId>,
+    row: &SessionRow,
+) -> Result<bool, Error> {
+    let mut connection = engine.db().system().await?;
+    let inserted = diesel::insert_into(sessions::table)
+        .values((
+            sessions::id_hash.eq(id_hash(engine, session_id)),
+            sessions::user_id.eq(user_id.map(|id| id.uuid())),
+            sessions::data.eq(&row.data),
+            sessions::expires_at.eq(row.expires_at),
+        ))
+        .on_conflict_do_nothing()
+        .execute(&mut connection)
+        .await?;
+    Ok(inserted == 1)
+}
+
+/// Updates a session that exists; one that was ended meanwhile stays ended.
+///
+/// # Errors
+/// `Unavailable` when Postgres is.
+pub async fn save_session(
+    engine: &Engine,
+    session_id: &[u8; 16],
+    user_id: Option<UserId>,
+    row: &SessionRow,
+) -> Result<(), Error> {
+    let mut connection = engine.db().system().await?;
+    diesel::update(sessions::table.find(id_hash(engine, session_id)))
+        .set((
+            sessions::user_id.eq(user_id.map(|id| id.uuid())),
+            sessions::data.eq(&row.data),
+            sessions::expires_at.eq(row.expires_at),
+        ))
+        .execute(&mut connection)
+        .await?;
+    Ok(())
+}
+
+/// The session, unless it has ended.
+///
+/// # Errors
+/// `Unavailable` when Postgres is.
+pub async fn load_session(engine: &Engine, session_id: &[u8; 16]) -> Result<Option<SessionRow>, Error> {
+    let mut connection = engine.db().system().await?;
+    let row: Option<(String, Timestamp)> = sessions::table
+        .find(id_hash(engine, session_id))
+        .filter(sessions::expires_at.gt(Utc::now()))
+        .select((sessions::data, sessions::expires_at))
+        .first(&mut connection)
+        .await
+        .optional()?;
+    Ok(row.map(|(data, expires_at)| SessionRow { data, expires_at }))
+}
+
+/// Ends a session; ending one twice is fine.
+///
+/// # Errors
+/// `Unavailable` when Postgres is.
+pub async fn end_session(engine: &Engine, session_id: &[u8; 16]) -> Result<(), Error> {
+    let mut connection = engine.db().system().await?;
+    diesel::delete(sessions::table.find(id_hash(engine, session_id))).execute(&mut connection).await?;
+    Ok(())
+}
+
+/// Removes rows whose end is past. Returns how many.
+///
+/// # Errors
+/// `Unavailable` when Postgres is.
+pub async fn delete_expired_sessions(engine: &Engine) -> Result<usize, Error> {
+    let mut connection = engine.db().system().await?;
+    let ended = sessions::table.filter(sessions::expires_at.le(Utc::now()));
+    Ok(diesel::delete(ended).execute(&mut connection).await?)
+}
+
+/// The member behind a session, or `Unauthenticated`.
+///
+/// # Errors
+/// `Unauthenticated` when the session is unknown, has ended, or nobody signed in with it; `Unavailable` when Postgres is.
+pub async fn session_caller(engine: &Engine, session_id: &[u8; 16], origin: Origin) -> Result<Caller, Error> {
+    let mut connection = engine.db().system().await?;
+    let row: Option<(Uuid, String, String)> = sessions::table
+        .inner_join(users::table.on(sessions::user_id.eq(users::id.nullable())))
+        .filter(sessions::id_hash.eq(id_hash(engine, session_id)))
+        .filter(sessions::expires_at.gt(Utc::now()))
+        .select((users::id, users::name, users::email))
+        .first(&mut connection)
+        .await
+        .optional()?;
+    let (user_id, name, email) = row.ok_or(Error::Unauthenticated)?;
+    Ok(Caller { identity: Identity::Member { user_id: UserId::from_uuid(user_id), name, email }, origin })
+}

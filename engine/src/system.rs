@@ -1,0 +1,65 @@
+//! The few reads and writes that cross tenants, each with its reason. Everything else goes through `tenancy`.
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use tronch_core::{Role, TenantId, TenantName, TenantSlug, UserId};
+
+use crate::Engine;
+use crate::error::Error;
+use crate::schema::{memberships, tenants};
+
+fn tenant_name(name: &str) -> Result<TenantName, Error> {
+    TenantName::parse(name).map_err(Error::internal)
+}
+
+/// This crosses tenants because which tenant a slug names is not known before it is read.
+pub(crate) async fn tenant_by_slug(
+    engine: &Engine,
+    slug: &TenantSlug,
+) -> Result<Option<(TenantId, TenantName)>, Error> {
+    let mut connection = engine.db().system().await?;
+    let row: Option<(uuid::Uuid, String)> = tenants::table
+        .filter(tenants::slug.eq(slug.as_str()))
+        .select((tenants::id, tenants::name))
+        .first(&mut connection)
+        .await
+        .optional()?;
+    row.map(|(id, name)| Ok((TenantId::from_uuid(id), tenant_name(&name)?))).transpose()
+}
+
+/// This crosses tenants because membership is what lets a person into one.
+pub(crate) async fn membership(
+    engine: &Engine,
+    slug: &TenantSlug,
+    user_id: UserId,
+) -> Result<Option<(TenantId, TenantName, Role)>, Error> {
+    let mut connection = engine.db().system().await?;
+    let row: Option<(uuid::Uuid, String, String)> = memberships::table
+        .inner_join(tenants::table)
+        .filter(tenants::slug.eq(slug.as_str()))
+        .filter(memberships::user_id.eq(user_id.uuid()))
+        .select((tenants::id, tenants::name, memberships::role))
+        .first(&mut connection)
+        .await
+        .optional()?;
+    row.map(|(id, name, role)| {
+        Ok((TenantId::from_uuid(id), tenant_name(&name)?, role.parse::<Role>().map_err(Error::internal)?))
+    })
+    .transpose()
+}
+
+/// This crosses tenants because a person may be in several; ordered by slug.
+pub(crate) async fn tenants_of(engine: &Engine, user_id: UserId) -> Result<Vec<(TenantSlug, TenantName)>, Error> {
+    let mut connection = engine.db().system().await?;
+    let rows: Vec<(String, String)> = memberships::table
+        .inner_join(tenants::table)
+        .filter(memberships::user_id.eq(user_id.uuid()))
+        .select((tenants::slug, tenants::name))
+        .order(tenants::slug)
+        .limit(200)
+        .load(&mut connection)
+        .await?;
+    rows.iter()
+        .map(|(slug, name)| Ok((TenantSlug::parse(slug).map_err(Error::internal)?, tenant_name(name)?)))
+        .collect()
+}

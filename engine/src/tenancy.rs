@@ -1,0 +1,133 @@
+//! The wall between tenants: a `Tenant` is the proof that a caller may be here, a `TenantTx` the only way to its rows.
+//! Nothing here knows what a key is.
+
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager as _};
+use tronch_core::{Permission, TenantId, TenantName, TenantSlug};
+
+use crate::Engine;
+use crate::caller::{Caller, Grant, Identity};
+use crate::db::Connection;
+use crate::error::Error;
+use crate::system;
+
+type Transactions = AnsiTransactionManager;
+
+/// One tenant, as seen by one caller who may be there. Every verb on tenant rows asks for it.
+#[derive(Clone)]
+pub struct Tenant {
+    pub(crate) engine: Engine,
+    pub(crate) id: TenantId,
+    pub(crate) caller: Caller,
+    grant: Grant,
+    slug: TenantSlug,
+    name: TenantName,
+}
+
+impl Engine {
+    /// The only way to a [`Tenant`].
+    ///
+    /// # Errors
+    /// `NotFound` both when there is no such tenant and when the caller has no place in it.
+    pub async fn tenant(&self, caller: &Caller, slug: &TenantSlug) -> Result<Tenant, Error> {
+        let not_found = || Error::NotFound { noun: "tenant" };
+        let (id, name, grant) = match &caller.identity {
+            Identity::Member { user_id, .. } => {
+                let (id, name, role) = system::membership(self, slug, *user_id).await?.ok_or_else(not_found)?;
+                (id, name, Grant::Role(role))
+            }
+            Identity::ServiceToken { tenant_id, permissions, .. } => {
+                let (id, name) = system::tenant_by_slug(self, slug).await?.ok_or_else(not_found)?;
+                if id != *tenant_id {
+                    return Err(not_found());
+                }
+                (id, name, Grant::Permissions(permissions.clone()))
+            }
+            Identity::Operator => {
+                let (id, name) = system::tenant_by_slug(self, slug).await?.ok_or_else(not_found)?;
+                (id, name, Grant::Everything)
+            }
+        };
+        Ok(Tenant { engine: self.clone(), id, caller: caller.clone(), grant, slug: slug.clone(), name })
+    }
+}
+
+impl Tenant {
+    /// The part of addresses that names it.
+    pub fn slug(&self) -> &TenantSlug {
+        &self.slug
+    }
+
+    /// Its name for people.
+    pub fn name(&self) -> &TenantName {
+        &self.name
+    }
+
+    /// Whether the caller may; pages ask so as not to offer what would be refused. Verbs call `require`.
+    pub fn allows(&self, permission: Permission) -> bool {
+        self.grant.allows(permission)
+    }
+
+    /// The first line of every verb.
+    pub(crate) fn require(&self, permission: Permission) -> Result<(), Error> {
+        if self.grant.allows(permission) { Ok(()) } else { Err(Error::Forbidden { permission: permission.as_str() }) }
+    }
+
+    /// Begins a transaction that sees this tenant's rows and no others.
+    pub(crate) async fn begin(&self) -> Result<TenantTx, Error> {
+        let connection = self.engine.db().tenant().await?;
+        TenantTx::begin(connection, self.id).await
+    }
+}
+
+diesel::define_sql_function! {
+    /// Postgres's own; with `local`, the setting ends with the transaction.
+    fn set_config(setting: diesel::sql_types::Text, value: diesel::sql_types::Text, local: diesel::sql_types::Bool)
+        -> diesel::sql_types::Text;
+}
+
+/// A transaction bound to one tenant by row security. Dropped without `commit`, it is rolled back.
+pub(crate) struct TenantTx {
+    connection: Option<Connection>,
+    tenant_id: TenantId,
+}
+
+impl TenantTx {
+    pub(crate) async fn begin(mut connection: Connection, tenant_id: TenantId) -> Result<Self, Error> {
+        Transactions::begin_transaction(&mut *connection).await?;
+        let mut transaction = Self { connection: Some(connection), tenant_id };
+        let _setting: String = diesel::select(set_config("tronch.tenant", tenant_id.uuid().to_string(), true))
+            .get_result(transaction.connection())
+            .await?;
+        Ok(transaction)
+    }
+
+    pub(crate) fn tenant_id(&self) -> uuid::Uuid {
+        self.tenant_id.uuid()
+    }
+
+    pub(crate) fn connection(&mut self) -> &mut AsyncPgConnection {
+        self.connection.as_mut().expect("taken only by commit and drop, which consume the transaction")
+    }
+
+    pub(crate) async fn commit(mut self) -> Result<(), Error> {
+        if let Some(mut connection) = self.connection.take() {
+            Transactions::commit_transaction(&mut *connection).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for TenantTx {
+    fn drop(&mut self) {
+        // A verb that returns early leaves its transaction open. Rolling back keeps the connection; if the runtime is
+        // gone the pool closes it instead, which rolls back as well.
+        let Some(mut connection) = self.connection.take() else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = Transactions::rollback_transaction(&mut *connection).await {
+                    tracing::debug!(%error, "a transaction could not be rolled back; its connection is closed");
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Tenants: the first sign-up, and making one from the command line. Who is in a tenant is `members`' business.
+
+mod setup;
+mod sql;
+
+use tronch_core::{EmailAddress, PersonName, TenantId, TenantName, TenantSlug, UserId};
+use zeroize::Zeroizing;
+
+use crate::Engine;
+use crate::caller::{Caller, Identity, Origin};
+use crate::error::Error;
+use crate::members::Password;
+
+pub use setup::{SetupCode, is_set_up, renew_setup_code};
+
+/// What the first sign-up asks for.
+pub struct SignUp {
+    /// Who signs up; becomes the owner.
+    pub name: PersonName,
+    /// How they sign in.
+    pub email: EmailAddress,
+    /// Their password.
+    pub password: Password,
+    /// The organisation's name for people.
+    pub tenant_name: TenantName,
+    /// The organisation's name in addresses.
+    pub tenant_slug: TenantSlug,
+}
+
+/// Makes the first user, their tenant and its `default` project, and uses up the setup code: all or nothing.
+///
+/// # Errors
+/// `SetupClosed` once anybody exists; `SetupCodeInvalid`; `Conflict` when the slug is taken; `Unavailable`.
+pub async fn sign_up(engine: &Engine, code: &str, sign_up: SignUp, origin: Origin) -> Result<UserId, Error> {
+    setup::check(engine, code).await?;
+    let phc = engine.passwords().hash(sign_up.password.into_inner()).await?;
+    let founding = sql::Founding {
+        email: &sign_up.email,
+        person: &sign_up.name,
+        phc: &phc,
+        tenant_slug: &sign_up.tenant_slug,
+        tenant_name: &sign_up.tenant_name,
+    };
+    let (user_id, _) = sql::found(engine, Some(code), &founding, |user_id| Caller {
+        identity: Identity::Member {
+            user_id,
+            name: sign_up.name.as_str().to_owned(),
+            email: sign_up.email.as_str().to_owned(),
+        },
+        origin,
+    })
+    .await?;
+    Ok(user_id)
+}
+
+/// What `bootstrap` found or made.
+pub struct Founded {
+    /// The owner.
+    pub user_id: UserId,
+    /// The tenant.
+    pub tenant_id: TenantId,
+}
+
+/// Makes sure that the tenant exists with this owner. Repeated, it changes nothing, the password least of all.
+///
+/// # Errors
+/// `Conflict` when the tenant exists without this person in it; `Unavailable`.
+pub async fn found_tenant(
+    engine: &Engine,
+    email: &EmailAddress,
+    tenant_slug: &TenantSlug,
+    password: Zeroizing<String>,
+) -> Result<Founded, Error> {
+    if let Some(founded) = sql::find_founded(engine, email, tenant_slug).await? {
+        return Ok(founded);
+    }
+    let phc = engine.passwords().hash(Password::parse(password)?.into_inner()).await?;
+    let local_part = email.as_str().split('@').next().unwrap_or_default();
+    let founding = sql::Founding {
+        email,
+        person: &PersonName::parse(local_part).map_err(|error| Error::invalid("email", error))?,
+        phc: &phc,
+        tenant_slug,
+        tenant_name: &TenantName::parse(tenant_slug.as_str()).map_err(|error| Error::invalid("tenant", error))?,
+    };
+    let (user_id, tenant_id) = sql::found(engine, None, &founding, |_| Caller::operator()).await?;
+    Ok(Founded { user_id, tenant_id })
+}

@@ -1,0 +1,116 @@
+//! The SQL that makes a tenant. It runs once a tenant, in one transaction.
+
+use chrono::Utc;
+use diesel::prelude::*;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use tronch_core::{EmailAddress, PersonName, ProjectId, Role, TenantId, TenantName, TenantSlug, UserId};
+use uuid::Uuid;
+
+use super::{Founded, setup};
+use crate::Engine;
+use crate::audit::{self, Change};
+use crate::caller::Caller;
+use crate::error::Error;
+use crate::members;
+use crate::schema::{memberships, projects, tenants, users};
+use crate::tenancy::TenantTx;
+
+/// What a tenant begins with.
+pub(super) struct Founding<'a> {
+    pub(super) email: &'a EmailAddress,
+    pub(super) person: &'a PersonName,
+    pub(super) phc: &'a str,
+    pub(super) tenant_slug: &'a TenantSlug,
+    pub(super) tenant_name: &'a TenantName,
+}
+
+/// Inserts user, tenant, ownership and the `default` project, with their audit event.
+pub(super) async fn found(
+    engine: &Engine,
+    setup_code: Option<&str>,
+    founding: &Founding<'_>,
+    caller: impl FnOnce(UserId) -> Caller,
+) -> Result<(UserId, TenantId), Error> {
+    let now = Utc::now();
+    let tenant_id = TenantId::generate(now, crate::random::bytes()?);
+    let mut transaction = TenantTx::begin(engine.db().tenant().await?, tenant_id).await?;
+    let connection = transaction.connection();
+    match setup_code {
+        Some(code) => setup::consume(engine, connection, code).await?,
+        // Whoever founds from the command line needs no code, and leaves none behind.
+        None => {
+            diesel::delete(crate::schema::setup_codes::table).execute(connection).await?;
+        }
+    }
+    let user_id = match members::insert_user(connection, founding.email, founding.person, founding.phc).await? {
+        Some(user_id) => user_id,
+        None => existing_user(connection, founding.email).await?,
+    };
+    diesel::insert_into(tenants::table)
+        .values((
+            tenants::id.eq(tenant_id.uuid()),
+            tenants::slug.eq(founding.tenant_slug.as_str()),
+            tenants::name.eq(founding.tenant_name.as_str()),
+        ))
+        .execute(connection)
+        .await?;
+    members::upsert_membership(connection, tenant_id, user_id, Role::Owner).await?;
+    let project_id = ProjectId::generate(now, crate::random::bytes()?);
+    diesel::insert_into(projects::table)
+        .values((
+            projects::id.eq(project_id.uuid()),
+            projects::tenant_id.eq(tenant_id.uuid()),
+            projects::slug.eq("default"),
+            projects::name.eq("Default"),
+        ))
+        .execute(connection)
+        .await?;
+    let change = Change {
+        action: "create_tenant",
+        target_kind: "tenant",
+        target_id: tenant_id.to_string(),
+        target_name: founding.tenant_name.as_str(),
+        before: None,
+        after: Some(serde_json::json!({
+            "slug": founding.tenant_slug.as_str(),
+            "name": founding.tenant_name.as_str(),
+            "owner": founding.email.as_str(),
+            "project": "default",
+        })),
+        reason: None,
+    };
+    audit::record(connection, tenant_id.uuid(), &caller(user_id), change).await?;
+    transaction.commit().await?;
+    Ok((user_id, tenant_id))
+}
+
+async fn existing_user(connection: &mut AsyncPgConnection, email: &EmailAddress) -> Result<UserId, Error> {
+    let id: Uuid =
+        users::table.filter(users::email_normalized.eq(email.normalized())).select(users::id).first(connection).await?;
+    Ok(UserId::from_uuid(id))
+}
+
+/// The tenant, when this person owns it already.
+///
+/// This crosses tenants because the command line names a tenant it has not entered yet.
+pub(super) async fn find_founded(
+    engine: &Engine,
+    email: &EmailAddress,
+    slug: &TenantSlug,
+) -> Result<Option<Founded>, Error> {
+    let mut connection = engine.db().system().await?;
+    let row: Option<(Uuid, Uuid)> = memberships::table
+        .inner_join(tenants::table)
+        .inner_join(users::table)
+        .filter(tenants::slug.eq(slug.as_str()))
+        .filter(users::email_normalized.eq(email.normalized()))
+        .filter(memberships::role.eq(Role::Owner.as_str()))
+        .select((users::id, tenants::id))
+        .first(&mut connection)
+        .await
+        .optional()?;
+    Ok(row.map(|(user_id, tenant_id)| Founded {
+        user_id: UserId::from_uuid(user_id),
+        tenant_id: TenantId::from_uuid(tenant_id),
+    }))
+}

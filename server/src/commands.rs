@@ -1,0 +1,145 @@
+//! The command line. Each command opens what it needs, calls one verb and says what it did.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use tronch_core::{EmailAddress, PersonName, Role, TenantSlug};
+use tronch_engine::Caller;
+use tronch_engine::members::{self, AddedMember, Password};
+use zeroize::Zeroizing;
+
+use crate::config::Config;
+use crate::logging;
+use crate::open::{Opened, Tenure, open};
+use crate::serve::serve;
+
+/// TRONCH issues, checks, rotates and revokes API keys. One binary and Postgres.
+#[derive(Parser)]
+#[command(name = "tronch", version)]
+struct Cli {
+    /// A tronch.toml; the environment wins over it.
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the dashboard and the API until stopped.
+    Serve,
+    /// Add people and reset passwords.
+    #[command(subcommand)]
+    Member(MemberCommand),
+}
+
+#[derive(Subcommand)]
+enum MemberCommand {
+    /// Add a person to a tenant. Somebody who exists keeps their password.
+    Add(AddMember),
+    /// Set a person's password and end their sessions.
+    Password(SetPassword),
+}
+
+#[derive(Args)]
+struct AddMember {
+    /// The tenant's slug.
+    #[arg(long)]
+    tenant: String,
+    /// How they sign in.
+    #[arg(long)]
+    email: String,
+    /// Their name; the part of the address before the @ when left out.
+    #[arg(long)]
+    name: Option<String>,
+    /// owner, admin, developer or viewer.
+    #[arg(long)]
+    role: String,
+    /// Read the password from standard input.
+    #[arg(long, required = true)]
+    password_stdin: bool,
+}
+
+#[derive(Args)]
+struct SetPassword {
+    /// Whose.
+    #[arg(long)]
+    email: String,
+    /// Read the password from standard input.
+    #[arg(long, required = true)]
+    password_stdin: bool,
+}
+
+/// Runs the command of the process's arguments.
+pub async fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match execute(cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a command that failed")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("tronch: {error:#}");
+}
+
+#[expect(clippy::print_stdout, reason = "a command's answer is its output")]
+fn say(sentence: &str) {
+    println!("{sentence}");
+}
+
+async fn execute(cli: Cli) -> anyhow::Result<()> {
+    let config = Config::from_process(cli.config.as_deref())?;
+    logging::start(&config)?;
+    match cli.command {
+        Command::Serve => serve(&config).await,
+        Command::Member(command) => {
+            let opened = open(&config, Tenure::Beside).await?;
+            let outcome = match command {
+                MemberCommand::Add(arguments) => add_member(&opened, arguments).await,
+                MemberCommand::Password(arguments) => set_password(&opened, arguments).await,
+            };
+            let closed = opened.close().await;
+            say(&outcome?);
+            closed
+        }
+    }
+}
+
+async fn add_member(opened: &Opened, arguments: AddMember) -> anyhow::Result<String> {
+    let email = EmailAddress::parse(&arguments.email).context("--email")?;
+    let name = arguments.name.as_deref().or_else(|| email.as_str().split('@').next()).unwrap_or_default();
+    let name = PersonName::parse(name).context("--name")?;
+    let role: Role = arguments.role.parse().context("--role")?;
+    let slug = TenantSlug::parse(&arguments.tenant).context("--tenant")?;
+    let password = Password::parse(password_from_stdin()?)?;
+    let tenant = opened.engine.tenant(&Caller::operator(), &slug).await?;
+    Ok(match members::add_member(&tenant, &email, &name, role, password).await? {
+        AddedMember::NewUser => format!("{email} was added to {slug} as {role}."),
+        AddedMember::ExistingUser => {
+            format!("{email} exists and keeps their password; they are now {role} in {slug}.")
+        }
+    })
+}
+
+async fn set_password(opened: &Opened, arguments: SetPassword) -> anyhow::Result<String> {
+    let email = EmailAddress::parse(&arguments.email).context("--email")?;
+    let password = Password::parse(password_from_stdin()?)?;
+    let ended = members::reset_password(&opened.engine, &Caller::operator(), &email, password).await?;
+    Ok(format!("{email} has a new password; {ended} of their sessions were ended."))
+}
+
+/// One line; its line break is not part of the password.
+fn password_from_stdin() -> anyhow::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    std::io::stdin().take(4096).read_to_string(&mut text).context("the password on standard input is no text")?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(Zeroizing::new(line.strip_suffix('\r').unwrap_or(line).to_owned()))
+}

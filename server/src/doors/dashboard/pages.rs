@@ -1,0 +1,123 @@
+//! Renders a page of `app` for a request, whole, with the outcome of a form where there was one. It makes no decision.
+
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{Method, Request, StatusCode};
+use axum::response::Response;
+use leptos::context::provide_context;
+use tronch_app::{Assets, FormState, Place, ServerContext};
+use tronch_engine::{Engine, Error};
+
+use super::Who;
+use crate::config::Config;
+use crate::doors::assets;
+
+/// What every page needs to know of the installation.
+#[derive(Clone)]
+pub(crate) struct Pages {
+    assets: Assets,
+    insecure_http: bool,
+    public_url: String,
+}
+
+impl Pages {
+    pub(crate) fn new(config: &Config) -> Self {
+        // Pages await while they render. A second call finds the first one's executor, which is the same.
+        if any_spawner::Executor::init_tokio().is_err() {
+            tracing::debug!("the pages' executor was there already");
+        }
+        Self {
+            assets: Assets { folder: assets::folder() },
+            insecure_http: !config.public_url.is_https() && !config.public_url.is_loopback(),
+            public_url: config.public_url.origin(),
+        }
+    }
+
+    /// The page of the request's address.
+    pub(crate) async fn render(
+        &self,
+        parts: Parts,
+        engine: &Engine,
+        place: Option<Place>,
+        form: Option<FormState>,
+    ) -> Response {
+        let who = parts.extensions.get::<Who>().cloned().unwrap_or_default();
+        let context = ServerContext {
+            engine: engine.clone(),
+            caller: who.0,
+            place,
+            insecure_http: self.insecure_http,
+            public_url: self.public_url.clone(),
+        };
+        let assets = self.assets.clone();
+        let handler = leptos_axum::render_app_async_with_context(
+            move || {
+                provide_context(context.clone());
+                if let Some(form) = form.clone() {
+                    provide_context(form);
+                }
+            },
+            move || tronch_app::shell(&assets),
+        );
+        // The router looks at the address alone; the body has been read by whoever called us.
+        let mut request = Request::from_parts(parts, Body::empty());
+        *request.method_mut() = Method::GET;
+        handler(request).await
+    }
+
+    /// The page of the request's address with a refused form, 422.
+    pub(crate) async fn refused_form(
+        &self,
+        parts: Parts,
+        engine: &Engine,
+        place: Option<Place>,
+        form: FormState,
+        status: StatusCode,
+    ) -> Response {
+        let mut response = self.render(parts, engine, place, Some(form)).await;
+        *response.status_mut() = status;
+        response
+    }
+
+    /// A refusal as a page of its own, with the refusal's status.
+    pub(crate) async fn refusal(&self, parts: Parts, engine: &Engine, error: Error) -> Response {
+        log_refusal(&error);
+        let status = status_of(&error);
+        let error = std::sync::Arc::new(error);
+        let context = ServerContext {
+            engine: engine.clone(),
+            caller: parts.extensions.get::<Who>().cloned().unwrap_or_default().0,
+            place: None,
+            insecure_http: self.insecure_http,
+            public_url: self.public_url.clone(),
+        };
+        let assets = self.assets.clone();
+        let handler = leptos_axum::render_app_async_with_context(
+            move || {
+                provide_context(context.clone());
+                provide_context(tronch_app::Refusal(std::sync::Arc::clone(&error)));
+            },
+            move || tronch_app::shell(&assets),
+        );
+        let mut request = Request::from_parts(parts, Body::empty());
+        *request.method_mut() = Method::GET;
+        let mut response = handler(request).await;
+        *response.status_mut() = status;
+        response
+    }
+}
+
+/// The status of a refusal.
+pub(crate) fn status_of(error: &Error) -> StatusCode {
+    StatusCode::from_u16(error.code().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Writes down what is ours to mend, once, with its whole chain of causes.
+pub(crate) fn log_refusal(error: &Error) {
+    if matches!(error, Error::Internal(_) | Error::Unavailable { .. }) {
+        let causes: Vec<String> = std::iter::successors(std::error::Error::source(error), |cause| cause.source())
+            .map(ToString::to_string)
+            .collect();
+        tracing::error!(error.code = error.code().slug(), error.causes = ?causes, "{error}");
+    }
+}

@@ -1,0 +1,79 @@
+//! Probes, on both listeners, and metrics, on the operator's alone. They ask nobody who they are and tell no detail.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tronch_engine::Engine;
+
+/// How long readiness waits for Postgres.
+const READY_BUDGET: Duration = Duration::from_millis(900);
+
+/// Where the process is between its start and its end.
+#[derive(Debug, Clone, Default)]
+pub struct Phase(Arc<AtomicU8>);
+
+const STARTED: u8 = 1;
+const STOPPING: u8 = 2;
+
+impl Phase {
+    /// The doors are open.
+    pub fn started(&self) {
+        self.0.store(STARTED, Ordering::Release);
+    }
+
+    /// The doors are closing: no new traffic, please.
+    pub fn stopping(&self) {
+        self.0.store(STOPPING, Ordering::Release);
+    }
+
+    fn is(&self, phase: u8) -> bool {
+        self.0.load(Ordering::Acquire) == phase
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Probes {
+    pub(crate) engine: Engine,
+    pub(crate) phase: Phase,
+}
+
+/// `/livez`, `/readyz`, `/startupz`.
+pub(crate) fn probes(probes: Probes) -> Router {
+    super::routes(vec![("/livez", get(livez)), ("/readyz", get(readyz)), ("/startupz", get(startupz))])
+        .with_state(probes)
+}
+
+/// `/metrics`.
+pub(crate) fn metrics(handle: PrometheusHandle) -> Router {
+    super::routes(vec![("/metrics", get(render_metrics))]).with_state(handle)
+}
+
+/// The process answers. It asks no store: restarting us would not bring Postgres back.
+async fn livez() -> impl IntoResponse {
+    (StatusCode::OK, "ok\n")
+}
+
+async fn readyz(State(probes): State<Probes>) -> impl IntoResponse {
+    if probes.phase.is(STOPPING) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+    }
+    match tokio::time::timeout(READY_BUDGET, probes.engine.ping()).await {
+        Ok(Ok(())) => (StatusCode::OK, "ok\n"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    }
+}
+
+async fn startupz(State(probes): State<Probes>) -> impl IntoResponse {
+    if probes.phase.is(0) { (StatusCode::SERVICE_UNAVAILABLE, "starting\n") } else { (StatusCode::OK, "ok\n") }
+}
+
+async fn render_metrics(State(handle): State<PrometheusHandle>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render())
+}

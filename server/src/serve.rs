@@ -1,0 +1,130 @@
+//! `tronch serve`: opens everything, prints what a person needs to know once, serves until told to stop, and stops in
+//! order: no new traffic, running requests, Postgres last.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tronch_engine::{Engine, sessions, tenants};
+
+use crate::config::Config;
+use crate::doors::{self, Phase};
+use crate::open::{Opened, Tenure, open};
+
+/// The file the setup code stands in until somebody has signed up.
+const SETUP_CODE_FILE: &str = "setup-code";
+
+/// How often ended sessions are removed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Runs the server until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Whatever keeps it from starting, or from stopping in order.
+pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
+    let metrics = PrometheusBuilder::new().install_recorder().context("metrics cannot be started")?;
+    let listener = bind(config.listen, "TRONCH_LISTEN").await?;
+    let ops_listener = bind(config.ops_listen, "TRONCH_OPS_LISTEN").await?;
+    let opened = open(config, Tenure::Alone).await?;
+    let outcome = serve_opened(config, &opened, metrics, listener, ops_listener).await;
+    let closed = opened.close().await;
+    outcome.and(closed)
+}
+
+async fn serve_opened(
+    config: &Config,
+    opened: &Opened,
+    metrics: metrics_exporter_prometheus::PrometheusHandle,
+    listener: TcpListener,
+    ops_listener: TcpListener,
+) -> anyhow::Result<()> {
+    let phase = Phase::default();
+    let doors = doors::build(config, &opened.engine, phase.clone(), metrics)?;
+    greet(config, opened).await?;
+    let stop = CancellationToken::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(run_listener(listener, doors.public, stop.clone()));
+    tasks.spawn(run_listener(ops_listener, doors.ops, stop.clone()));
+    let sweeper = tokio::spawn(sweep_sessions(opened.engine.clone(), stop.clone()));
+    phase.started();
+    tracing::info!(listen = %config.listen, ops_listen = %config.ops_listen, "serving");
+    wait_for_signal().await?;
+    tracing::info!("stopping: no new requests, running ones may finish");
+    phase.stopping();
+    stop.cancel();
+    let drained = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(config.shutdown_grace, drained).await.is_err() {
+        tracing::warn!("requests were still running after TRONCH_SHUTDOWN_SECONDS and were cut off");
+    }
+    sweeper.abort();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("{address} cannot be listened on; free the port or set {setting} to another address and port")
+    })
+}
+
+async fn run_listener(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "a listener failed");
+    }
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+async fn sweep_sessions(engine: Engine, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        match sessions::delete_expired_sessions(&engine).await {
+            Ok(deleted) => tracing::debug!(deleted, "ended sessions were removed"),
+            Err(error) => tracing::warn!(%error, "ended sessions could not be removed; trying again later"),
+        }
+    }
+}
+
+/// What a person must see once, on the terminal: never in the log.
+#[expect(clippy::print_stdout, reason = "the setup code is for the person who started the server, not for the log")]
+async fn greet(config: &Config, opened: &Opened) -> anyhow::Result<()> {
+    let origin = config.public_url.origin();
+    if opened.master_created {
+        let path = opened.data_dir.join("master-key");
+        println!(
+            "A master secret was created: {}. Back up this file; without it keys cannot be checked.",
+            path.display()
+        );
+    }
+    let code_path = opened.data_dir.join(SETUP_CODE_FILE);
+    if let Err(error) = std::fs::remove_file(&code_path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(error).with_context(|| format!("{} cannot be removed", code_path.display()));
+    }
+    if let Some(code) = tenants::renew_setup_code(&opened.engine).await? {
+        opened.data_dir.write_secret_file(SETUP_CODE_FILE, code.expose().as_bytes())?;
+        println!("Nobody has signed up yet. Open {origin}/sign-up and enter the setup code: {}", code.expose());
+    }
+    println!("TRONCH is at {origin}; metrics and probes at http://{}", config.ops_listen);
+    Ok(())
+}
