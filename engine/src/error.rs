@@ -16,6 +16,12 @@ pub enum Error {
         /// The missing permission in its wire form.
         permission: &'static str,
     },
+    /// The service token is limited to another project or environment.
+    #[error("this service token is limited to another {what}")]
+    OutsideToken {
+        /// `project` or `environment`.
+        what: &'static str,
+    },
     /// Absent, or another tenant's: the two are never told apart.
     #[error("there is no such {noun} here")]
     NotFound {
@@ -46,6 +52,9 @@ pub enum Error {
         /// The key that replaced it.
         successor_id: KeyId,
     },
+    /// A cursor that this list, in this order, did not give.
+    #[error("this cursor is not of this list; begin with the first page")]
+    InvalidCursor,
     /// Wrong e-mail or wrong password: one answer for both.
     #[error("e-mail or password is wrong")]
     SignInFailed,
@@ -74,11 +83,12 @@ impl Error {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Unauthenticated => ErrorCode::Unauthenticated,
-            Self::Forbidden { .. } => ErrorCode::Forbidden,
+            Self::Forbidden { .. } | Self::OutsideToken { .. } => ErrorCode::Forbidden,
             Self::NotFound { .. } => ErrorCode::NotFound,
             Self::Invalid { .. } => ErrorCode::InvalidField,
             Self::Conflict { code, .. } => *code,
             Self::AlreadyRotated { .. } => ErrorCode::AlreadyRotated,
+            Self::InvalidCursor => ErrorCode::InvalidCursor,
             Self::SignInFailed => ErrorCode::SignInFailed,
             Self::SetupCodeInvalid => ErrorCode::SetupCodeInvalid,
             Self::SetupClosed => ErrorCode::SetupClosed,

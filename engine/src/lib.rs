@@ -4,16 +4,22 @@
 mod argon;
 pub mod audit;
 mod caller;
+mod cursor;
 mod db;
 mod error;
 mod keyring;
+pub mod keys;
 pub mod members;
+pub mod projects;
 mod random;
 mod schema;
+mod secret;
 pub mod sessions;
 mod system;
 mod tenancy;
 pub mod tenants;
+pub mod tokens;
+pub mod verify;
 
 use std::sync::Arc;
 
@@ -50,6 +56,7 @@ struct Shared {
     db: Db,
     keyring: Keyring,
     passwords: ArgonPool,
+    credentials: ArgonPool,
     dummy_phc: String,
 }
 
@@ -86,10 +93,11 @@ impl PreparedDatabase {
         let mut connection = self.db.system().await?;
         let keyring = Keyring::load(&mut connection, masters, source_hint).await?;
         drop(connection);
+        let credentials = ArgonPool::new("credentials", self.argon);
         let passwords = ArgonPool::new("passwords", self.argon);
         // Verified against when the person is unknown, so that the answer takes as long.
         let dummy_phc = passwords.hash(Zeroizing::new(keyring::hex(&random::bytes::<16>()?))).await?;
-        Ok(Engine { shared: Arc::new(Shared { db: self.db, keyring, passwords, dummy_phc }) })
+        Ok(Engine { shared: Arc::new(Shared { db: self.db, keyring, passwords, credentials, dummy_phc }) })
     }
 }
 
@@ -104,6 +112,10 @@ impl Engine {
 
     pub(crate) fn passwords(&self) -> &ArgonPool {
         &self.shared.passwords
+    }
+
+    pub(crate) fn credentials(&self) -> &ArgonPool {
+        &self.shared.credentials
     }
 
     pub(crate) fn dummy_phc(&self) -> &str {

@@ -106,6 +106,7 @@ diesel::table! {
         environment -> Text,
         handle -> Text,
         name -> Text,
+        name_folded -> Text,
         owner_external_id -> Nullable<Text>,
         metadata -> Jsonb,
         permissions -> Array<Text>,
@@ -122,6 +123,20 @@ diesel::table! {
         predecessor_id -> Nullable<Uuid>,
         successor_id -> Nullable<Uuid>,
         last_used_at -> Nullable<Timestamptz>,
+        ends_at -> Timestamptz,
+        used_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    key_handles (handle) {
+        handle -> Text,
+    }
+}
+
+diesel::table! {
+    service_token_handles (handle) {
+        handle -> Text,
     }
 }
 
@@ -150,4 +165,5 @@ diesel::joinable!(projects -> tenants (tenant_id));
 diesel::joinable!(keys -> projects (project_id));
 diesel::joinable!(keys -> tenants (tenant_id));
 diesel::joinable!(service_tokens -> tenants (tenant_id));
+diesel::joinable!(service_tokens -> projects (project_id));
 diesel::allow_tables_to_appear_in_same_query!(memberships, tenants, users, projects, keys, service_tokens, sessions);

@@ -1,1 +1,1 @@
-DROP TABLE service_tokens, keys;
+DROP TABLE service_tokens, keys, service_token_handles, key_handles;

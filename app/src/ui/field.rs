@@ -1,97 +1,210 @@
-//! One field of a form: label, hint, input and error, tied together for those who cannot see them.
+//! One field of a form: label, hint, control and error, tied together for those who cannot see them.
 
 use leptos::prelude::*;
 
-/// Ids follow from the name, so a page has one field of a name.
-fn described_by(name: &str, hint: bool, error: bool) -> Option<String> {
-    let ids: Vec<String> = [(hint, "hint"), (error, "error")]
-        .into_iter()
-        .filter(|(there, _)| *there)
-        .map(|(_, part)| format!("{name}-{part}"))
-        .collect();
-    (!ids.is_empty()).then(|| ids.join(" "))
-}
-
-#[component]
-fn FieldFrame(
-    name: &'static str,
+/// What every field has. Ids follow from the name, so a page has one field of a name.
+struct Frame {
+    name: String,
     label: String,
     required: bool,
     hint: Option<String>,
     error: Option<String>,
-    children: Children,
-) -> impl IntoView {
-    view! {
-        <div class="field">
-            <label for=name>{label} {(!required).then(|| view! { <span class="muted">" (optional)"</span> })}</label>
-            {hint.map(|hint| view! { <p class="hint" id=format!("{name}-hint")>{hint}</p> })}
-            {children()}
-            {error.map(|error| view! { <p class="field-error" id=format!("{name}-error")>{error}</p> })}
-        </div>
+}
+
+impl Frame {
+    /// The ids of what describes the control, for `aria-describedby`.
+    fn described_by(&self) -> Option<String> {
+        let name = &self.name;
+        let hint = self.hint.as_ref().map(|_| format!("{name}-hint"));
+        let error = self.error.as_ref().map(|_| format!("{name}-error"));
+        let ids: Vec<String> = [hint, error].into_iter().flatten().collect();
+        (!ids.is_empty()).then(|| ids.join(" "))
+    }
+
+    /// For `aria-invalid`.
+    fn invalid(&self) -> Option<&'static str> {
+        self.error.as_ref().map(|_| "true")
+    }
+
+    fn around(self, control: impl IntoView) -> impl IntoView {
+        let Self { name, label, required, hint, error } = self;
+        view! {
+            <div class="field">
+                <label for=name.clone()>
+                    {label} {(!required).then(|| view! { <span class="muted">" (optional)"</span> })}
+                </label>
+                {hint.map(|hint| view! { <p class="hint" id=format!("{name}-hint")>{hint}</p> })}
+                {control}
+                {error.map(|error| view! { <p class="field-error" id=format!("{name}-error")>{error}</p> })}
+            </div>
+        }
     }
 }
 
 /// A line of text.
 #[component]
 pub fn TextField(
-    name: &'static str,
+    #[prop(into)] name: String,
     #[prop(into)] label: String,
-    #[prop(optional)] value: String,
+    #[prop(optional, into)] value: String,
     #[prop(optional, into)] hint: Option<String>,
     #[prop(default = None)] error: Option<String>,
-    /// `text`, `email`, `search`, `datetime-local` …
+    /// `text`, `email`, `search`, `number`, `datetime-local` …
     #[prop(default = "text")]
     input_type: &'static str,
     #[prop(default = "off")] autocomplete: &'static str,
+    #[prop(optional, into)] placeholder: Option<String>,
+    #[prop(optional)] maxlength: Option<u16>,
     #[prop(optional)] required: bool,
     #[prop(optional)] autofocus: bool,
     /// Digits and letters of one width.
     #[prop(optional)]
     mono: bool,
 ) -> impl IntoView {
-    let described_by = described_by(name, hint.is_some(), error.is_some());
-    let invalid = error.is_some().then_some("true");
-    view! {
-        <FieldFrame name label required hint error>
-            <input
-                id=name
-                name=name
-                type=input_type
-                class=if mono { "input mono" } else { "input" }
-                value=value.clone()
-                autocomplete=autocomplete
-                required=required
-                autofocus=autofocus
-                aria-describedby=described_by.clone()
-                aria-invalid=invalid
-            />
-        </FieldFrame>
-    }
+    let frame = Frame { name: name.clone(), label, required, hint, error };
+    let control = view! {
+        <input
+            id=name.clone()
+            name=name
+            type=input_type
+            class=if mono { "input mono" } else { "input" }
+            value=value
+            autocomplete=autocomplete
+            placeholder=placeholder
+            maxlength=maxlength
+            required=required
+            autofocus=autofocus
+            spellcheck=mono.then_some("false")
+            aria-describedby=frame.described_by()
+            aria-invalid=frame.invalid()
+        />
+    };
+    frame.around(control)
 }
 
 /// A password: never filled in again.
 #[component]
 pub fn PasswordField(
-    name: &'static str,
+    #[prop(into)] name: String,
     #[prop(into)] label: String,
     #[prop(optional, into)] hint: Option<String>,
     #[prop(default = None)] error: Option<String>,
     autocomplete: &'static str,
 ) -> impl IntoView {
-    let described_by = described_by(name, hint.is_some(), error.is_some());
-    let invalid = error.is_some().then_some("true");
+    let frame = Frame { name: name.clone(), label, required: true, hint, error };
+    let control = view! {
+        <input
+            id=name.clone()
+            name=name
+            type="password"
+            class="input"
+            autocomplete=autocomplete
+            required=true
+            aria-describedby=frame.described_by()
+            aria-invalid=frame.invalid()
+        />
+    };
+    frame.around(control)
+}
+
+/// Several lines of text.
+#[component]
+pub fn TextArea(
+    #[prop(into)] name: String,
+    #[prop(into)] label: String,
+    #[prop(optional, into)] value: String,
+    #[prop(optional, into)] hint: Option<String>,
+    #[prop(default = None)] error: Option<String>,
+    #[prop(default = 4)] rows: u16,
+    #[prop(optional, into)] placeholder: Option<String>,
+    #[prop(optional)] required: bool,
+    #[prop(optional)] mono: bool,
+) -> impl IntoView {
+    let frame = Frame { name: name.clone(), label, required, hint, error };
+    let control = view! {
+        <textarea
+            id=name.clone()
+            name=name
+            class=if mono { "textarea mono" } else { "textarea" }
+            rows=rows
+            placeholder=placeholder
+            required=required
+            spellcheck=mono.then_some("false")
+            aria-describedby=frame.described_by()
+            aria-invalid=frame.invalid()
+        >
+            {value}
+        </textarea>
+    };
+    frame.around(control)
+}
+
+/// One of several: values and labels, in their order.
+#[component]
+pub fn SelectField(
+    #[prop(into)] name: String,
+    #[prop(into)] label: String,
+    #[prop(optional, into)] value: String,
+    options: Vec<(String, String)>,
+    #[prop(optional, into)] hint: Option<String>,
+    #[prop(default = None)] error: Option<String>,
+    /// A list always has a value, so it is not marked optional unless you say so.
+    #[prop(default = true)]
+    required: bool,
+) -> impl IntoView {
+    let frame = Frame { name: name.clone(), label, required, hint, error };
+    let options: Vec<_> = options
+        .into_iter()
+        .map(|(option, label)| {
+            let selected = option == value;
+            view! { <option value=option selected=selected>{label}</option> }
+        })
+        .collect();
+    let control = view! {
+        <select
+            id=name.clone()
+            name=name
+            class="select"
+            required=required
+            aria-describedby=frame.described_by()
+            aria-invalid=frame.invalid()
+        >
+            {options}
+        </select>
+    };
+    frame.around(control)
+}
+
+/// Yes or no. What is sent for yes is `value`; a name may stand for several boxes, so the id follows from both.
+#[component]
+pub fn CheckboxField(
+    #[prop(into)] name: String,
+    #[prop(into)] label: String,
+    #[prop(default = "on".to_owned(), into)] value: String,
+    #[prop(optional)] checked: bool,
+    #[prop(optional, into)] hint: Option<String>,
+    #[prop(default = None)] error: Option<String>,
+    #[prop(optional)] required: bool,
+) -> impl IntoView {
+    let id = if value == "on" { name.clone() } else { format!("{name}-{value}") };
+    let frame = Frame { name: id.clone(), label, required, hint, error };
+    let (described_by, invalid) = (frame.described_by(), frame.invalid());
+    let Frame { label, hint, error, .. } = frame;
     view! {
-        <FieldFrame name label required=true hint error>
+        <div class="checkbox">
             <input
-                id=name
+                id=id.clone()
                 name=name
-                type="password"
-                class="input"
-                autocomplete=autocomplete
-                required=true
-                aria-describedby=described_by.clone()
+                type="checkbox"
+                value=value
+                checked=checked
+                required=required
+                aria-describedby=described_by
                 aria-invalid=invalid
             />
-        </FieldFrame>
+            <label for=id.clone()>{label}</label>
+            {hint.map(|hint| view! { <p class="hint" id=format!("{id}-hint")>{hint}</p> })}
+            {error.map(|error| view! { <p class="field-error" id=format!("{id}-error")>{error}</p> })}
+        </div>
     }
 }

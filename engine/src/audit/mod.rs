@@ -1,5 +1,7 @@
 //! The audit log: who changed what. Events are only ever appended.
 
+mod list;
 mod record;
 
+pub use list::{AuditFilter, list_audit_events};
 pub(crate) use record::{Change, record};

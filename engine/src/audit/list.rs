@@ -1,0 +1,120 @@
+//! Reading the audit log, the newest first. Writing it is in `record.rs`.
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use serde_json::Value;
+use tronch_core::{AuditEventId, AuditEventView, Page, Permission, RequestId, Timestamp, bounds::PAGE_SIZE_MAX};
+use uuid::Uuid;
+
+use crate::cursor::Cursor;
+use crate::error::Error;
+use crate::schema::audit_events;
+use crate::tenancy::Tenant;
+
+/// Which events are listed. Empty lists all.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// Only this action, such as `rotate_key`.
+    pub action: Option<String>,
+    /// Only by this actor: its id.
+    pub actor_id: Option<String>,
+    /// Only on this target: its id.
+    pub target_id: Option<String>,
+    /// Only from then on.
+    pub from: Option<Timestamp>,
+    /// Only before then.
+    pub until: Option<Timestamp>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+    /// Rows of a page, 1–100.
+    pub limit: u32,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = audit_events)]
+struct AuditRow {
+    id: Uuid,
+    occurred_at: Timestamp,
+    actor_kind: String,
+    actor_id: String,
+    actor_name: String,
+    action: String,
+    target_kind: String,
+    target_id: String,
+    target_name: String,
+    before: Option<Value>,
+    after: Option<Value>,
+    reason: Option<String>,
+    address: Option<String>,
+    user_agent: Option<String>,
+    request_id: Option<Uuid>,
+}
+
+impl AuditRow {
+    fn view(self) -> AuditEventView {
+        AuditEventView {
+            id: AuditEventId::from_uuid(self.id),
+            occurred_at: self.occurred_at,
+            actor_kind: self.actor_kind,
+            actor_id: self.actor_id,
+            actor_name: self.actor_name,
+            action: self.action,
+            target_kind: self.target_kind,
+            target_id: self.target_id,
+            target_name: self.target_name,
+            before_json: self.before.map(|value| value.to_string()),
+            after_json: self.after.map(|value| value.to_string()),
+            address: self.address,
+            user_agent: self.user_agent,
+            request_id: self.request_id.map(RequestId::from_uuid),
+            reason: self.reason,
+        }
+    }
+}
+
+/// One page of the tenant's audit log, the newest first.
+///
+/// # Errors
+/// `Forbidden` without `audit.read`; `Invalid` for a limit, `InvalidCursor` for a cursor that cannot be taken;
+/// `Unavailable`.
+pub async fn list_audit_events(tenant: &Tenant, filter: &AuditFilter) -> Result<Page<AuditEventView>, Error> {
+    tenant.require(Permission::AuditRead)?;
+    if !(1..=PAGE_SIZE_MAX).contains(&filter.limit) {
+        return Err(Error::invalid("limit", format!("a page has 1 to {PAGE_SIZE_MAX} rows")));
+    }
+    let mut transaction = tenant.begin().await?;
+    let mut query = audit_events::table.filter(audit_events::tenant_id.eq(transaction.tenant_id())).into_boxed();
+    if let Some(action) = &filter.action {
+        query = query.filter(audit_events::action.eq(action));
+    }
+    if let Some(actor_id) = &filter.actor_id {
+        query = query.filter(audit_events::actor_id.eq(actor_id));
+    }
+    if let Some(target_id) = &filter.target_id {
+        query = query.filter(audit_events::target_id.eq(target_id));
+    }
+    if let Some(from) = filter.from {
+        query = query.filter(audit_events::occurred_at.ge(from));
+    }
+    if let Some(until) = filter.until {
+        query = query.filter(audit_events::occurred_at.lt(until));
+    }
+    if let Some(cursor) = filter.cursor.as_deref() {
+        let (at, id) = Cursor::parse(cursor)?.time_and_id()?;
+        let at = at.ok_or(Error::InvalidCursor)?;
+        query = query
+            .filter(audit_events::occurred_at.le(at))
+            .filter(audit_events::occurred_at.lt(at).or(audit_events::id.lt(id)));
+    }
+    let rows: Vec<AuditRow> = query
+        .order((audit_events::occurred_at.desc(), audit_events::id.desc()))
+        .limit(i64::from(filter.limit) + 1)
+        .select(AuditRow::as_select())
+        .load(transaction.connection())
+        .await?;
+    transaction.commit().await?;
+    let limit = filter.limit as usize;
+    let next_cursor = (rows.len() > limit)
+        .then(|| Cursor::of_time(Some(rows[limit - 1].occurred_at), rows[limit - 1].id).to_string());
+    Ok(Page { items: rows.into_iter().take(limit).map(AuditRow::view).collect(), next_cursor })
+}

@@ -1,0 +1,158 @@
+//! Changing a key that exists: its settings, disabling, enabling, revoking. Each is one locked row, one audit event.
+
+use chrono::Utc;
+use tronch_core::{
+    ErrorCode, ExternalId, KeyId, KeyName, KeyPermission, KeyState, KeyView, Permission, RevokeReason, Timestamp, state,
+};
+
+use super::rows::KeyRow;
+use super::{Metadata, check_expiry, check_permission_count, record, sql};
+use crate::error::Error;
+use crate::tenancy::{Tenant, TenantTx};
+
+/// What of a key is to change; `None` leaves a part as it is.
+#[derive(Default)]
+pub struct KeyChange {
+    /// A new name.
+    pub name: Option<KeyName>,
+    /// A new owner, or none.
+    pub owner: Option<Option<ExternalId>>,
+    /// New metadata, whole.
+    pub metadata: Option<Metadata>,
+    /// New permissions, whole.
+    pub permissions: Option<Vec<KeyPermission>>,
+    /// A new end, or none.
+    pub expires_at: Option<Option<Timestamp>>,
+}
+
+/// Changes a key's settings. Environment and project never change.
+///
+/// # Errors
+/// `Forbidden` without `keys.update`; `NotFound`; `Conflict` when the key is revoked or expired; `Invalid`; `Unavailable`.
+pub async fn change_key(tenant: &Tenant, key_id: KeyId, change: KeyChange) -> Result<KeyView, Error> {
+    tenant.require(Permission::KeysUpdate)?;
+    if let Some(permissions) = &change.permissions {
+        check_permission_count(permissions)?;
+    }
+    if let Some(expires_at) = change.expires_at {
+        check_expiry(expires_at)?;
+    }
+    edit(tenant, key_id, "update_key", None, |key| {
+        require_not_ended(key)?;
+        if let Some(name) = change.name {
+            key.name = name.as_str().to_owned();
+        }
+        if let Some(owner) = change.owner {
+            key.owner_external_id = owner.map(|owner| owner.as_str().to_owned());
+        }
+        if let Some(metadata) = change.metadata {
+            key.metadata = metadata.into_value();
+        }
+        if let Some(permissions) = change.permissions {
+            key.permissions = permissions.iter().map(|permission| permission.as_str().to_owned()).collect();
+        }
+        if let Some(expires_at) = change.expires_at {
+            key.expires_at = expires_at;
+            // Grace never outlives the key itself.
+            key.grace_ends_at = match (key.grace_ends_at, expires_at) {
+                (Some(grace), Some(end)) => Some(grace.min(end)),
+                (grace, _) => grace,
+            };
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Switches a key off until somebody enables it. Disabling twice is fine.
+///
+/// # Errors
+/// `Forbidden` without `keys.update`; `NotFound`; `Conflict` when the key is revoked; `Unavailable`.
+pub async fn disable_key(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, Error> {
+    tenant.require(Permission::KeysUpdate)?;
+    edit(tenant, key_id, "disable_key", None, |key| {
+        require_not_revoked(key)?;
+        key.disabled_at = key.disabled_at.or(Some(Utc::now()));
+        Ok(())
+    })
+    .await
+}
+
+/// Switches a key on again. Enabling twice is fine.
+///
+/// # Errors
+/// As [`disable_key`].
+pub async fn enable_key(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, Error> {
+    tenant.require(Permission::KeysUpdate)?;
+    edit(tenant, key_id, "enable_key", None, |key| {
+        require_not_revoked(key)?;
+        key.disabled_at = None;
+        Ok(())
+    })
+    .await
+}
+
+/// Ends a key for ever. Revoking twice keeps the first time and reason.
+///
+/// # Errors
+/// `Forbidden` without `keys.revoke`; `NotFound`; `Unavailable`.
+pub async fn revoke_key(tenant: &Tenant, key_id: KeyId, reason: Option<RevokeReason>) -> Result<KeyView, Error> {
+    tenant.require(Permission::KeysRevoke)?;
+    let text = reason.as_ref().map(RevokeReason::as_str);
+    edit(tenant, key_id, "revoke_key", text, |key| {
+        if key.revoked_at.is_none() {
+            key.revoked_at = Some(Utc::now());
+            key.revoke_reason = text.map(ToOwned::to_owned);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Locks, changes, writes and records; a change that changes nothing leaves no trace.
+async fn edit(
+    tenant: &Tenant,
+    key_id: KeyId,
+    action: &'static str,
+    reason: Option<&str>,
+    change: impl FnOnce(&mut KeyRow) -> Result<(), Error>,
+) -> Result<KeyView, Error> {
+    let mut transaction = tenant.begin().await?;
+    let (before, project) = sql::lock(&mut transaction, key_id).await?;
+    let mut after = before.clone();
+    change(&mut after)?;
+    if super::rows::audited(&before) != super::rows::audited(&after) {
+        after.updated_at = Utc::now();
+        write(tenant, &mut transaction, action, &before, &after, reason).await?;
+    }
+    transaction.commit().await?;
+    after.view(tenant.slug(), &project)
+}
+
+pub(super) async fn write(
+    tenant: &Tenant,
+    transaction: &mut TenantTx,
+    action: &'static str,
+    before: &KeyRow,
+    after: &KeyRow,
+    reason: Option<&str>,
+) -> Result<(), Error> {
+    sql::update(transaction, after).await?;
+    record(tenant, transaction, action, Some(before), after, reason).await
+}
+
+fn conflict(message: &str) -> Error {
+    Error::Conflict { code: ErrorCode::KeyNotActive, message: message.to_owned(), field: None }
+}
+
+fn require_not_revoked(key: &KeyRow) -> Result<(), Error> {
+    if key.revoked_at.is_none() { Ok(()) } else { Err(conflict("this key is revoked, which is final")) }
+}
+
+fn require_not_ended(key: &KeyRow) -> Result<(), Error> {
+    require_not_revoked(key)?;
+    match state(&key.snapshot()?, Utc::now()) {
+        KeyState::Expired => Err(conflict("this key has expired; rotate or create another")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,174 @@
+//! Keys: making, showing, changing, disabling, revoking and rotating them. Whether one may pass is `verify`'s business.
+
+mod change;
+mod list;
+mod rotate;
+pub(crate) mod rows;
+mod sql;
+
+use tronch_core::bounds::{METADATA_BYTES_MAX, PERMISSIONS_PER_KEY_MAX};
+use tronch_core::{
+    CredentialKind, Environment, ExternalId, KeyId, KeyName, KeyPermission, KeyView, Permission, ProjectSlug,
+    SecretOnce, Timestamp,
+};
+
+use crate::audit::{self, Change};
+use crate::error::Error;
+use crate::projects;
+use crate::secret::{self, Minted};
+use crate::tenancy::{Tenant, TenantTx};
+use rows::{KeyRow, NewKeyRow, audited};
+
+pub use change::{KeyChange, change_key, disable_key, enable_key, revoke_key};
+pub use list::{KeyFilter, KeyOrder, list_keys};
+pub use rotate::{Rotated, finish_rotation, rotate_key};
+
+/// What a new key is to be. All but the name has a default.
+pub struct NewKey {
+    /// What it is called.
+    pub name: KeyName,
+    /// For which API.
+    pub project: ProjectSlug,
+    /// Test or live, for ever.
+    pub environment: Environment,
+    /// Whom it is issued to.
+    pub owner: Option<ExternalId>,
+    /// The tenant's own data.
+    pub metadata: Metadata,
+    /// What it holds, in the tenant's own words.
+    pub permissions: Vec<KeyPermission>,
+    /// When the clock ends it.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A JSON object of at most 8 KiB.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Metadata(serde_json::Map<String, serde_json::Value>);
+
+impl Metadata {
+    /// Reads JSON text; nothing but spaces is an empty object.
+    ///
+    /// # Errors
+    /// `Invalid` on the field `metadata`.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        let value = serde_json::from_str(text)
+            .map_err(|error| Error::invalid("metadata", format!("this is no JSON: {error}")))?;
+        Self::from_value(value)
+    }
+
+    /// Takes a JSON value.
+    ///
+    /// # Errors
+    /// `Invalid` on the field `metadata` when it is no object or too large.
+    pub fn from_value(value: serde_json::Value) -> Result<Self, Error> {
+        let serde_json::Value::Object(object) = value else {
+            return Err(Error::invalid("metadata", "metadata is a JSON object, such as {\"plan\":\"pro\"}"));
+        };
+        let text = serde_json::to_string(&object).map_err(Error::internal)?;
+        if text.len() > METADATA_BYTES_MAX {
+            let message = format!("metadata has at most {METADATA_BYTES_MAX} bytes as JSON");
+            return Err(Error::invalid("metadata", message));
+        }
+        // Postgres keeps no NUL in text, and says so only at the insert.
+        if text.contains("\\u0000") {
+            return Err(Error::invalid("metadata", "metadata cannot contain the character U+0000"));
+        }
+        Ok(Self(object))
+    }
+
+    fn into_value(self) -> serde_json::Value {
+        serde_json::Value::Object(self.0)
+    }
+}
+
+/// Makes a key and returns its secret, which is never to be had again.
+///
+/// # Errors
+/// `Forbidden` without `keys.create`; `NotFound` for a project that is not there; `Invalid` for an expiry that is past or
+/// too many permissions; `Unavailable`.
+pub async fn create_key(tenant: &Tenant, new_key: NewKey) -> Result<(KeyView, SecretOnce), Error> {
+    tenant.require(Permission::KeysCreate)?;
+    check_permission_count(&new_key.permissions)?;
+    check_expiry(new_key.expires_at)?;
+    let kind = CredentialKind::Key(new_key.environment);
+    let minted = secret::mint(&tenant.engine, kind, tenant.id).await?;
+    let mut transaction = tenant.begin().await?;
+    let tenant_id = transaction.tenant_id();
+    let project = projects::find_project(transaction.connection(), tenant_id, &new_key.project).await?;
+    let metadata = new_key.metadata.into_value();
+    let row = NewKeyRow {
+        id: KeyId::generate(minted.created_at, crate::random::bytes()?).uuid(),
+        tenant_id,
+        project_id: project.id.uuid(),
+        environment: new_key.environment.as_str(),
+        handle: minted.handle.as_str(),
+        name: new_key.name.as_str(),
+        owner_external_id: new_key.owner.as_ref().map(ExternalId::as_str),
+        metadata: &metadata,
+        permissions: new_key.permissions.iter().map(KeyPermission::as_str).collect(),
+        kdf_phc: &minted.kdf_phc,
+        tag: minted.tag.as_bytes(),
+        tag_key: minted.tag_key.as_bytes(),
+        created_at: minted.created_at,
+        updated_at: minted.created_at,
+        expires_at: new_key.expires_at,
+        disabled_at: None,
+        predecessor_id: None,
+    };
+    let key = sql::insert(&mut transaction, &row).await?;
+    record(tenant, &mut transaction, "create_key", None, &key, None).await?;
+    transaction.commit().await?;
+    let Minted { secret, .. } = minted;
+    Ok((key.view(tenant.slug(), project.slug.as_str())?, secret))
+}
+
+/// One key.
+///
+/// # Errors
+/// `Forbidden` without `keys.read`; `NotFound`; `Unavailable`.
+pub async fn get_key(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, Error> {
+    tenant.require(Permission::KeysRead)?;
+    let mut transaction = tenant.begin().await?;
+    let (key, project) = sql::find(&mut transaction, key_id).await?;
+    transaction.commit().await?;
+    key.view(tenant.slug(), &project)
+}
+
+fn check_permission_count(permissions: &[KeyPermission]) -> Result<(), Error> {
+    if permissions.len() <= PERMISSIONS_PER_KEY_MAX {
+        return Ok(());
+    }
+    Err(Error::invalid("permissions", format!("a key holds at most {PERMISSIONS_PER_KEY_MAX} permissions")))
+}
+
+fn check_expiry(expires_at: Option<Timestamp>) -> Result<(), Error> {
+    match expires_at {
+        Some(end) if end <= chrono::Utc::now() => Err(Error::invalid("expires_at", "this time is past already")),
+        _ => Ok(()),
+    }
+}
+
+/// Appends the audit event of a change to a key.
+async fn record(
+    tenant: &Tenant,
+    transaction: &mut TenantTx,
+    action: &'static str,
+    before: Option<&KeyRow>,
+    after: &KeyRow,
+    reason: Option<&str>,
+) -> Result<(), Error> {
+    let change = Change {
+        action,
+        target_kind: "key",
+        target_id: after.key_id().to_string(),
+        target_name: &after.name,
+        before: before.map(audited),
+        after: Some(audited(after)),
+        reason,
+    };
+    let tenant_id = transaction.tenant_id();
+    audit::record(transaction.connection(), tenant_id, &tenant.caller, change).await
+}

@@ -1,0 +1,138 @@
+//! Rotation: a successor is issued, the old key keeps working until its grace ends. When it ends is `core`'s rule.
+
+use chrono::Utc;
+use tronch_core::{
+    CredentialKind, ErrorCode, Grace, KeyId, KeyView, Permission, RotatingKey, RotationRefusal, SecretOnce,
+    rotation_plan,
+};
+use uuid::Uuid;
+
+use super::change::write;
+use super::rows::{KeyRow, NewKeyRow};
+use super::{record, sql};
+use crate::error::Error;
+use crate::projects::{find_project, rotation_settings};
+use crate::secret;
+use crate::tenancy::Tenant;
+
+/// Both ends of a rotation, and the successor's secret.
+pub struct Rotated {
+    /// The new key.
+    pub successor: KeyView,
+    /// The old key, with the end of its grace.
+    pub predecessor: KeyView,
+    /// The new key's secret, never to be had again.
+    pub secret: SecretOnce,
+}
+
+/// Issues a successor with the old key's name, owner, settings, environment and expiry.
+///
+/// # Errors
+/// `Forbidden` without `keys.rotate`; `NotFound`; `AlreadyRotated` with the successor; `Conflict` when the key is revoked
+/// or expired; `Invalid` for a grace that the project does not allow; `Unavailable`.
+pub async fn rotate_key(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<Rotated, Error> {
+    tenant.require(Permission::KeysRotate)?;
+    // Hashing may wait for its turn, so it comes before the lock; a refusal wastes it, which costs nobody anything.
+    let (kind, _) = preview(tenant, key_id, grace).await?;
+    let minted = secret::mint(&tenant.engine, kind, tenant.id).await?;
+    let mut transaction = tenant.begin().await?;
+    let tenant_id = transaction.tenant_id();
+    let (old, project_slug) = sql::lock(&mut transaction, key_id).await?;
+    let slug = tronch_core::ProjectSlug::parse(&project_slug).map_err(Error::internal)?;
+    let project = find_project(transaction.connection(), tenant_id, &slug).await?;
+    let now = Utc::now();
+    let plan = rotation_plan(&rotating(&old), grace, &rotation_settings(&project), now).map_err(refusal)?;
+    let row = NewKeyRow {
+        id: KeyId::generate(minted.created_at, crate::random::bytes()?).uuid(),
+        tenant_id,
+        project_id: old.project_id,
+        environment: &old.environment,
+        handle: minted.handle.as_str(),
+        name: &old.name,
+        owner_external_id: old.owner_external_id.as_deref(),
+        metadata: &old.metadata,
+        permissions: old.permissions.iter().map(String::as_str).collect(),
+        kdf_phc: &minted.kdf_phc,
+        tag: minted.tag.as_bytes(),
+        tag_key: minted.tag_key.as_bytes(),
+        created_at: minted.created_at,
+        updated_at: minted.created_at,
+        expires_at: old.expires_at,
+        disabled_at: plan.successor_disabled.then_some(now),
+        predecessor_id: Some(old.id),
+    };
+    let successor = sql::insert(&mut transaction, &row).await?;
+    let mut ended = old.clone();
+    ended.successor_id = Some(successor.id);
+    ended.grace_ends_at = plan.grace_ends_at;
+    ended.updated_at = now;
+    write(tenant, &mut transaction, "rotate_key", &old, &ended, None).await?;
+    record(tenant, &mut transaction, "create_key", None, &successor, Some("successor of a rotated key")).await?;
+    transaction.commit().await?;
+    Ok(Rotated {
+        successor: successor.view(tenant.slug(), &project_slug)?,
+        predecessor: ended.view(tenant.slug(), &project_slug)?,
+        secret: minted.secret,
+    })
+}
+
+/// Ends the old key of a running rotation now. Once its grace has ended, this changes nothing.
+///
+/// # Errors
+/// `Forbidden` without `keys.rotate`; `NotFound`; `Conflict` when the key was never rotated; `Unavailable`.
+pub async fn finish_rotation(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, Error> {
+    tenant.require(Permission::KeysRotate)?;
+    let mut transaction = tenant.begin().await?;
+    let (before, project) = sql::lock(&mut transaction, key_id).await?;
+    if before.successor_id.is_none() {
+        return Err(Error::Conflict {
+            code: ErrorCode::Conflict,
+            message: "this key is not being rotated".to_owned(),
+            field: None,
+        });
+    }
+    let now = Utc::now();
+    let mut after = before.clone();
+    if before.grace_ends_at.is_none_or(|end| end > now) {
+        after.grace_ends_at = Some(now);
+        after.updated_at = now;
+        write(tenant, &mut transaction, "finish_rotation", &before, &after, None).await?;
+    }
+    transaction.commit().await?;
+    after.view(tenant.slug(), &project)
+}
+
+/// Refuses what is refused anyway before anything is hashed.
+async fn preview(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<(CredentialKind, Uuid), Error> {
+    let mut transaction = tenant.begin().await?;
+    let tenant_id = transaction.tenant_id();
+    let (key, project_slug) = sql::find(&mut transaction, key_id).await?;
+    let slug = tronch_core::ProjectSlug::parse(&project_slug).map_err(Error::internal)?;
+    let project = find_project(transaction.connection(), tenant_id, &slug).await?;
+    transaction.commit().await?;
+    rotation_plan(&rotating(&key), grace, &rotation_settings(&project), Utc::now()).map_err(refusal)?;
+    Ok((CredentialKind::Key(key.snapshot()?.environment), key.project_id))
+}
+
+fn rotating(key: &KeyRow) -> RotatingKey {
+    RotatingKey {
+        revoked_at: key.revoked_at,
+        expires_at: key.expires_at,
+        successor_id: key.successor_id.map(KeyId::from_uuid),
+        disabled: key.disabled_at.is_some(),
+    }
+}
+
+fn refusal(refusal: RotationRefusal) -> Error {
+    let ended =
+        |message: &str| Error::Conflict { code: ErrorCode::KeyNotActive, message: message.to_owned(), field: None };
+    match refusal {
+        RotationRefusal::AlreadyRotated { successor_id } => Error::AlreadyRotated { successor_id },
+        RotationRefusal::Revoked => ended("this key is revoked; create a new one instead"),
+        RotationRefusal::Expired => ended("this key has expired; create a new one instead"),
+        RotationRefusal::GraceTooLong { max_seconds } => {
+            Error::invalid("grace", format!("this project allows a grace of at most {max_seconds} seconds"))
+        }
+        RotationRefusal::GraceInPast => Error::invalid("grace", "the end of the grace is past already"),
+    }
+}

@@ -1,0 +1,85 @@
+//! The SQL on keys. Every query begins with the tenant; row security is the second wall.
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use tronch_core::KeyId;
+use uuid::Uuid;
+
+use super::rows::{KeyRow, NewKeyRow};
+use crate::error::Error;
+use crate::schema::{keys, projects};
+use crate::tenancy::TenantTx;
+
+const NOT_FOUND: Error = Error::NotFound { noun: "key" };
+
+pub(super) async fn insert(transaction: &mut TenantTx, row: &NewKeyRow<'_>) -> Result<KeyRow, Error> {
+    Ok(diesel::insert_into(keys::table)
+        .values(row)
+        .returning(KeyRow::as_returning())
+        .get_result(transaction.connection())
+        .await?)
+}
+
+/// A key and its project's slug.
+pub(super) async fn find(transaction: &mut TenantTx, id: KeyId) -> Result<(KeyRow, String), Error> {
+    let row: Option<(KeyRow, String)> = keys::table
+        .inner_join(projects::table)
+        .filter(keys::tenant_id.eq(transaction.tenant_id()))
+        .filter(keys::id.eq(id.uuid()))
+        .select((KeyRow::as_select(), projects::slug))
+        .first(transaction.connection())
+        .await
+        .optional()?;
+    row.ok_or(NOT_FOUND)
+}
+
+/// The same, locked until the transaction ends: of two changes at once the second sees what the first did.
+pub(super) async fn lock(transaction: &mut TenantTx, id: KeyId) -> Result<(KeyRow, String), Error> {
+    let locked: Option<Uuid> = keys::table
+        .filter(keys::tenant_id.eq(transaction.tenant_id()))
+        .filter(keys::id.eq(id.uuid()))
+        .select(keys::id)
+        .for_update()
+        .first(transaction.connection())
+        .await
+        .optional()?;
+    locked.ok_or(NOT_FOUND)?;
+    find(transaction, id).await
+}
+
+/// Writes what a verb may change; everything else of a key never changes.
+pub(super) async fn update(transaction: &mut TenantTx, row: &KeyRow) -> Result<(), Error> {
+    let target = keys::table.filter(keys::tenant_id.eq(transaction.tenant_id())).filter(keys::id.eq(row.id));
+    let changed = diesel::update(target)
+        .set((
+            keys::name.eq(&row.name),
+            keys::owner_external_id.eq(&row.owner_external_id),
+            keys::metadata.eq(&row.metadata),
+            keys::permissions.eq(&row.permissions),
+            keys::updated_at.eq(row.updated_at),
+            keys::expires_at.eq(row.expires_at),
+            keys::disabled_at.eq(row.disabled_at),
+            keys::revoked_at.eq(row.revoked_at),
+            keys::revoke_reason.eq(&row.revoke_reason),
+            keys::grace_ends_at.eq(row.grace_ends_at),
+            keys::successor_id.eq(row.successor_id),
+        ))
+        .execute(transaction.connection())
+        .await?;
+    if changed == 1 { Ok(()) } else { Err(NOT_FOUND) }
+}
+
+/// The key of a handle, for a pasted key in the search box.
+pub(super) async fn find_by_handle(
+    transaction: &mut TenantTx,
+    handle: &str,
+) -> Result<Option<(KeyRow, String)>, Error> {
+    Ok(keys::table
+        .inner_join(projects::table)
+        .filter(keys::tenant_id.eq(transaction.tenant_id()))
+        .filter(keys::handle.eq(handle))
+        .select((KeyRow::as_select(), projects::slug))
+        .first(transaction.connection())
+        .await
+        .optional()?)
+}

@@ -1,0 +1,191 @@
+//! Service tokens: the credentials with which services and scripts call our API. Whether one may come in is decided in
+//! `verify`.
+
+mod rows;
+
+use chrono::Utc;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use tronch_core::{
+    CredentialKind, Environment, Page, Permission, ProjectSlug, SecretOnce, ServiceTokenId, Timestamp, TokenName,
+    TokenView, bounds::PAGE_SIZE_MAX,
+};
+use uuid::Uuid;
+
+use crate::audit::{self, Change};
+use crate::cursor::Cursor;
+use crate::error::Error;
+use crate::projects;
+use crate::schema::{projects as project_table, service_tokens};
+use crate::secret;
+use crate::tenancy::{Tenant, TenantTx};
+use rows::{NewTokenRow, TokenRow, audited};
+
+/// What a new service token is to be.
+pub struct NewToken {
+    /// What it is called.
+    pub name: TokenName,
+    /// What it may do; each must be held by whoever makes it.
+    pub permissions: Vec<Permission>,
+    /// Only for this project.
+    pub project: Option<ProjectSlug>,
+    /// Only for this environment.
+    pub environment: Option<Environment>,
+    /// When the clock ends it.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Makes a service token and returns its secret, which is never to be had again.
+///
+/// # Errors
+/// `Forbidden` without `tokens.write` or when a permission is not held; `NotFound` for a project that is not there;
+/// `Invalid` for no permission at all or an expiry that is past; `Unavailable`.
+pub async fn create_token(tenant: &Tenant, new_token: NewToken) -> Result<(TokenView, SecretOnce), Error> {
+    tenant.require(Permission::TokensWrite)?;
+    for permission in &new_token.permissions {
+        tenant.require(*permission)?;
+    }
+    if new_token.permissions.is_empty() {
+        return Err(Error::invalid("permissions", "choose at least one permission"));
+    }
+    if new_token.expires_at.is_some_and(|end| end <= Utc::now()) {
+        return Err(Error::invalid("expires_at", "this time is past already"));
+    }
+    let mut permissions: Vec<&str> = new_token.permissions.iter().map(|permission| permission.as_str()).collect();
+    permissions.sort_unstable();
+    permissions.dedup();
+    let minted = secret::mint(&tenant.engine, CredentialKind::ServiceToken, tenant.id).await?;
+    let mut transaction = tenant.begin().await?;
+    let tenant_id = transaction.tenant_id();
+    let project = match &new_token.project {
+        Some(slug) => Some(projects::find_project(transaction.connection(), tenant_id, slug).await?),
+        None => None,
+    };
+    let row = NewTokenRow {
+        id: ServiceTokenId::generate(minted.created_at, crate::random::bytes()?).uuid(),
+        tenant_id,
+        project_id: project.as_ref().map(|project| project.id.uuid()),
+        environment: new_token.environment.map(Environment::as_str),
+        handle: minted.handle.as_str(),
+        name: new_token.name.as_str(),
+        permissions,
+        kdf_phc: &minted.kdf_phc,
+        tag: minted.tag.as_bytes(),
+        tag_key: minted.tag_key.as_bytes(),
+        created_at: minted.created_at,
+        expires_at: new_token.expires_at,
+    };
+    let token: TokenRow = diesel::insert_into(service_tokens::table)
+        .values(&row)
+        .returning(TokenRow::as_returning())
+        .get_result(transaction.connection())
+        .await?;
+    record(tenant, &mut transaction, "create_token", None, &token).await?;
+    transaction.commit().await?;
+    let project_slug = project.map(|project| project.slug.as_str().to_owned());
+    Ok((token.view(project_slug.as_deref())?, minted.secret))
+}
+
+/// One page of the tenant's service tokens, the newest first.
+///
+/// # Errors
+/// `Forbidden` without `tokens.read`; `Invalid` for a limit or cursor that cannot be taken; `Unavailable`.
+pub async fn list_tokens(tenant: &Tenant, cursor: Option<&str>, limit: u32) -> Result<Page<TokenView>, Error> {
+    tenant.require(Permission::TokensRead)?;
+    if !(1..=PAGE_SIZE_MAX).contains(&limit) {
+        return Err(Error::invalid("limit", format!("a page has 1 to {PAGE_SIZE_MAX} rows")));
+    }
+    let mut transaction = tenant.begin().await?;
+    let mut query = service_tokens::table
+        .left_join(project_table::table.on(service_tokens::project_id.eq(project_table::id.nullable())))
+        .filter(service_tokens::tenant_id.eq(transaction.tenant_id()))
+        .into_boxed();
+    if let Some(cursor) = cursor {
+        let (at, id) = Cursor::parse(cursor)?.time_and_id()?;
+        let at = at.ok_or(Error::InvalidCursor)?;
+        query = query
+            .filter(service_tokens::created_at.le(at))
+            .filter(service_tokens::created_at.lt(at).or(service_tokens::id.lt(id)));
+    }
+    let rows: Vec<(TokenRow, Option<String>)> = query
+        .order((service_tokens::created_at.desc(), service_tokens::id.desc()))
+        .limit(i64::from(limit) + 1)
+        .select((TokenRow::as_select(), project_table::slug.nullable()))
+        .load(transaction.connection())
+        .await?;
+    transaction.commit().await?;
+    let size = limit as usize;
+    let next_cursor = (rows.len() > size)
+        .then(|| Cursor::of_time(Some(rows[size - 1].0.created_at), rows[size - 1].0.id).to_string());
+    let items: Result<Vec<TokenView>, Error> =
+        rows.into_iter().take(size).map(|(row, project)| row.view(project.as_deref())).collect();
+    Ok(Page { items: items?, next_cursor })
+}
+
+/// Ends a service token for ever. Revoking twice keeps the first time.
+///
+/// # Errors
+/// `Forbidden` without `tokens.write`; `NotFound`; `Unavailable`.
+pub async fn revoke_token(tenant: &Tenant, token_id: ServiceTokenId) -> Result<TokenView, Error> {
+    tenant.require(Permission::TokensWrite)?;
+    let mut transaction = tenant.begin().await?;
+    let (before, project) = lock(&mut transaction, token_id.uuid()).await?;
+    let mut after = before.clone();
+    if before.revoked_at.is_none() {
+        after.revoked_at = Some(Utc::now());
+        let target = service_tokens::table
+            .filter(service_tokens::tenant_id.eq(transaction.tenant_id()))
+            .filter(service_tokens::id.eq(before.id));
+        diesel::update(target)
+            .set(service_tokens::revoked_at.eq(after.revoked_at))
+            .execute(transaction.connection())
+            .await?;
+        record(tenant, &mut transaction, "revoke_token", Some(&before), &after).await?;
+    }
+    transaction.commit().await?;
+    after.view(project.as_deref())
+}
+
+async fn lock(transaction: &mut TenantTx, id: Uuid) -> Result<(TokenRow, Option<String>), Error> {
+    let row: Option<TokenRow> = service_tokens::table
+        .filter(service_tokens::tenant_id.eq(transaction.tenant_id()))
+        .filter(service_tokens::id.eq(id))
+        .select(TokenRow::as_select())
+        .for_update()
+        .first(transaction.connection())
+        .await
+        .optional()?;
+    let row = row.ok_or(Error::NotFound { noun: "service token" })?;
+    let project = match row.project_id {
+        None => None,
+        Some(project_id) => Some(
+            project_table::table
+                .filter(project_table::tenant_id.eq(transaction.tenant_id()))
+                .filter(project_table::id.eq(project_id))
+                .select(project_table::slug)
+                .first(transaction.connection())
+                .await?,
+        ),
+    };
+    Ok((row, project))
+}
+
+async fn record(
+    tenant: &Tenant,
+    transaction: &mut TenantTx,
+    action: &'static str,
+    before: Option<&TokenRow>,
+    after: &TokenRow,
+) -> Result<(), Error> {
+    let change = Change {
+        action,
+        target_kind: "service_token",
+        target_id: ServiceTokenId::from_uuid(after.id).to_string(),
+        target_name: &after.name,
+        before: before.map(audited),
+        after: Some(audited(after)),
+        reason: None,
+    };
+    let tenant_id = transaction.tenant_id();
+    audit::record(transaction.connection(), tenant_id, &tenant.caller, change).await
+}
