@@ -1,6 +1,7 @@
 //! What a refused form looks like when its page is shown again: the typed values and the errors beside their fields.
 //! Passwords and codes are never part of it.
 
+use tronch_core::{KeyView, TokenView};
 use tronch_engine::Error;
 
 /// The outcome of a form, provided as context to the page that shows it again.
@@ -45,6 +46,11 @@ impl FormState {
         self.values.iter().find(|(name, _)| *name == field).map(|(_, value)| value.clone()).unwrap_or_default()
     }
 
+    /// What was typed into a field of a refused form, or what stands there at first.
+    pub fn value_or(&self, field: &str, first: impl Into<String>) -> String {
+        if self.is_refused() { self.value(field) } else { first.into() }
+    }
+
     /// The sentence beside a field.
     pub fn field_error(&self, field: &str) -> Option<String> {
         self.field_errors.iter().find(|(name, _)| *name == field).map(|(_, message)| message.clone())
@@ -70,4 +76,38 @@ fn capitalised(text: &str) -> String {
     let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
     let rest = characters.as_str();
     if rest.ends_with(['.', '!', '?']) { format!("{first}{rest}") } else { format!("{first}{rest}.") }
+}
+
+/// A credential that was just made, provided as context to the one page that shows it.
+#[derive(Clone)]
+pub struct ShownSecret {
+    /// The whole secret.
+    pub secret: String,
+    /// What it belongs to.
+    pub of: SecretOf,
+}
+
+/// What a shown secret belongs to.
+#[derive(Clone)]
+pub enum SecretOf {
+    /// A new key.
+    Key(KeyView),
+    /// The successor of a rotated key.
+    Rotation {
+        /// The new key.
+        successor: KeyView,
+        /// The old key, with the end of its grace.
+        predecessor: KeyView,
+    },
+    /// A new service token.
+    Token(TokenView),
+}
+
+/// How a form was answered, for the page that is rendered next.
+#[derive(Clone)]
+pub enum Answer {
+    /// Refused: shown again.
+    Refused(FormState),
+    /// A secret was made: shown once.
+    Secret(ShownSecret),
 }

@@ -1,8 +1,11 @@
 //! The frame of a tenant's pages: top bar, navigation, content. What stands in it is the pages' business.
 
 use leptos::prelude::*;
+use tronch_core::Permission;
 
 use crate::server_context::{Place, server_context};
+use crate::ui::icons::{Icon, IconName};
+use crate::ui::islands::ThemeToggle;
 
 /// The frame. `here` names the entry of the navigation that is current.
 #[component]
@@ -17,6 +20,7 @@ pub(crate) fn TenantLayout(here: &'static str, children: Children) -> impl IntoV
                 {context.place.as_ref().map(tenant_switch)}
                 <div class="who">
                     <span class="truncate" title=email>{who}</span>
+                    <ThemeToggle />
                     <form method="post" action="/sign-out"><button class="button quiet small" type="submit">"Sign out"</button></form>
                 </div>
             </header>
@@ -50,12 +54,18 @@ fn tenant_switch(place: &Place) -> impl IntoView + use<> {
 
 fn navigation(place: &Place, here: &'static str) -> impl IntoView + use<> {
     let slug = place.tenant.slug();
-    let entries: Vec<_> = [("overview", "Overview", "")]
-        .into_iter()
-        .map(|(id, label, path)| {
-            let current = (id == here).then_some("page");
-            view! { <li><a href=format!("/t/{slug}/{path}") aria-current=current>{label}</a></li> }
-        })
-        .collect();
+    let entries: Vec<_> = [
+        ("overview", "Overview", "", IconName::Activity, None),
+        ("keys", "Keys", "keys", IconName::Key, Some(Permission::KeysRead)),
+        ("tokens", "Service tokens", "tokens", IconName::Terminal, Some(Permission::TokensRead)),
+        ("audit", "Audit log", "audit", IconName::List, Some(Permission::AuditRead)),
+    ]
+    .into_iter()
+    .filter(|(.., permission)| permission.is_none_or(|permission| place.tenant.allows(permission)))
+    .map(|(id, label, path, icon, _)| {
+        let current = (id == here).then_some("page");
+        view! { <li><a href=format!("/t/{slug}/{path}") aria-current=current><Icon name=icon />{label}</a></li> }
+    })
+    .collect();
     view! { <nav class="nav" aria-label="Organisation"><ul>{entries}</ul></nav> }
 }

@@ -3,12 +3,19 @@
 //! Pages are rendered on the server only, so they are compiled for it only; what wakes in the browser are the islands,
 //! which live in `ui/islands.rs` and know no domain word. This is the one file where features are named.
 
+// A page is one deeply nested type; the compiler's usual depth of 128 is a few elements too little.
+#![recursion_limit = "512"]
+
 pub mod ui;
 
+#[cfg(feature = "ssr")]
+mod audit;
 #[cfg(feature = "ssr")]
 mod error_page;
 #[cfg(feature = "ssr")]
 mod form_state;
+#[cfg(feature = "ssr")]
+mod keys;
 #[cfg(feature = "ssr")]
 mod layout;
 #[cfg(feature = "ssr")]
@@ -19,9 +26,13 @@ mod people;
 mod server_context;
 #[cfg(feature = "ssr")]
 mod shell;
+#[cfg(feature = "ssr")]
+mod tokens;
 
 #[cfg(feature = "ssr")]
-pub use form_state::FormState;
+pub use form_state::{Answer, FormState, SecretOf, ShownSecret};
+#[cfg(feature = "ssr")]
+pub use keys::KeysQuery;
 #[cfg(feature = "ssr")]
 pub use server_context::{Place, Refusal, ServerContext};
 #[cfg(feature = "ssr")]

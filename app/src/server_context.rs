@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use leptos_axum::ResponseOptions;
-use tronch_core::TenantSlug;
+use tronch_core::{TenantSlug, Timestamp};
 use tronch_engine::{Caller, Engine, Error, Tenant};
 
 use crate::error_page::ErrorPage;
@@ -46,6 +46,11 @@ pub struct Refusal(pub std::sync::Arc<Error>);
 /// `NotFound` where the address names none; the door has answered for every other case before.
 pub(crate) fn tenant() -> Result<Tenant, Error> {
     server_context().place.map(|place| place.tenant).ok_or(Error::NotFound { noun: "tenant" })
+}
+
+/// What time it is, for saying what has ended. Verbs look themselves.
+pub(crate) fn now() -> Timestamp {
+    std::time::SystemTime::now().into()
 }
 
 pub(crate) fn form_state() -> FormState {

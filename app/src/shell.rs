@@ -9,10 +9,13 @@ use leptos_router::components::{Route, Router, Routes};
 use leptos_router::path;
 use tronch_engine::Error;
 
+use crate::audit::AuditPage;
 use crate::error_page::ErrorPage;
+use crate::keys::{EditKeyPage, KeyPage, KeysPage, NewKeyPage, RevokeKeyPage, RotateKeyPage};
 use crate::overview::OverviewPage;
 use crate::people::{SignInPage, SignUpPage};
 use crate::server_context::{Refusal, server_context};
+use crate::tokens::{NewTokenPage, TokensPage};
 
 /// Where the browser part is served from: `/{folder}/tronch.js`, `tronch_bg.wasm`, `tronch.css`.
 #[derive(Debug, Clone)]
@@ -73,6 +76,15 @@ fn Pages() -> impl IntoView {
                 <Route path=path!("/sign-up") view=SignUpPage />
                 <Route path=path!("/sign-in") view=SignInPage />
                 <Route path=path!("/t/:tenant") view=OverviewPage />
+                <Route path=path!("/t/:tenant/keys") view=KeysPage />
+                <Route path=path!("/t/:tenant/keys/new") view=NewKeyPage />
+                <Route path=path!("/t/:tenant/keys/:key") view=KeyPage />
+                <Route path=path!("/t/:tenant/keys/:key/edit") view=EditKeyPage />
+                <Route path=path!("/t/:tenant/keys/:key/rotate") view=RotateKeyPage />
+                <Route path=path!("/t/:tenant/keys/:key/revoke") view=RevokeKeyPage />
+                <Route path=path!("/t/:tenant/tokens") view=TokensPage />
+                <Route path=path!("/t/:tenant/tokens/new") view=NewTokenPage />
+                <Route path=path!("/t/:tenant/audit") view=AuditPage />
             </Routes>
         </Router>
     }

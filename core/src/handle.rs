@@ -52,9 +52,42 @@ impl FromStr for Handle {
     }
 }
 
+/// What of a typed text may stand in an address or a log: from a credential, whole or mistyped, only what is up to the
+/// end of its handle.
+pub fn searchable(text: &str) -> String {
+    let text = text.trim();
+    let start = ["tronch_sk_test_", "tronch_sk_live_", "tronch_st_"]
+        .iter()
+        .filter_map(|prefix| text.find(prefix).map(|at| (at, at + prefix.len())))
+        .min();
+    match start {
+        None => text.to_owned(),
+        Some((at, end)) => {
+            let handle = text[end..].chars().take(HANDLE_CHARACTERS).take_while(char::is_ascii_alphanumeric);
+            text[at..end].chars().chain(handle).collect()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_of_a_credential_beyond_its_handle_is_searched_for() {
+        let secret = "K".repeat(22);
+        let table = [
+            (format!("tronch_sk_live_0Uz3kQ9aB12{secret}0000"), "tronch_sk_live_0Uz3kQ9aB12"),
+            (format!("my key: tronch_sk_test_0Uz3kQ9aB12{secret}, thanks"), "tronch_sk_test_0Uz3kQ9aB12"),
+            (format!("tronch_st_0Uz3kQ9aB12{secret}"), "tronch_st_0Uz3kQ9aB12"),
+            ("tronch_sk_live_0Uz3é".to_owned(), "tronch_sk_live_0Uz3"),
+            ("  Zoë's key ".to_owned(), "Zoë's key"),
+            ("tronch".to_owned(), "tronch"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(searchable(&text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn a_handle_is_eleven_digits_of_base_62() {

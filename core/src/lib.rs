@@ -24,7 +24,7 @@ mod views;
 pub use base62::random_digit;
 pub use environment::{Environment, ParseEnvironmentError};
 pub use error_code::{ErrorCode, ParseErrorCodeError};
-pub use handle::{HANDLE_CHARACTERS, Handle, ParseHandleError};
+pub use handle::{HANDLE_CHARACTERS, Handle, ParseHandleError, searchable};
 pub use ids::{AuditEventId, KeyId, ParseIdError, ProjectId, RequestId, ServiceTokenId, SessionId, TenantId, UserId};
 pub use key::{CREATED_MS_END, CREATED_MS_MIN, CredentialKind, GATE_VALUES, KeyDraft, PresentedKey, PresentedToken};
 pub use malformed::MalformedReason;

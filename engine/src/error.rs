@@ -52,6 +52,12 @@ pub enum Error {
         /// The key that replaced it.
         successor_id: KeyId,
     },
+    /// A form that cannot be read at all.
+    #[error("this form cannot be read: {why}")]
+    UnreadableForm {
+        /// What is wrong with it.
+        why: String,
+    },
     /// A cursor that this list, in this order, did not give.
     #[error("this cursor is not of this list; begin with the first page")]
     InvalidCursor,
@@ -88,6 +94,7 @@ impl Error {
             Self::Invalid { .. } => ErrorCode::InvalidField,
             Self::Conflict { code, .. } => *code,
             Self::AlreadyRotated { .. } => ErrorCode::AlreadyRotated,
+            Self::UnreadableForm { .. } => ErrorCode::InvalidRequest,
             Self::InvalidCursor => ErrorCode::InvalidCursor,
             Self::SignInFailed => ErrorCode::SignInFailed,
             Self::SetupCodeInvalid => ErrorCode::SetupCodeInvalid,

@@ -67,8 +67,11 @@ impl Tenant {
         self.grant.allows(permission)
     }
 
-    /// The first line of every verb.
-    pub(crate) fn require(&self, permission: Permission) -> Result<(), Error> {
+    /// The first line of every verb, and of every page that offers one.
+    ///
+    /// # Errors
+    /// `Forbidden` when the caller does not hold it.
+    pub fn require(&self, permission: Permission) -> Result<(), Error> {
         if self.grant.allows(permission) { Ok(()) } else { Err(Error::Forbidden { permission: permission.as_str() }) }
     }
 

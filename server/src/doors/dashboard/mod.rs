@@ -1,9 +1,12 @@
 //! The dashboard's door: sessions, the cross-origin check, security headers, and rendering the pages of `app`.
 
+mod keys;
 mod pages;
+mod sent;
 mod session_store;
 mod sign_in;
 mod sign_up;
+mod tokens;
 
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
@@ -16,7 +19,7 @@ use tower_http::csrf::CsrfLayer;
 use tower_sessions::cookie::SameSite;
 use tower_sessions::cookie::time::Duration;
 use tower_sessions::{Expiry, Session, SessionManagerLayer};
-use tronch_app::Place;
+use tronch_app::{Answer, FormState, Place, ShownSecret};
 use tronch_core::TenantSlug;
 use tronch_engine::{Caller, Engine, Error, Origin, members, sessions, tenants};
 
@@ -34,6 +37,28 @@ pub(crate) struct Dashboard {
     pub(crate) pages: Pages,
 }
 
+impl Dashboard {
+    pub(super) async fn form_again(&self, parts: Parts, place: Place, state: FormState) -> Response {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        self.pages.refused_form(parts, &self.engine, Some(place), state, status).await
+    }
+
+    /// The form again with the verb's refusal; what is not there at all is a page of its own.
+    pub(super) async fn refuse(&self, parts: Parts, place: Place, mut state: FormState, error: Error) -> Response {
+        pages::log_refusal(&error);
+        if matches!(error, Error::NotFound { .. } | Error::Forbidden { .. }) {
+            return self.pages.refusal(parts, &self.engine, error).await;
+        }
+        state.refuse_with(&error);
+        let status = pages::status_of(&error);
+        self.pages.refused_form(parts, &self.engine, Some(place), state, status).await
+    }
+
+    pub(super) async fn show_secret(&self, parts: Parts, place: Place, shown: ShownSecret) -> Response {
+        self.pages.render(parts, &self.engine, Some(place), Some(Answer::Secret(shown))).await
+    }
+}
+
 /// Every address of the dashboard.
 pub(crate) fn routes(config: &Config, engine: &Engine) -> anyhow::Result<Router> {
     let dashboard = Dashboard { engine: engine.clone(), pages: Pages::new(config) };
@@ -44,6 +69,20 @@ pub(crate) fn routes(config: &Config, engine: &Engine) -> anyhow::Result<Router>
         ("/sign-out", post(sign_in::sign_out)),
         ("/t/{tenant}", get(with_slash)),
         ("/t/{tenant}/", get(page)),
+        ("/t/{tenant}/keys", get(page)),
+        ("/t/{tenant}/keys/search", post(keys::search)),
+        ("/t/{tenant}/keys/new", get(page).post(keys::create)),
+        ("/t/{tenant}/keys/{key}", get(page)),
+        ("/t/{tenant}/keys/{key}/edit", get(page).post(keys::change)),
+        ("/t/{tenant}/keys/{key}/rotate", get(page).post(keys::rotate)),
+        ("/t/{tenant}/keys/{key}/revoke", get(page).post(keys::revoke)),
+        ("/t/{tenant}/keys/{key}/disable", post(keys::disable)),
+        ("/t/{tenant}/keys/{key}/enable", post(keys::enable)),
+        ("/t/{tenant}/keys/{key}/finish", post(keys::finish)),
+        ("/t/{tenant}/tokens", get(page)),
+        ("/t/{tenant}/tokens/new", get(page).post(tokens::create)),
+        ("/t/{tenant}/tokens/{token}/revoke", post(tokens::revoke)),
+        ("/t/{tenant}/audit", get(page)),
     ];
     let secure = config.public_url.is_https();
     let sessions = SessionManagerLayer::new(EngineStore(engine.clone()))

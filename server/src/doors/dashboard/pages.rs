@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
 use leptos::context::provide_context;
-use tronch_app::{Assets, FormState, Place, ServerContext};
+use tronch_app::{Answer, Assets, FormState, Place, ServerContext};
 use tronch_engine::{Engine, Error};
 
 use super::Who;
@@ -39,7 +39,7 @@ impl Pages {
         parts: Parts,
         engine: &Engine,
         place: Option<Place>,
-        form: Option<FormState>,
+        answer: Option<Answer>,
     ) -> Response {
         let who = parts.extensions.get::<Who>().cloned().unwrap_or_default();
         let context = ServerContext {
@@ -53,8 +53,10 @@ impl Pages {
         let handler = leptos_axum::render_app_async_with_context(
             move || {
                 provide_context(context.clone());
-                if let Some(form) = form.clone() {
-                    provide_context(form);
+                match answer.clone() {
+                    Some(Answer::Refused(form)) => provide_context(form),
+                    Some(Answer::Secret(secret)) => provide_context(secret),
+                    None => {}
                 }
             },
             move || tronch_app::shell(&assets),
@@ -74,7 +76,7 @@ impl Pages {
         form: FormState,
         status: StatusCode,
     ) -> Response {
-        let mut response = self.render(parts, engine, place, Some(form)).await;
+        let mut response = self.render(parts, engine, place, Some(Answer::Refused(form))).await;
         *response.status_mut() = status;
         response
     }

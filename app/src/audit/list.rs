@@ -1,0 +1,204 @@
+//! The audit log: filters in the address, an event a line, before and after side by side inside it.
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+use leptos_router::hooks::use_query_map;
+use tronch_core::bounds::PAGE_SIZE_DEFAULT;
+use tronch_core::{AuditEventView, TenantSlug, Timestamp, format_timestamp, parse_timestamp};
+use tronch_engine::Error;
+use tronch_engine::audit::{AuditFilter, list_audit_events};
+
+use super::words::{ACTIONS, differences, verb};
+use crate::form_state::sentence_of;
+use crate::layout::TenantLayout;
+use crate::server_context::{page, tenant};
+use crate::ui::button::SubmitButton;
+use crate::ui::diff::Diff;
+use crate::ui::empty::EmptyState;
+use crate::ui::field::{SelectField, TextField};
+use crate::ui::icons::IconName;
+use crate::ui::islands::LocalTime;
+use crate::ui::notice::Notice;
+use crate::ui::page_head::PageHead;
+use crate::ui::table::{Chip, Pager};
+
+/// The query of `/t/{tenant}/audit`, in the order of the form.
+const FILTERS: [(&str, &str); 5] =
+    [("action", "Action"), ("actor", "Actor"), ("target", "Target"), ("from", "From"), ("until", "Until")];
+
+/// What the address asks for, as text.
+#[derive(Clone)]
+struct AuditQuery(Vec<(&'static str, String)>);
+
+impl AuditQuery {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(field, _)| *field == name).map(|(_, value)| value.as_str())
+    }
+
+    fn address(&self, tenant: &TenantSlug, keep: impl Fn(&str) -> bool, add: Option<(&str, &str)>) -> String {
+        let mut text = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in self.0.iter().filter(|(name, _)| keep(name)) {
+            text.append_pair(name, value);
+        }
+        if let Some((name, value)) = add {
+            text.append_pair(name, value);
+        }
+        format!("/t/{tenant}/audit?{}", text.finish())
+    }
+
+    fn filter(&self) -> Result<AuditFilter, Error> {
+        let text = |name| self.get(name).map(ToOwned::to_owned);
+        Ok(AuditFilter {
+            action: text("action"),
+            actor_id: text("actor"),
+            target_id: text("target"),
+            from: time("from", self.get("from"))?,
+            until: time("until", self.get("until"))?,
+            cursor: text("cursor"),
+            limit: PAGE_SIZE_DEFAULT,
+        })
+    }
+}
+
+/// A day, or a day and a time, in UTC.
+fn time(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, Error> {
+    let Some(text) = text else { return Ok(None) };
+    let forms = [text.to_owned(), format!("{text}Z"), format!("{text}:00Z"), format!("{text}T00:00:00Z")];
+    let parsed = forms.iter().find_map(|text| parse_timestamp(text).ok());
+    let message = "write a day, such as 2027-01-31, or a day and a time".to_owned();
+    parsed.map(Some).ok_or(Error::Invalid { field, message })
+}
+
+/// Who changed what.
+#[component]
+pub(crate) fn AuditPage() -> impl IntoView {
+    let tenant = tenant();
+    let query = use_query_map().with(|map| {
+        let names = ["action", "actor", "target", "from", "until", "cursor"];
+        let filled = names.into_iter().filter_map(|name| Some((name, map.get(name)?.trim().to_owned())));
+        AuditQuery(filled.filter(|(_, value)| !value.is_empty()).collect())
+    });
+    page(async move {
+        let tenant = tenant?;
+        let found = match query.filter() {
+            Ok(filter) => list_audit_events(&tenant, &filter).await,
+            Err(error) => Err(error),
+        };
+        let slug = tenant.slug().clone();
+        let rows = match found {
+            Ok(found) if found.items.is_empty() => nothing(&slug, &query).into_any(),
+            Ok(found) => {
+                let events: Vec<_> = found.items.iter().map(|event| entry(&slug, &query, event)).collect();
+                let next = found
+                    .next_cursor
+                    .map(|cursor| query.address(&slug, |name| name != "cursor", Some(("cursor", &cursor))));
+                let first = query.get("cursor").map(|_| query.address(&slug, |name| name != "cursor", None));
+                view! {
+                    <div class="folds">{events}</div>
+                    <Pager next />
+                    {first.map(|href| view! { <p><a href=href>"Back to the newest"</a></p> })}
+                }
+                .into_any()
+            }
+            Err(error @ (Error::Invalid { .. } | Error::InvalidCursor)) => {
+                view! { <Notice look="bad" role="alert">{sentence_of(&error)}</Notice> }.into_any()
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(view! {
+            <Title text="Audit log" />
+            <TenantLayout here="audit">
+                <PageHead title="Audit log" subtitle="Who changed what, from where, and how it was before." />
+                {filters(&slug, &query)}
+                {chips(&slug, &query)}
+                {rows}
+            </TenantLayout>
+        }
+        .into_any())
+    })
+}
+
+fn filters(slug: &TenantSlug, query: &AuditQuery) -> impl IntoView + use<> {
+    let value = |name: &str| query.get(name).unwrap_or_default().to_owned();
+    let mut actions = vec![(String::new(), "Any".to_owned())];
+    actions.extend(ACTIONS.iter().map(|(action, _)| ((*action).to_owned(), action.replace('_', " "))));
+    let actor = query.get("actor").map(|actor| view! { <input type="hidden" name="actor" value=actor.to_owned() /> });
+    view! {
+        <form class="filters" method="get" action=format!("/t/{slug}/audit") role="search">
+            {actor}
+            <SelectField name="action" label="Action" value=value("action") options=actions />
+            <TextField name="target" label="Target" value=value("target") placeholder="key_01h2x…" mono=true />
+            <TextField name="from" label="From (UTC)" value=value("from") placeholder="2027-01-31" mono=true />
+            <TextField name="until" label="Until (UTC)" value=value("until") placeholder="2027-02-01" mono=true />
+            <SubmitButton label="Show" look="" icon=IconName::Search />
+        </form>
+    }
+}
+
+fn chips(slug: &TenantSlug, query: &AuditQuery) -> impl IntoView + use<> {
+    let chips: Vec<_> = FILTERS
+        .into_iter()
+        .filter_map(|(name, label)| {
+            let value = query.get(name)?.to_owned();
+            let remove_href = query.address(slug, |other| other != name && other != "cursor", None);
+            Some(view! { <Chip label value remove_href /> })
+        })
+        .collect();
+    (!chips.is_empty()).then(|| view! { <div class="chips">{chips}</div> })
+}
+
+fn entry(slug: &TenantSlug, query: &AuditQuery, event: &AuditEventView) -> impl IntoView + use<> {
+    let only = |name: &'static str, value: &str| {
+        query.address(slug, move |other| other != name && other != "cursor", Some((name, value)))
+    };
+    let (by_actor, on_target) = (only("actor", &event.actor_id), only("target", &event.target_id));
+    let target = if event.target_kind == "key" {
+        view! { <a href=format!("/t/{slug}/keys/{}", event.target_id)><code>{event.target_id.clone()}</code></a> }
+            .into_any()
+    } else {
+        view! { <code>{event.target_id.clone()}</code> }.into_any()
+    };
+    let actor = match event.actor_kind.as_str() {
+        "service_token" => "Service token ",
+        _ => "",
+    };
+    let fact = |label: &'static str, value: Option<String>| {
+        value.map(|value| view! { <dt>{label}</dt><dd class="wrap">{value}</dd> })
+    };
+    view! {
+        <details class="fold">
+            <summary>
+                <span class="wrap">{actor} <b>{event.actor_name.clone()}</b> " " {verb(event)} " " <b>{event.target_name.clone()}</b></span>
+                <span class="muted"><LocalTime iso=format_timestamp(event.occurred_at) /></span>
+            </summary>
+            <div class="fold-body">
+                <dl class="kv">
+                    <dt>"Actor"</dt>
+                    <dd><code>{event.actor_id.clone()}</code> " " <a href=by_actor>"everything by them"</a></dd>
+                    <dt>"Target"</dt>
+                    <dd>{target} " " <a href=on_target>"everything about it"</a></dd>
+                    <dt>"At"</dt>
+                    <dd>{format_timestamp(event.occurred_at)}</dd>
+                    {fact("Reason", event.reason.clone())}
+                    {fact("Address", event.address.clone())}
+                    {fact("Agent", event.user_agent.clone())}
+                    {fact("Request", event.request_id.map(|id| id.to_string()))}
+                </dl>
+                <Diff rows=differences(event) />
+            </div>
+        </details>
+    }
+}
+
+fn nothing(slug: &TenantSlug, query: &AuditQuery) -> impl IntoView + use<> {
+    let all = (!query.0.is_empty()).then(|| (format!("/t/{slug}/audit"), "Show everything".to_owned()));
+    view! {
+        <EmptyState
+            icon=IconName::Search
+            title="No event matches"
+            sentence="Every change leaves an event here. Take a filter away to see more."
+            action=all
+            no_match=true
+        />
+    }
+}

@@ -1,0 +1,8 @@
+//! The audit log as pages: the table with its filters, and the timeline of one thing.
+
+mod list;
+mod timeline;
+mod words;
+
+pub(crate) use list::AuditPage;
+pub(crate) use timeline::Timeline;

@@ -1,0 +1,88 @@
+//! Audit events in words: what an action is called, what it did, what changed. It reads events and asks nobody.
+
+use tronch_core::AuditEventView;
+
+use crate::ui::diff::DiffRow;
+
+/// Every action there is: its word in the log and for people.
+pub(super) const ACTIONS: [(&str, &str); 12] = [
+    ("create_key", "created the key"),
+    ("update_key", "changed the key"),
+    ("rotate_key", "rotated the key"),
+    ("finish_rotation", "ended the grace of the key"),
+    ("disable_key", "disabled the key"),
+    ("enable_key", "enabled the key"),
+    ("revoke_key", "revoked the key"),
+    ("create_token", "created the service token"),
+    ("revoke_token", "revoked the service token"),
+    ("create_tenant", "created the organisation"),
+    ("add_member", "added the member"),
+    ("reset_password", "reset the password of"),
+];
+
+/// The action for people; an unknown one is shown as it is.
+pub(super) fn verb(event: &AuditEventView) -> String {
+    let known = ACTIONS.iter().find(|(action, _)| *action == event.action);
+    known.map_or_else(|| event.action.replace('_', " "), |(_, words)| (*words).to_owned())
+}
+
+/// Every field of before and after, those that changed first.
+pub(super) fn differences(event: &AuditEventView) -> Vec<DiffRow> {
+    let read = |json: &Option<String>| -> serde_json::Map<String, serde_json::Value> {
+        json.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    };
+    let (before, after) = (read(&event.before_json), read(&event.after_json));
+    let mut names: Vec<&String> = after.keys().chain(before.keys().filter(|name| !after.contains_key(*name))).collect();
+    names.sort_by_key(|name| (before.get(*name) == after.get(*name), (*name).clone()));
+    names.into_iter().map(|name| (name.clone(), before.get(name).map(text), after.get(name).map(text))).collect()
+}
+
+fn text(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Null => "none".to_owned(),
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Array(items) if items.is_empty() => "none".to_owned(),
+        serde_json::Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changed_comes_first_and_missing_sides_stay_missing() {
+        let event =
+            event(Some(r#"{"a":1,"name":"old","gone":true}"#), Some(r#"{"a":1,"name":"new","list":["x","y"]}"#));
+        let some = |text: &str| Some(text.to_owned());
+        let expected: Vec<DiffRow> = vec![
+            ("gone".to_owned(), some("true"), None),
+            ("list".to_owned(), None, some("x, y")),
+            ("name".to_owned(), some("old"), some("new")),
+            ("a".to_owned(), some("1"), some("1")),
+        ];
+        assert_eq!(differences(&event), expected);
+        assert_eq!(verb(&event), "changed the key");
+    }
+
+    fn event(before: Option<&str>, after: Option<&str>) -> AuditEventView {
+        AuditEventView {
+            id: tronch_core::AuditEventId::generate(tronch_core::Timestamp::UNIX_EPOCH, [0; 10]),
+            occurred_at: tronch_core::Timestamp::UNIX_EPOCH,
+            actor_kind: "member".to_owned(),
+            actor_id: "usr_1".to_owned(),
+            actor_name: "Ada".to_owned(),
+            action: "update_key".to_owned(),
+            target_kind: "key".to_owned(),
+            target_id: "key_1".to_owned(),
+            target_name: "new".to_owned(),
+            before_json: before.map(ToOwned::to_owned),
+            after_json: after.map(ToOwned::to_owned),
+            address: None,
+            user_agent: None,
+            request_id: None,
+            reason: None,
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! How parts of a key are shown, wherever a key is shown.
+
+use leptos::prelude::*;
+use tronch_core::{Environment, KeyId, KeyState, KeyView, RotationView};
+use tronch_engine::Error;
+
+use crate::ui::badge::Badge;
+
+/// The key that the address names.
+pub(super) fn key_id_of_address() -> Result<KeyId, Error> {
+    let params = leptos_router::hooks::use_params_map();
+    params.with(|params| params.get("key")).and_then(|text| text.parse().ok()).ok_or(Error::NotFound { noun: "key" })
+}
+
+/// `active`, and `rotating` while a grace runs.
+pub(super) fn state_badges(key: &KeyView) -> impl IntoView + use<> {
+    let (label, look) = match key.state {
+        KeyState::Active => ("Active", "ok"),
+        KeyState::Disabled => ("Disabled", "warn"),
+        KeyState::Revoked => ("Revoked", "bad"),
+        KeyState::Expired => ("Expired", "muted"),
+    };
+    view! { <span class="row"><Badge label look />{is_rotating(key).then(|| view! { <Badge label="Rotating" look="info" /> })}</span> }
+}
+
+/// Replaced by a successor, and still working.
+pub(super) fn is_rotating(key: &KeyView) -> bool {
+    let works = matches!(key.state, KeyState::Active | KeyState::Disabled);
+    works && matches!(key.rotation, Some(RotationView::Predecessor { .. }))
+}
+
+pub(super) fn environment_badge(environment: Environment) -> impl IntoView {
+    let look = match environment {
+        Environment::Live => "info plain",
+        Environment::Test => "muted plain",
+    };
+    view! { <Badge label=environment.as_str() look /> }
+}
+
+/// A time as `datetime-local` takes it, in UTC.
+pub(super) fn datetime_local(time: Option<tronch_core::Timestamp>) -> String {
+    time.map(|time| tronch_core::format_timestamp(time).trim_end_matches('Z').trim_end_matches(".000").to_owned())
+        .unwrap_or_default()
+}

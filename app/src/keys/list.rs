@@ -1,0 +1,212 @@
+//! The table of keys: filters, search, orders and pages, all in the address.
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+use leptos_router::hooks::use_query_map;
+use tronch_core::{Environment, KeyState, KeyView, Page, Permission, ProjectView, TenantSlug};
+use tronch_engine::{Error, Tenant, keys, projects};
+
+use super::fields::{environment_badge, state_badges};
+use super::query::KeysQuery;
+use crate::form_state::sentence_of;
+use crate::layout::TenantLayout;
+use crate::server_context::{page, tenant};
+use crate::ui::button::{LinkButton, SubmitButton};
+use crate::ui::empty::EmptyState;
+use crate::ui::field::{SelectField, TextField};
+use crate::ui::icons::IconName;
+use crate::ui::islands::LocalTime;
+use crate::ui::notice::Notice;
+use crate::ui::page_head::PageHead;
+use crate::ui::table::{Chip, Pager, SortDirection, SortHead, TableWrap};
+
+/// All keys, or those the address asks for.
+#[component]
+pub(crate) fn KeysPage() -> impl IntoView {
+    let tenant = tenant();
+    let query = use_query_map().with(|map| {
+        let names = ["q", "project", "environment", "status", "owner", "sort", "cursor", "before"];
+        let pairs: Vec<_> = names.iter().filter_map(|name| Some(((*name).to_owned(), map.get(name)?))).collect();
+        KeysQuery::of_pairs(&pairs)
+    });
+    page(async move {
+        let tenant = tenant?;
+        let projects =
+            if tenant.allows(Permission::ProjectsRead) { projects::list_projects(&tenant).await? } else { vec![] };
+        let found = listed(&tenant, &query).await?;
+        let slug = tenant.slug().clone();
+        let new_key = tenant.allows(Permission::KeysCreate).then(|| {
+            view! { <LinkButton href=format!("/t/{slug}/keys/new") label="Create key" look="primary" icon=IconName::Plus /> }
+        });
+        let rows = match found {
+            Ok(found) => results(&tenant, &query, found).into_any(),
+            Err(sentence) => {
+                let all = format!("/t/{slug}/keys");
+                view! { <Notice look="bad" role="alert">{sentence} " " <a href=all>"Show all keys"</a></Notice> }
+                    .into_any()
+            }
+        };
+        Ok(view! {
+            <Title text="Keys" />
+            <TenantLayout here="keys">
+                <PageHead title="Keys" subtitle="What you hand to your customers.">{new_key}</PageHead>
+                {filters(&slug, &query, &projects)}
+                {chips(&slug, &query)}
+                {rows}
+            </TenantLayout>
+        }
+        .into_any())
+    })
+}
+
+/// A filter that cannot be taken is a sentence above an empty table, not another page.
+async fn listed(tenant: &Tenant, query: &KeysQuery) -> Result<Result<Page<KeyView>, String>, Error> {
+    let outcome = match query.filter() {
+        Ok(filter) => keys::list_keys(tenant, &filter).await,
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(found) => Ok(Ok(found)),
+        Err(error @ (Error::Invalid { .. } | Error::InvalidCursor)) => Ok(Err(sentence_of(&error))),
+        Err(error) => Err(error),
+    }
+}
+
+fn filters(slug: &TenantSlug, query: &KeysQuery, projects: &[ProjectView]) -> impl IntoView + use<> {
+    let any = |label: &str| vec![(String::new(), label.to_owned())];
+    let chosen = |value: &Option<String>| value.clone().unwrap_or_default();
+    let mut environments = any("Any");
+    environments.extend(Environment::ALL.iter().map(|one| (one.as_str().to_owned(), one.as_str().to_owned())));
+    let mut states = any("Any");
+    states.extend(KeyState::ALL.iter().map(|one| (one.as_str().to_owned(), one.as_str().to_owned())));
+    let project = (projects.len() > 1).then(|| {
+        let mut options = any("Any");
+        options.extend(projects.iter().map(|one| (one.slug.to_string(), one.name.to_string())));
+        view! { <SelectField name="project" label="Project" value=chosen(&query.project) options /> }
+    });
+    view! {
+        <form class="filters" method="post" action=format!("/t/{slug}/keys/search") role="search">
+            <input type="hidden" name="sort" value=query.sort.clone() />
+            <TextField
+                name="q"
+                label="Search"
+                value=chosen(&query.search)
+                input_type="search"
+                placeholder="Name, owner, handle or a pasted key"
+                required=false
+            />
+            {project}
+            <SelectField name="environment" label="Environment" value=chosen(&query.environment) options=environments />
+            <SelectField name="status" label="Status" value=chosen(&query.status) options=states />
+            <TextField name="owner" label="Owner" value=chosen(&query.owner) placeholder="cus_42" />
+            <SubmitButton label="Show" look="" icon=IconName::Search />
+        </form>
+    }
+}
+
+fn chips(slug: &TenantSlug, query: &KeysQuery) -> impl IntoView + use<> {
+    let chips: Vec<_> = [
+        ("q", "Search", &query.search),
+        ("project", "Project", &query.project),
+        ("environment", "Environment", &query.environment),
+        ("status", "Status", &query.status),
+        ("owner", "Owner", &query.owner),
+    ]
+    .into_iter()
+    .filter_map(|(name, label, value)| {
+        let value = value.clone()?;
+        Some(view! { <Chip label=label value remove_href=query.without(name).address(slug) /> })
+    })
+    .collect();
+    (!chips.is_empty()).then(|| view! { <div class="chips">{chips}</div> })
+}
+
+fn results(tenant: &Tenant, query: &KeysQuery, found: Page<KeyView>) -> impl IntoView + use<> {
+    let slug = tenant.slug().clone();
+    if found.items.is_empty() {
+        return nothing(tenant, query).into_any();
+    }
+    let current = query.sorting();
+    let sorted = query.clone();
+    let tenant_slug = slug.clone();
+    let href = Callback::new(move |(column, direction): (&'static str, _)| {
+        sorted.sorted_by(column, direction).address(&tenant_slug)
+    });
+    let next = found.next_cursor.map(|cursor| query.next_page(cursor).address(&slug));
+    let previous = query.previous_page().map(|page| page.address(&slug));
+    let rows: Vec<_> = found.items.iter().map(|key| row(&slug, key)).collect();
+    view! {
+        <TableWrap label="Keys">
+            <table class="table cards">
+                <thead>
+                    <tr>
+                        <SortHead label="Name" column="name" current=current.clone() href />
+                        <th scope="col">"Status"</th>
+                        <th scope="col">"Environment"</th>
+                        <th scope="col">"Owner"</th>
+                        <SortHead label="Created" column="created" current=current.clone() first=SortDirection::Descending href />
+                        <SortHead label="Last used" column="used" current=current.clone() first=SortDirection::Descending href />
+                        <SortHead label="Ends" column="ends" current=current href />
+                    </tr>
+                </thead>
+                <tbody>{rows}</tbody>
+            </table>
+        </TableWrap>
+        <Pager previous next />
+    }
+    .into_any()
+}
+
+fn row(slug: &TenantSlug, key: &KeyView) -> impl IntoView + use<> {
+    let ends = [key.expires_at, key.grace_ends_at].into_iter().flatten().min();
+    view! {
+        <tr>
+            <td data-label="Name">
+                <a class="row-link" href=format!("/t/{slug}/keys/{}", key.id)>{key.name.to_string()}</a>
+                <div class="mono muted small">{key.display_handle.clone()}</div>
+            </td>
+            <td data-label="Status">{state_badges(key)}</td>
+            <td data-label="Environment">{environment_badge(key.environment)}</td>
+            <td data-label="Owner">{key.owner.as_ref().map(|owner| owner.external_id.to_string()).unwrap_or_else(|| "—".to_owned())}</td>
+            <td data-label="Created">{time_or(Some(key.created_at), "")}</td>
+            <td data-label="Last used">{time_or(key.last_used_at, "never")}</td>
+            <td data-label="Ends">{time_or(ends, "never")}</td>
+        </tr>
+    }
+}
+
+pub(super) fn time_or(time: Option<tronch_core::Timestamp>, otherwise: &'static str) -> impl IntoView + use<> {
+    match time {
+        Some(time) => view! { <LocalTime iso=tronch_core::format_timestamp(time) /> }.into_any(),
+        None => view! { <span class="muted">{otherwise}</span> }.into_any(),
+    }
+}
+
+fn nothing(tenant: &Tenant, query: &KeysQuery) -> impl IntoView + use<> {
+    let slug = tenant.slug();
+    if query.is_filtered() || query.cursor.is_some() {
+        let all = (format!("/t/{slug}/keys"), "Show all keys".to_owned());
+        return view! {
+            <EmptyState
+                icon=IconName::Search
+                title="No key matches"
+                sentence="A search looks at names, whole owners and handles. Take a filter away, or search for less."
+                action=Some(all)
+                no_match=true
+            />
+        }
+        .into_any();
+    }
+    let create = tenant
+        .allows(Permission::KeysCreate)
+        .then(|| (format!("/t/{slug}/keys/new"), "Create the first key".to_owned()));
+    view! {
+        <EmptyState
+            icon=IconName::Key
+            title="No keys yet"
+            sentence="A key is what you hand to a customer. Your services ask TRONCH about it on each request."
+            action=create
+        />
+    }
+    .into_any()
+}

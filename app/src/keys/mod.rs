@@ -1,0 +1,18 @@
+//! Keys as pages: the table, one key, and the forms that make, change, rotate and revoke. What they do is the engine's.
+
+mod fields;
+mod list;
+mod one;
+mod query;
+mod revoke;
+mod rotate;
+mod secret_once;
+mod settings;
+
+pub(crate) use list::KeysPage;
+pub(crate) use one::KeyPage;
+pub use query::KeysQuery;
+pub(crate) use revoke::RevokeKeyPage;
+pub(crate) use rotate::RotateKeyPage;
+pub(crate) use secret_once::SecretOncePage;
+pub(crate) use settings::{EditKeyPage, NewKeyPage};

@@ -1,0 +1,194 @@
+//! One key: how it is, what it may, what happened to it, and what can be done with it.
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+use leptos_router::hooks::use_query_map;
+use tronch_core::{KeyState, KeyView, Permission, RotationView, format_timestamp};
+use tronch_engine::audit::{AuditFilter, list_audit_events};
+use tronch_engine::{Tenant, keys};
+
+use super::fields::{environment_badge, is_rotating, key_id_of_address, state_badges};
+use super::list::time_or;
+use crate::audit::Timeline;
+use crate::layout::TenantLayout;
+use crate::server_context::{form_state, page, tenant};
+use crate::ui::button::{LinkButton, SubmitButton};
+use crate::ui::icons::IconName;
+use crate::ui::islands::{CopyButton, LocalTime};
+use crate::ui::notice::{FormError, Notice};
+use crate::ui::page_head::PageHead;
+
+/// Events shown on the key's page; the audit log has them all.
+const EVENTS: u32 = 10;
+
+/// One key.
+#[component]
+pub(crate) fn KeyPage() -> impl IntoView {
+    let (tenant, key_id, form) = (tenant(), key_id_of_address(), form_state());
+    let did = use_query_map().with(|map| map.get("did"));
+    page(async move {
+        let (tenant, key_id) = (tenant?, key_id?);
+        let key = keys::get_key(&tenant, key_id).await?;
+        let history = history(&tenant, &key).await?;
+        let keys = format!("/t/{}/keys", tenant.slug());
+        let marks = key.clone();
+        let body = view! {
+            <FormError message=form.error() />
+            {did.as_deref().and_then(said).map(|said| view! { <Notice look="ok" role="status">{said}</Notice> })}
+            {rotation(&tenant, &key)}
+            <div class="columns">
+                <section aria-labelledby="facts"><h2 id="facts" class="visually-hidden">"Facts"</h2> {facts(&key)}</section>
+                <section aria-labelledby="metadata">
+                    <h2 id="metadata">"Metadata"</h2>
+                    <pre class="code-plain" tabindex="0">{pretty(&key.metadata_json)}</pre>
+                </section>
+            </div>
+            {history}
+        };
+        let actions = actions(&tenant, &key);
+        Ok(view! {
+            <Title text=key.name.to_string() />
+            <TenantLayout here="keys">
+                <PageHead
+                    title=key.name.to_string()
+                    crumbs=vec![(keys, "Keys".to_owned())]
+                    beside=move || view! { {state_badges(&marks)} {environment_badge(marks.environment)} }
+                >
+                    {actions}
+                </PageHead>
+                {body}
+            </TenantLayout>
+        }
+        .into_any())
+    })
+}
+
+async fn history(tenant: &Tenant, key: &KeyView) -> Result<AnyView, tronch_engine::Error> {
+    if !tenant.allows(Permission::AuditRead) {
+        return Ok(().into_any());
+    }
+    let filter = AuditFilter { target_id: Some(key.id.to_string()), limit: EVENTS, ..AuditFilter::default() };
+    let events = list_audit_events(tenant, &filter).await?;
+    let all = format!("/t/{}/audit?target={}", tenant.slug(), key.id);
+    Ok(view! {
+        <section class="section" aria-labelledby="history">
+            <div class="section-head"><h2 id="history">"History"</h2> <a href=all>"All in the audit log"</a></div>
+            <Timeline events=events.items />
+        </section>
+    }
+    .into_any())
+}
+
+/// What a 303 came from; anything else in the address says nothing.
+fn said(did: &str) -> Option<&'static str> {
+    Some(match did {
+        "changed" => "The changes are saved.",
+        "disabled" => "The key is disabled: it is refused until somebody enables it.",
+        "enabled" => "The key is enabled.",
+        "revoked" => "The key is revoked, for ever.",
+        "finished" => "The rotation is finished: the old key has ended.",
+        _ => return None,
+    })
+}
+
+fn actions(tenant: &Tenant, key: &KeyView) -> impl IntoView + use<> {
+    let here = format!("/t/{}/keys/{}", tenant.slug(), key.id);
+    let lives = matches!(key.state, KeyState::Active | KeyState::Disabled);
+    let rotated = matches!(key.rotation, Some(RotationView::Predecessor { .. }));
+    let may = |permission| tenant.allows(permission);
+    let rotate = (lives && !rotated && may(Permission::KeysRotate)).then(|| {
+        view! { <LinkButton href=format!("{here}/rotate") label="Rotate" look="primary" icon=IconName::Rotate /> }
+    });
+    let edit = (lives && may(Permission::KeysUpdate))
+        .then(|| view! { <LinkButton href=format!("{here}/edit") label="Edit" /> });
+    let switch = (key.state != KeyState::Revoked && may(Permission::KeysUpdate)).then(|| {
+        let (path, label) = if key.disabled_at.is_some() { ("enable", "Enable") } else { ("disable", "Disable") };
+        view! {
+            <form method="post" action=format!("{here}/{path}")>
+                <SubmitButton label look="" icon=IconName::Power />
+            </form>
+        }
+    });
+    let revoke = (key.state != KeyState::Revoked && may(Permission::KeysRevoke)).then(|| {
+        view! { <LinkButton href=format!("{here}/revoke") label="Revoke" look="danger" icon=IconName::Ban /> }
+    });
+    view! { {rotate} {edit} {switch} {revoke} }
+}
+
+fn rotation(tenant: &Tenant, key: &KeyView) -> impl IntoView + use<> {
+    let keys = format!("/t/{}/keys", tenant.slug());
+    match key.rotation {
+        None => ().into_any(),
+        Some(RotationView::Successor { predecessor_id }) => {
+            let href = format!("{keys}/{predecessor_id}");
+            view! { <Notice title="A successor.">" It replaced " <a href=href>"an older key"</a> "."</Notice> }
+                .into_any()
+        }
+        Some(RotationView::Predecessor { grace_ends_at, successor_id }) => {
+            let running = is_rotating(key);
+            let end = match grace_ends_at {
+                Some(end) if running => {
+                    view! { " Both work until " <LocalTime iso=format_timestamp(end) /> "." }.into_any()
+                }
+                Some(end) => view! { " Its grace ended at " <LocalTime iso=format_timestamp(end) /> "." }.into_any(),
+                None => view! { " Both work until somebody finishes the rotation." }.into_any(),
+            };
+            let finish = (running && tenant.allows(Permission::KeysRotate)).then(|| {
+                view! {
+                    <form method="post" action=format!("{keys}/{}/finish", key.id)>
+                        <SubmitButton label="End the old key now" look="small" />
+                    </form>
+                }
+            });
+            view! {
+                <Notice look=if running { "warn" } else { "info" } title="Replaced.">
+                    " Its successor is " <a href=format!("{keys}/{successor_id}")>"another key"</a> "." {end} {finish}
+                </Notice>
+            }
+            .into_any()
+        }
+    }
+}
+
+fn facts(key: &KeyView) -> impl IntoView + use<> {
+    let permissions: Vec<_> =
+        key.permissions.iter().map(|one| view! { <li><code>{one.to_string()}</code></li> }).collect();
+    let permissions = if permissions.is_empty() {
+        view! { <span class="muted">"none"</span> }.into_any()
+    } else {
+        view! { <ul class="plain">{permissions}</ul> }.into_any()
+    };
+    let owner = key.owner.as_ref().map(|owner| owner.external_id.to_string());
+    let revoked = key.revoked_at.map(|at| {
+        let reason = key.revoke_reason.as_ref().map(|reason| view! { <p>{reason.to_string()}</p> });
+        view! { <dt>"Revoked"</dt><dd><LocalTime iso=format_timestamp(at) /> {reason}</dd> }
+    });
+    let disabled =
+        key.disabled_at.map(|at| view! { <dt>"Disabled"</dt><dd><LocalTime iso=format_timestamp(at) /></dd> });
+    let id = key.id.to_string();
+    view! {
+        <dl class="kv">
+            <dt>"Key"</dt><dd class="mono">{key.display_handle.clone()}</dd>
+            <dt>"Id"</dt>
+            <dd><span class="row"><code>{id.clone()}</code> <CopyButton text=id label="Copy the id".to_owned() /></span></dd>
+            <dt>"Project"</dt><dd>{key.project.to_string()}</dd>
+            <dt>"Owner"</dt>
+            <dd>{owner.map_or_else(|| view! { <span class="muted">"none"</span> }.into_any(), |owner| view! { <code>{owner}</code> }.into_any())}</dd>
+            <dt>"Permissions"</dt><dd>{permissions}</dd>
+            <dt>"Created"</dt><dd>{time_or(Some(key.created_at), "")}</dd>
+            <dt>"Last used"</dt><dd>{time_or(key.last_used_at, "never")}</dd>
+            <dt>"Expires"</dt><dd>{time_or(key.expires_at, "never")}</dd>
+            {disabled}
+            {revoked}
+        </dl>
+    }
+}
+
+/// JSON text on several lines; nothing for an empty object.
+pub(super) fn pretty(json: &str) -> String {
+    let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
+    match &value {
+        serde_json::Value::Object(object) if object.is_empty() => String::new(),
+        _ => serde_json::to_string_pretty(&value).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,185 @@
+//! The forms that make a key and change its settings. Environment and project are chosen once.
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+use tronch_core::{Environment, Permission, ProjectView};
+use tronch_engine::{keys, projects};
+
+use super::fields::{datetime_local, key_id_of_address};
+use super::secret_once::SecretOncePage;
+use crate::form_state::{FormState, ShownSecret};
+use crate::layout::TenantLayout;
+use crate::server_context::{form_state, page, tenant};
+use crate::ui::button::{LinkButton, SubmitButton};
+use crate::ui::field::{SelectField, TextArea, TextField};
+use crate::ui::notice::FormError;
+use crate::ui::page_head::PageHead;
+
+/// What stands in the fields at first.
+#[derive(Default)]
+struct First {
+    name: String,
+    owner: String,
+    permissions: String,
+    metadata: String,
+    expires_at: String,
+}
+
+/// Makes a key; the answer to the form is the page that shows its secret.
+#[component]
+pub(crate) fn NewKeyPage() -> impl IntoView {
+    if let Some(shown) = use_context::<ShownSecret>() {
+        return view! { <SecretOncePage shown /> }.into_any();
+    }
+    let (tenant, form) = (tenant(), form_state());
+    page(async move {
+        let tenant = tenant?;
+        tenant.require(Permission::KeysCreate)?;
+        let slug = tenant.slug().clone();
+        let projects = projects::list_projects(&tenant).await?;
+        let keys = format!("/t/{slug}/keys");
+        Ok(view! {
+            <Title text="Create key" />
+            <TenantLayout here="keys">
+                <PageHead
+                    title="Create key"
+                    subtitle="Its secret is shown once, on the next page."
+                    crumbs=vec![(keys.clone(), "Keys".to_owned())]
+                />
+                <form class="form" method="post" action=format!("{keys}/new")>
+                    <FormError message=form.error() />
+                    {place_fields(&form, &projects)}
+                    {setting_fields(&form, First::default())}
+                    <div class="form-actions">
+                        <SubmitButton label="Create key" />
+                        <LinkButton href=keys.clone() label="Cancel" look="quiet" />
+                    </div>
+                </form>
+            </TenantLayout>
+        }
+        .into_any())
+    })
+    .into_any()
+}
+
+/// Changes a key's settings.
+#[component]
+pub(crate) fn EditKeyPage() -> impl IntoView {
+    let (tenant, key_id, form) = (tenant(), key_id_of_address(), form_state());
+    page(async move {
+        let (tenant, key_id) = (tenant?, key_id?);
+        tenant.require(Permission::KeysUpdate)?;
+        let key = keys::get_key(&tenant, key_id).await?;
+        let keys = format!("/t/{}/keys", tenant.slug());
+        let here = format!("{keys}/{key_id}");
+        let permissions: Vec<_> = key.permissions.iter().map(ToString::to_string).collect();
+        let first = First {
+            name: key.name.to_string(),
+            owner: key.owner.as_ref().map(|owner| owner.external_id.to_string()).unwrap_or_default(),
+            permissions: permissions.join("\n"),
+            metadata: super::one::pretty(&key.metadata_json),
+            expires_at: datetime_local(key.expires_at),
+        };
+        Ok(view! {
+            <Title text="Edit key" />
+            <TenantLayout here="keys">
+                <PageHead
+                    title="Edit key"
+                    subtitle=format!("{} ({}). It keeps its secret, project and environment.", key.name, key.display_handle)
+                    crumbs=vec![(keys, "Keys".to_owned()), (here.clone(), key.name.to_string())]
+                />
+                <form class="form" method="post" action=format!("{here}/edit")>
+                    <FormError message=form.error() />
+                    {setting_fields(&form, first)}
+                    <div class="form-actions">
+                        <SubmitButton label="Save changes" />
+                        <LinkButton href=here.clone() label="Cancel" look="quiet" />
+                    </div>
+                </form>
+            </TenantLayout>
+        }
+        .into_any())
+    })
+}
+
+fn place_fields(form: &FormState, projects: &[ProjectView]) -> impl IntoView + use<> {
+    let environments = vec![
+        (Environment::Test.as_str().to_owned(), "test: for trying things out".to_owned()),
+        (Environment::Live.as_str().to_owned(), "live: for real traffic".to_owned()),
+    ];
+    let project = (projects.len() > 1).then(|| {
+        let options = projects.iter().map(|one| (one.slug.to_string(), one.name.to_string())).collect();
+        view! {
+            <SelectField
+                name="project"
+                label="Project"
+                value=form.value_or("project", "default")
+                options
+                error=form.field_error("project")
+            />
+        }
+    });
+    view! {
+        {project}
+        <SelectField
+            name="environment"
+            label="Environment"
+            value=form.value_or("environment", "test")
+            options=environments
+            hint="A key belongs to one environment and never leaves it."
+            error=form.field_error("environment")
+        />
+    }
+}
+
+fn setting_fields(form: &FormState, first: First) -> impl IntoView + use<> {
+    view! {
+        <TextField
+            name="name"
+            label="Name"
+            value=form.value_or("name", first.name)
+            hint="What you will find it by, such as the customer and what it is for."
+            error=form.field_error("name")
+            maxlength=100
+            required=true
+        />
+        <TextField
+            name="owner"
+            label="Owner"
+            value=form.value_or("owner", first.owner)
+            hint="Whom you issue it to, in your own ids. Your services get it with each answer."
+            error=form.field_error("owner")
+            placeholder="cus_42"
+            maxlength=255
+            mono=true
+        />
+        <TextArea
+            name="permissions"
+            label="Permissions"
+            value=form.value_or("permissions", first.permissions)
+            hint="Words of your own, apart by spaces, commas or lines. A trailing * stands for all below: invoices.*"
+            error=form.field_error("permissions")
+            rows=3
+            placeholder="invoices.read invoices.write"
+            mono=true
+        />
+        <TextField
+            name="expires_at"
+            label="Expires (UTC)"
+            value=form.value_or("expires_at", first.expires_at)
+            hint="Empty: never."
+            error=form.field_error("expires_at")
+            input_type="datetime-local"
+        />
+        <TextArea
+            name="metadata"
+            label="Metadata"
+            value=form.value_or("metadata", first.metadata)
+            hint="A JSON object of at most 8 KiB. Your services get it with each answer."
+            error=form.field_error("metadata")
+            rows=4
+            placeholder="{\"plan\": \"pro\"}"
+            mono=true
+        />
+    }
+}

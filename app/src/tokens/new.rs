@@ -1,0 +1,106 @@
+//! The form that makes a service token: what it may do, and for what.
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+use tronch_core::{Environment, Permission};
+use tronch_engine::projects::list_projects;
+
+use crate::form_state::ShownSecret;
+use crate::keys::SecretOncePage;
+use crate::layout::TenantLayout;
+use crate::server_context::{form_state, page, tenant};
+use crate::ui::button::{LinkButton, SubmitButton};
+use crate::ui::field::{CheckboxField, SelectField, TextField};
+use crate::ui::notice::FormError;
+use crate::ui::page_head::PageHead;
+
+/// Makes a service token; the answer to the form is the page that shows its secret.
+#[component]
+pub(crate) fn NewTokenPage() -> impl IntoView {
+    if let Some(shown) = use_context::<ShownSecret>() {
+        return view! { <SecretOncePage shown /> }.into_any();
+    }
+    let (tenant, form) = (tenant(), form_state());
+    page(async move {
+        let tenant = tenant?;
+        tenant.require(Permission::TokensWrite)?;
+        let tokens = format!("/t/{}/tokens", tenant.slug());
+        let mut projects = vec![(String::new(), "All projects".to_owned())];
+        projects.extend(list_projects(&tenant).await?.iter().map(|one| (one.slug.to_string(), one.name.to_string())));
+        let mut environments = vec![(String::new(), "Both environments".to_owned())];
+        environments.extend(Environment::ALL.iter().map(|one| (one.to_string(), one.to_string())));
+        let chosen = form.value_or("permissions", Permission::KeysVerify.as_str());
+        let boxes: Vec<_> = Permission::ALL
+            .into_iter()
+            .filter(|permission| tenant.allows(*permission))
+            .map(|permission| {
+                let checked = chosen.split(' ').any(|word| word == permission.as_str());
+                view! {
+                    <CheckboxField
+                        name="permissions"
+                        label=permission.as_str()
+                        value=permission.as_str()
+                        hint=permission.sentence().to_owned()
+                        checked
+                    />
+                }
+            })
+            .collect();
+        let refused = form.field_error("permissions");
+        Ok(view! {
+            <Title text="Create service token" />
+            <TenantLayout here="tokens">
+                <PageHead
+                    title="Create service token"
+                    subtitle="Give it only what it needs. Its secret is shown once, on the next page."
+                    crumbs=vec![(tokens.clone(), "Service tokens".to_owned())]
+                />
+                <form class="form" method="post" action=format!("{tokens}/new")>
+                    <FormError message=form.error() />
+                    <TextField
+                        name="name"
+                        label="Name"
+                        value=form.value("name")
+                        hint="Which service or script it is for."
+                        error=form.field_error("name")
+                        maxlength=100
+                        required=true
+                    />
+                    <fieldset class="fieldset">
+                        <legend>"Permissions"</legend>
+                        {refused.map(|sentence| view! { <p class="field-error" id="permissions-error">{sentence}</p> })}
+                        <div class="choices">{boxes}</div>
+                    </fieldset>
+                    <SelectField
+                        name="project"
+                        label="Only for the project"
+                        value=form.value("project")
+                        options=projects
+                        error=form.field_error("project")
+                    />
+                    <SelectField
+                        name="environment"
+                        label="Only for the environment"
+                        value=form.value("environment")
+                        options=environments
+                        error=form.field_error("environment")
+                    />
+                    <TextField
+                        name="expires_at"
+                        label="Expires (UTC)"
+                        value=form.value("expires_at")
+                        hint="Empty: never."
+                        error=form.field_error("expires_at")
+                        input_type="datetime-local"
+                    />
+                    <div class="form-actions">
+                        <SubmitButton label="Create token" />
+                        <LinkButton href=tokens.clone() label="Cancel" look="quiet" />
+                    </div>
+                </form>
+            </TenantLayout>
+        }
+        .into_any())
+    })
+    .into_any()
+}

@@ -1,0 +1,227 @@
+//! The forms of keys. Each calls one verb, and answers with a 303, the form again, or the page that shows a secret once.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use tronch_app::{FormState, KeysQuery, Place, SecretOf, ShownSecret};
+use tronch_core::{
+    Environment, ExternalId, Grace, KeyId, KeyName, KeyPermission, KeyView, ProjectSlug, RevokeReason, searchable,
+};
+use tronch_engine::keys::{self, KeyChange, Metadata, NewKey};
+use tronch_engine::{Error, Tenant};
+
+use super::sent::Sent;
+use super::{Dashboard, Inside, see_other};
+
+/// What the address of a key's form names.
+type KeyPath = Path<(String, String)>;
+
+const SETTINGS: [&str; 5] = ["name", "owner", "permissions", "metadata", "expires_at"];
+
+/// `POST /t/{tenant}/keys/search`: filters become an address, and a pasted key becomes its handle on the way.
+pub(crate) async fn search(Inside(place): Inside, sent: Sent) -> Response {
+    let mut query = KeysQuery::of_pairs(&sent.pairs());
+    query.search = query.search.map(|text| searchable(&text));
+    query.owner = query.owner.map(|text| searchable(&text));
+    see_other(&query.address(place.tenant.slug()))
+}
+
+/// `POST /t/{tenant}/keys/new`.
+pub(crate) async fn create(State(dashboard): State<Dashboard>, Inside(place): Inside, sent: Sent) -> Response {
+    let mut state = sent.state(&["name", "project", "environment", "owner", "permissions", "metadata", "expires_at"]);
+    let Some(new_key) = new_key(&sent, &mut state) else {
+        return dashboard.form_again(sent.parts, place, state).await;
+    };
+    match keys::create_key(&place.tenant, new_key).await {
+        Ok((key, secret)) => {
+            let shown = ShownSecret { secret: secret.expose_once(), of: SecretOf::Key(key) };
+            dashboard.show_secret(sent.parts, place, shown).await
+        }
+        Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
+    }
+}
+
+/// `POST /t/{tenant}/keys/{key}/edit`.
+pub(crate) async fn change(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    Path((_, key)): KeyPath,
+    sent: Sent,
+) -> Response {
+    let mut state = sent.state(&SETTINGS);
+    let Some(settings) = settings(&sent, &mut state) else {
+        return dashboard.form_again(sent.parts, place, state).await;
+    };
+    let change = KeyChange {
+        name: Some(settings.name),
+        owner: Some(settings.owner),
+        metadata: Some(settings.metadata),
+        permissions: Some(settings.permissions),
+        expires_at: Some(settings.expires_at),
+    };
+    let changed = async { keys::change_key(&place.tenant, key_id(&key)?, change).await }.await;
+    answer(&dashboard, sent, place, state, changed, "changed").await
+}
+
+/// `POST /t/{tenant}/keys/{key}/revoke`.
+pub(crate) async fn revoke(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    Path((_, key)): KeyPath,
+    sent: Sent,
+) -> Response {
+    let mut state = sent.state(&["reason"]);
+    let reason = match sent.filled("reason").map(|text| RevokeReason::parse(&text)).transpose() {
+        Ok(reason) => reason,
+        Err(error) => {
+            state.take::<(), _>("reason", Err(error));
+            return dashboard.form_again(sent.parts, place, state).await;
+        }
+    };
+    let revoked = async { keys::revoke_key(&place.tenant, key_id(&key)?, reason).await }.await;
+    answer(&dashboard, sent, place, state, revoked, "revoked").await
+}
+
+/// `POST /t/{tenant}/keys/{key}/disable`.
+pub(crate) async fn disable(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    Path((_, key)): KeyPath,
+    sent: Sent,
+) -> Response {
+    let disabled = async { keys::disable_key(&place.tenant, key_id(&key)?).await }.await;
+    answer_from_key_page(&dashboard, sent, place, disabled, "disabled").await
+}
+
+/// `POST /t/{tenant}/keys/{key}/enable`.
+pub(crate) async fn enable(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    Path((_, key)): KeyPath,
+    sent: Sent,
+) -> Response {
+    let enabled = async { keys::enable_key(&place.tenant, key_id(&key)?).await }.await;
+    answer_from_key_page(&dashboard, sent, place, enabled, "enabled").await
+}
+
+/// `POST /t/{tenant}/keys/{key}/finish`: ends a grace now.
+pub(crate) async fn finish(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    Path((_, key)): KeyPath,
+    sent: Sent,
+) -> Response {
+    let finished = async { keys::finish_rotation(&place.tenant, key_id(&key)?).await }.await;
+    answer_from_key_page(&dashboard, sent, place, finished, "finished").await
+}
+
+/// `POST /t/{tenant}/keys/{key}/rotate`.
+pub(crate) async fn rotate(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    Path((_, key)): KeyPath,
+    sent: Sent,
+) -> Response {
+    let mut state = sent.state(&["grace", "grace_until"]);
+    let Some(grace) = grace(&sent, &mut state) else {
+        return dashboard.form_again(sent.parts, place, state).await;
+    };
+    match async { keys::rotate_key(&place.tenant, key_id(&key)?, grace).await }.await {
+        Ok(rotated) => {
+            let of = SecretOf::Rotation { successor: rotated.successor, predecessor: rotated.predecessor };
+            let shown = ShownSecret { secret: rotated.secret.expose_once(), of };
+            dashboard.show_secret(sent.parts, place, shown).await
+        }
+        Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
+    }
+}
+
+fn key_id(text: &str) -> Result<KeyId, Error> {
+    text.parse().map_err(|_| Error::NotFound { noun: "key" })
+}
+
+fn key_address(tenant: &Tenant, key: &KeyView, did: &str) -> String {
+    format!("/t/{}/keys/{}?did={did}", tenant.slug(), key.id)
+}
+
+async fn answer(
+    dashboard: &Dashboard,
+    sent: Sent,
+    place: Place,
+    state: FormState,
+    outcome: Result<KeyView, Error>,
+    did: &str,
+) -> Response {
+    match outcome {
+        Ok(key) => see_other(&key_address(&place.tenant, &key, did)),
+        Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
+    }
+}
+
+/// A form that stands on the key's page has no address of its own to be shown again at.
+async fn answer_from_key_page(
+    dashboard: &Dashboard,
+    mut sent: Sent,
+    place: Place,
+    outcome: Result<KeyView, Error>,
+    did: &str,
+) -> Response {
+    let path = sent.parts.uri.path();
+    if let Some(uri) = path.rsplit_once('/').and_then(|(page, _)| page.parse().ok()) {
+        sent.parts.uri = uri;
+    }
+    answer(dashboard, sent, place, FormState::default(), outcome, did).await
+}
+
+struct Settings {
+    name: KeyName,
+    owner: Option<ExternalId>,
+    metadata: Metadata,
+    permissions: Vec<KeyPermission>,
+    expires_at: Option<tronch_core::Timestamp>,
+}
+
+/// Every field checked, so that all errors show at once.
+fn settings(sent: &Sent, state: &mut FormState) -> Option<Settings> {
+    let name = state.take("name", KeyName::parse(&sent.text("name")));
+    let owner = state.take("owner", sent.filled("owner").map(|text| ExternalId::parse(&text)).transpose());
+    let typed = sent.text("permissions");
+    let permissions: Result<Vec<KeyPermission>, _> = typed
+        .split(|character: char| character == ',' || character.is_whitespace())
+        .filter(|text| !text.is_empty())
+        .map(KeyPermission::parse)
+        .collect();
+    let permissions = state.take("permissions", permissions);
+    let metadata = Metadata::parse(&sent.text("metadata")).map_err(|error| state.refuse_with(&error)).ok();
+    let expires_at = sent.time("expires_at", state);
+    Some(Settings {
+        name: name?,
+        owner: owner?,
+        metadata: metadata?,
+        permissions: permissions?,
+        expires_at: expires_at.ok()?,
+    })
+}
+
+fn new_key(sent: &Sent, state: &mut FormState) -> Option<NewKey> {
+    let settings = settings(sent, state);
+    let project = sent.filled("project").unwrap_or_else(|| "default".to_owned());
+    let project = state.take("project", ProjectSlug::parse(&project));
+    let environment = state.take("environment", sent.text("environment").parse::<Environment>());
+    let Settings { name, owner, metadata, permissions, expires_at } = settings?;
+    Some(NewKey { name, project: project?, environment: environment?, owner, metadata, permissions, expires_at })
+}
+
+fn grace(sent: &Sent, state: &mut FormState) -> Option<Grace> {
+    match sent.text("grace").as_str() {
+        "until" => match sent.time("grace_until", state) {
+            Ok(Some(end)) => Some(Grace::Until(end)),
+            Ok(None) => {
+                state.refuse("grace_until", "Say until when the old key keeps working.");
+                None
+            }
+            Err(()) => None,
+        },
+        "" => Some(Grace::ProjectDefault),
+        seconds => state.take("grace", seconds.parse().map(Grace::Seconds).map_err(|_| "choose one of the list")),
+    }
+}
