@@ -97,7 +97,7 @@ pub enum SecretOf {
         /// The new key.
         successor: KeyView,
         /// The old key, with the end of its grace.
-        predecessor: KeyView,
+        predecessor: Box<KeyView>,
     },
     /// A new service token.
     Token(TokenView),
@@ -109,5 +109,5 @@ pub enum Answer {
     /// Refused: shown again.
     Refused(FormState),
     /// A secret was made: shown once.
-    Secret(ShownSecret),
+    Secret(Box<ShownSecret>),
 }

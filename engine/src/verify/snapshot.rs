@@ -47,10 +47,13 @@ pub(super) struct StoredKey {
     pub(super) tag_key: Vec<u8>,
 }
 
+/// The key, its tag, the id of the pepper behind that, its project's slug and its tenant's.
+type Row = (KeyRow, Vec<u8>, Vec<u8>, String, String);
+
 /// This crosses tenants because whose a handle is becomes known only by reading it; the caller compares the tenant.
 pub(super) async fn find(engine: &Engine, handle: Handle) -> Result<Option<StoredKey>, Error> {
     let mut connection = engine.db().data_plane().await?;
-    let row: Option<(KeyRow, Vec<u8>, Vec<u8>, String, String)> = keys::table
+    let row: Option<Row> = keys::table
         .inner_join(projects::table)
         .inner_join(tenants::table)
         .filter(keys::handle.eq(handle.as_str()))

@@ -127,7 +127,7 @@ pub(crate) async fn rotate(
     };
     match async { keys::rotate_key(&place.tenant, key_id(&key)?, grace).await }.await {
         Ok(rotated) => {
-            let of = SecretOf::Rotation { successor: rotated.successor, predecessor: rotated.predecessor };
+            let of = SecretOf::Rotation { successor: rotated.successor, predecessor: Box::new(rotated.predecessor) };
             let shown = ShownSecret { secret: rotated.secret.expose_once(), of };
             dashboard.show_secret(sent.parts, place, shown).await
         }

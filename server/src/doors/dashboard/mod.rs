@@ -55,7 +55,7 @@ impl Dashboard {
     }
 
     pub(super) async fn show_secret(&self, parts: Parts, place: Place, shown: ShownSecret) -> Response {
-        self.pages.render(parts, &self.engine, Some(place), Some(Answer::Secret(shown))).await
+        self.pages.render(parts, &self.engine, Some(place), Some(Answer::Secret(Box::new(shown)))).await
     }
 }
 

@@ -55,7 +55,7 @@ impl Pages {
                 provide_context(context.clone());
                 match answer.clone() {
                     Some(Answer::Refused(form)) => provide_context(form),
-                    Some(Answer::Secret(secret)) => provide_context(secret),
+                    Some(Answer::Secret(secret)) => provide_context(*secret),
                     None => {}
                 }
             },
