@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use tronch_core::{Permission, RequestId, Role, TenantId, UserId};
+use tronch_core::{Environment, Permission, ProjectId, RequestId, Role, TenantId, UserId};
+
+use crate::error::Error;
 
 /// Where a request came from, for the audit log.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +36,7 @@ pub(crate) enum Identity {
         name: String,
         tenant_id: TenantId,
         permissions: Vec<Permission>,
+        scope: Scope,
     },
     /// Whoever may run commands on the host, as its own words: it already holds the database and the master secret.
     Operator,
@@ -61,6 +64,26 @@ impl Grant {
             Self::Permissions(held) => held.contains(&permission),
             Self::Everything => true,
         }
+    }
+}
+
+/// The part of a tenant that a caller is limited to. Members see all of it, service tokens may be limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Scope {
+    pub(crate) project: Option<ProjectId>,
+    pub(crate) environment: Option<Environment>,
+}
+
+impl Scope {
+    /// Refuses what lies outside, for whatever names a project and an environment. `None` stands for all of them.
+    pub(crate) fn require(&self, project: Option<ProjectId>, environment: Option<Environment>) -> Result<(), Error> {
+        if self.project.is_some() && self.project != project {
+            return Err(Error::OutsideToken { what: "project" });
+        }
+        if self.environment.is_some() && self.environment != environment {
+            return Err(Error::OutsideToken { what: "environment" });
+        }
+        Ok(())
     }
 }
 

@@ -16,8 +16,8 @@ pub enum Error {
         /// The missing permission in its wire form.
         permission: &'static str,
     },
-    /// The service token is limited to another project or environment.
-    #[error("this service token is limited to another {what}")]
+    /// The service token is limited to one project or environment, and this lies outside.
+    #[error("this service token is limited to one {what}, and this lies outside of it")]
     OutsideToken {
         /// `project` or `environment`.
         what: &'static str,

@@ -5,7 +5,7 @@ use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, Trans
 use tronch_core::{Permission, TenantId, TenantName, TenantSlug};
 
 use crate::Engine;
-use crate::caller::{Caller, Grant, Identity};
+use crate::caller::{Caller, Grant, Identity, Scope};
 use crate::db::Connection;
 use crate::error::Error;
 use crate::system;
@@ -18,6 +18,7 @@ pub struct Tenant {
     pub(crate) engine: Engine,
     pub(crate) id: TenantId,
     pub(crate) caller: Caller,
+    pub(crate) scope: Scope,
     grant: Grant,
     slug: TenantSlug,
     name: TenantName,
@@ -30,24 +31,24 @@ impl Engine {
     /// `NotFound` both when there is no such tenant and when the caller has no place in it.
     pub async fn tenant(&self, caller: &Caller, slug: &TenantSlug) -> Result<Tenant, Error> {
         let not_found = || Error::NotFound { noun: "tenant" };
-        let (id, name, grant) = match &caller.identity {
+        let (id, name, grant, scope) = match &caller.identity {
             Identity::Member { user_id, .. } => {
                 let (id, name, role) = system::membership(self, slug, *user_id).await?.ok_or_else(not_found)?;
-                (id, name, Grant::Role(role))
+                (id, name, Grant::Role(role), Scope::default())
             }
-            Identity::ServiceToken { tenant_id, permissions, .. } => {
+            Identity::ServiceToken { tenant_id, permissions, scope, .. } => {
                 let (id, name) = system::tenant_by_slug(self, slug).await?.ok_or_else(not_found)?;
                 if id != *tenant_id {
                     return Err(not_found());
                 }
-                (id, name, Grant::Permissions(permissions.clone()))
+                (id, name, Grant::Permissions(permissions.clone()), *scope)
             }
             Identity::Operator => {
                 let (id, name) = system::tenant_by_slug(self, slug).await?.ok_or_else(not_found)?;
-                (id, name, Grant::Everything)
+                (id, name, Grant::Everything, Scope::default())
             }
         };
-        Ok(Tenant { engine: self.clone(), id, caller: caller.clone(), grant, slug: slug.clone(), name })
+        Ok(Tenant { engine: self.clone(), id, caller: caller.clone(), scope, grant, slug: slug.clone(), name })
     }
 }
 
@@ -78,7 +79,7 @@ impl Tenant {
     /// Begins a transaction that sees this tenant's rows and no others.
     pub(crate) async fn begin(&self) -> Result<TenantTx, Error> {
         let connection = self.engine.db().tenant().await?;
-        TenantTx::begin(connection, self.id).await
+        TenantTx::begin(connection, self.id, self.scope).await
     }
 }
 
@@ -92,12 +93,13 @@ diesel::define_sql_function! {
 pub(crate) struct TenantTx {
     connection: Option<Connection>,
     tenant_id: TenantId,
+    scope: Scope,
 }
 
 impl TenantTx {
-    pub(crate) async fn begin(mut connection: Connection, tenant_id: TenantId) -> Result<Self, Error> {
+    pub(crate) async fn begin(mut connection: Connection, tenant_id: TenantId, scope: Scope) -> Result<Self, Error> {
         Transactions::begin_transaction(&mut *connection).await?;
-        let mut transaction = Self { connection: Some(connection), tenant_id };
+        let mut transaction = Self { connection: Some(connection), tenant_id, scope };
         let _setting: String = diesel::select(set_config("tronch.tenant", tenant_id.uuid().to_string(), true))
             .get_result(transaction.connection())
             .await?;
@@ -106,6 +108,11 @@ impl TenantTx {
 
     pub(crate) fn tenant_id(&self) -> uuid::Uuid {
         self.tenant_id.uuid()
+    }
+
+    /// What the caller is limited to inside the tenant; queries on what lies in projects narrow themselves by it.
+    pub(crate) fn scope(&self) -> Scope {
+        self.scope
     }
 
     pub(crate) fn connection(&mut self) -> &mut AsyncPgConnection {

@@ -75,10 +75,12 @@ impl AuditRow {
 /// One page of the tenant's audit log, the newest first.
 ///
 /// # Errors
-/// `Forbidden` without `audit.read`; `Invalid` for a limit, `InvalidCursor` for a cursor that cannot be taken;
+/// `Forbidden` without `audit.read`; `OutsideToken` for a limited service token; `Invalid` for a limit, `InvalidCursor` for a cursor that cannot be taken;
 /// `Unavailable`.
 pub async fn list_audit_events(tenant: &Tenant, filter: &AuditFilter) -> Result<Page<AuditEventView>, Error> {
     tenant.require(Permission::AuditRead)?;
+    // Events tell of every project: whoever is limited to one may not read them.
+    tenant.scope.require(None, None)?;
     if !(1..=PAGE_SIZE_MAX).contains(&filter.limit) {
         return Err(Error::invalid("limit", format!("a page has 1 to {PAGE_SIZE_MAX} rows")));
     }

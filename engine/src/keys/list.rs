@@ -1,9 +1,8 @@
 //! Listing keys: filters, orders and pages. Each page begins after the last row of the one before, never at an offset.
 
 use chrono::Utc;
-use diesel::dsl::sql;
+use diesel::dsl::sql as raw;
 use diesel::expression::SqlLiteral;
-use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_types::Timestamptz;
 use diesel_async::RunQueryDsl;
@@ -11,7 +10,7 @@ use tronch_core::bounds::{PAGE_SIZE_MAX, SEARCH_CHARACTERS_MAX};
 use tronch_core::{Environment, ExternalId, KeyState, KeyView, Page, Permission, PresentedKey, ProjectSlug};
 
 use super::rows::KeyRow;
-use super::sql;
+use super::sql::{self, KeyQuery};
 use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::schema::{keys, projects};
@@ -59,8 +58,6 @@ diesel::define_sql_function! {
     fn lower(text: diesel::sql_types::Text) -> diesel::sql_types::Text;
 }
 
-type KeyQuery<'a> = diesel::dsl::IntoBoxed<'a, diesel::dsl::InnerJoin<keys::table, projects::table>, Pg>;
-
 /// One page of the tenant's keys.
 ///
 /// # Errors
@@ -99,9 +96,7 @@ async fn page(
     filter: &KeyFilter,
     search: Option<&str>,
 ) -> Result<Vec<(KeyRow, String)>, Error> {
-    let query =
-        keys::table.inner_join(projects::table).filter(keys::tenant_id.eq(transaction.tenant_id())).into_boxed();
-    let query = narrowed(query, filter, search)?;
+    let query = narrowed(sql::visible(transaction), filter, search)?;
     let query = after(query, filter)?;
     Ok(query
         .limit(i64::from(filter.limit) + 1)
@@ -212,12 +207,12 @@ fn after<'a>(query: KeyQuery<'a>, filter: &KeyFilter) -> Result<KeyQuery<'a>, Er
 
 /// How `used_at` says "never"; chrono has no such time.
 fn never_used() -> SqlLiteral<Timestamptz> {
-    sql("'-infinity'::timestamptz")
+    raw("'-infinity'::timestamptz")
 }
 
 /// How `ends_at` says "never".
 fn never_ends() -> SqlLiteral<Timestamptz> {
-    sql("'infinity'::timestamptz")
+    raw("'infinity'::timestamptz")
 }
 
 fn cursor_after(row: &KeyRow, order: KeyOrder) -> String {

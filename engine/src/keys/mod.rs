@@ -87,7 +87,7 @@ impl Metadata {
 /// Makes a key and returns its secret, which is never to be had again.
 ///
 /// # Errors
-/// `Forbidden` without `keys.create`; `NotFound` for a project that is not there; `Invalid` for an expiry that is past or
+/// `Forbidden` without `keys.create`; `OutsideToken` outside a token's limits; `NotFound` for a project that is not there; `Invalid` for an expiry that is past or
 /// too many permissions; `Unavailable`.
 pub async fn create_key(tenant: &Tenant, new_key: NewKey) -> Result<(KeyView, SecretOnce), Error> {
     tenant.require(Permission::KeysCreate)?;
@@ -98,6 +98,7 @@ pub async fn create_key(tenant: &Tenant, new_key: NewKey) -> Result<(KeyView, Se
     let mut transaction = tenant.begin().await?;
     let tenant_id = transaction.tenant_id();
     let project = projects::find_project(transaction.connection(), tenant_id, &new_key.project).await?;
+    tenant.scope.require(Some(project.id), Some(new_key.environment))?;
     let metadata = new_key.metadata.into_value();
     let row = NewKeyRow {
         id: KeyId::generate(minted.created_at, crate::random::bytes()?).uuid(),

@@ -1,5 +1,6 @@
 //! The SQL on keys. Every query begins with the tenant; row security is the second wall.
 
+use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use tronch_core::KeyId;
@@ -20,11 +21,25 @@ pub(super) async fn insert(transaction: &mut TenantTx, row: &NewKeyRow<'_>) -> R
         .await?)
 }
 
+pub(super) type KeyQuery<'a> = diesel::dsl::IntoBoxed<'a, diesel::dsl::InnerJoin<keys::table, projects::table>, Pg>;
+
+/// The tenant's keys, with their projects, as far as the caller's scope reaches.
+pub(super) fn visible<'a>(transaction: &TenantTx) -> KeyQuery<'a> {
+    let scope = transaction.scope();
+    let mut query =
+        keys::table.inner_join(projects::table).filter(keys::tenant_id.eq(transaction.tenant_id())).into_boxed();
+    if let Some(project) = scope.project {
+        query = query.filter(keys::project_id.eq(project.uuid()));
+    }
+    if let Some(environment) = scope.environment {
+        query = query.filter(keys::environment.eq(environment.as_str()));
+    }
+    query
+}
+
 /// A key and its project's slug.
 pub(super) async fn find(transaction: &mut TenantTx, id: KeyId) -> Result<(KeyRow, String), Error> {
-    let row: Option<(KeyRow, String)> = keys::table
-        .inner_join(projects::table)
-        .filter(keys::tenant_id.eq(transaction.tenant_id()))
+    let row: Option<(KeyRow, String)> = visible(transaction)
         .filter(keys::id.eq(id.uuid()))
         .select((KeyRow::as_select(), projects::slug))
         .first(transaction.connection())
@@ -74,9 +89,7 @@ pub(super) async fn find_by_handle(
     transaction: &mut TenantTx,
     handle: &str,
 ) -> Result<Option<(KeyRow, String)>, Error> {
-    Ok(keys::table
-        .inner_join(projects::table)
-        .filter(keys::tenant_id.eq(transaction.tenant_id()))
+    Ok(visible(transaction)
         .filter(keys::handle.eq(handle))
         .select((KeyRow::as_select(), projects::slug))
         .first(transaction.connection())

@@ -36,15 +36,18 @@ impl ProjectRow {
     }
 }
 
-/// The tenant's projects, by slug.
+/// The tenant's projects that the caller may see, by slug.
 ///
 /// # Errors
 /// `Forbidden` without `projects.read`; `Unavailable`.
 pub async fn list_projects(tenant: &Tenant) -> Result<Vec<ProjectView>, Error> {
     tenant.require(Permission::ProjectsRead)?;
     let mut transaction = tenant.begin().await?;
-    let rows: Vec<ProjectRow> = projects::table
-        .filter(projects::tenant_id.eq(transaction.tenant_id()))
+    let mut query = projects::table.filter(projects::tenant_id.eq(transaction.tenant_id())).into_boxed();
+    if let Some(project) = tenant.scope.project {
+        query = query.filter(projects::id.eq(project.uuid()));
+    }
+    let rows: Vec<ProjectRow> = query
         .order(projects::slug)
         .limit(PROJECTS_MAX)
         .select(ProjectRow::as_select())

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Founded, setup};
 use crate::Engine;
 use crate::audit::{self, Change};
-use crate::caller::Caller;
+use crate::caller::{Caller, Scope};
 use crate::error::Error;
 use crate::members;
 use crate::schema::{memberships, projects, tenants, users};
@@ -33,7 +33,7 @@ pub(super) async fn found(
 ) -> Result<(UserId, TenantId), Error> {
     let now = Utc::now();
     let tenant_id = TenantId::generate(now, crate::random::bytes()?);
-    let mut transaction = TenantTx::begin(engine.db().tenant().await?, tenant_id).await?;
+    let mut transaction = TenantTx::begin(engine.db().tenant().await?, tenant_id, Scope::default()).await?;
     let connection = transaction.connection();
     match setup_code {
         Some(code) => setup::consume(engine, connection, code).await?,

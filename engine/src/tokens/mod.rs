@@ -7,8 +7,8 @@ use chrono::Utc;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use tronch_core::{
-    CredentialKind, Environment, Page, Permission, ProjectSlug, SecretOnce, ServiceTokenId, Timestamp, TokenName,
-    TokenView, bounds::PAGE_SIZE_MAX,
+    CredentialKind, Environment, Page, Permission, ProjectId, ProjectSlug, SecretOnce, ServiceTokenId, Timestamp,
+    TokenName, TokenView, bounds::PAGE_SIZE_MAX,
 };
 use uuid::Uuid;
 
@@ -20,6 +20,8 @@ use crate::schema::{projects as project_table, service_tokens};
 use crate::secret;
 use crate::tenancy::{Tenant, TenantTx};
 use rows::{NewTokenRow, TokenRow, audited};
+
+const NOT_FOUND: Error = Error::NotFound { noun: "service token" };
 
 /// What a new service token is to be.
 pub struct NewToken {
@@ -38,7 +40,7 @@ pub struct NewToken {
 /// Makes a service token and returns its secret, which is never to be had again.
 ///
 /// # Errors
-/// `Forbidden` without `tokens.write` or when a permission is not held; `NotFound` for a project that is not there;
+/// `Forbidden` without `tokens.write` or when a permission is not held; `OutsideToken` outside a token's limits; `NotFound` for a project that is not there;
 /// `Invalid` for no permission at all or an expiry that is past; `Unavailable`.
 pub async fn create_token(tenant: &Tenant, new_token: NewToken) -> Result<(TokenView, SecretOnce), Error> {
     tenant.require(Permission::TokensWrite)?;
@@ -61,6 +63,8 @@ pub async fn create_token(tenant: &Tenant, new_token: NewToken) -> Result<(Token
         Some(slug) => Some(projects::find_project(transaction.connection(), tenant_id, slug).await?),
         None => None,
     };
+    // Nobody grants what he does not hold: a limited token makes tokens of its own limits.
+    tenant.scope.require(project.as_ref().map(|project| project.id), new_token.environment)?;
     let row = NewTokenRow {
         id: ServiceTokenId::generate(minted.created_at, crate::random::bytes()?).uuid(),
         tenant_id,
@@ -100,6 +104,12 @@ pub async fn list_tokens(tenant: &Tenant, cursor: Option<&str>, limit: u32) -> R
         .left_join(project_table::table.on(service_tokens::project_id.eq(project_table::id.nullable())))
         .filter(service_tokens::tenant_id.eq(transaction.tenant_id()))
         .into_boxed();
+    if let Some(project) = tenant.scope.project {
+        query = query.filter(service_tokens::project_id.eq(project.uuid()));
+    }
+    if let Some(environment) = tenant.scope.environment {
+        query = query.filter(service_tokens::environment.eq(environment.as_str()));
+    }
     if let Some(cursor) = cursor {
         let (at, id) = Cursor::parse(cursor)?.time_and_id()?;
         let at = at.ok_or(Error::InvalidCursor)?;
@@ -130,6 +140,10 @@ pub async fn revoke_token(tenant: &Tenant, token_id: ServiceTokenId) -> Result<T
     tenant.require(Permission::TokensWrite)?;
     let mut transaction = tenant.begin().await?;
     let (before, project) = lock(&mut transaction, token_id.uuid()).await?;
+    let environment = before.environment.as_deref().map(str::parse).transpose().map_err(Error::internal)?;
+    if tenant.scope.require(before.project_id.map(ProjectId::from_uuid), environment).is_err() {
+        return Err(NOT_FOUND);
+    }
     let mut after = before.clone();
     if before.revoked_at.is_none() {
         after.revoked_at = Some(Utc::now());
@@ -155,7 +169,7 @@ async fn lock(transaction: &mut TenantTx, id: Uuid) -> Result<(TokenRow, Option<
         .first(transaction.connection())
         .await
         .optional()?;
-    let row = row.ok_or(Error::NotFound { noun: "service token" })?;
+    let row = row.ok_or(NOT_FOUND)?;
     let project = match row.project_id {
         None => None,
         Some(project_id) => Some(

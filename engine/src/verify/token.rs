@@ -4,13 +4,13 @@ use chrono::Utc;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use tronch_core::{
-    Environment, Permission, PresentedToken, ProjectSlug, ServiceTokenId, TenantId, TenantSlug, Timestamp,
+    Environment, Permission, PresentedToken, ProjectId, ProjectSlug, ServiceTokenId, TenantId, TenantSlug, Timestamp,
 };
 use uuid::Uuid;
 
 use super::Verifier;
 use crate::Engine;
-use crate::caller::{Caller, Identity, Origin};
+use crate::caller::{Caller, Identity, Origin, Scope};
 use crate::error::Error;
 use crate::keyring::TagLabel;
 use crate::schema::{projects, service_tokens, tenants};
@@ -23,6 +23,7 @@ pub struct ServiceToken {
     name: String,
     tenant: TenantSlug,
     permissions: Vec<Permission>,
+    project_id: Option<ProjectId>,
     project: Option<ProjectSlug>,
     environment: Option<Environment>,
 }
@@ -32,6 +33,7 @@ pub struct ServiceToken {
 struct TokenRow {
     id: Uuid,
     tenant_id: Uuid,
+    project_id: Option<Uuid>,
     environment: Option<String>,
     name: String,
     permissions: Vec<String>,
@@ -69,6 +71,7 @@ impl Verifier {
             name: row.name,
             tenant: TenantSlug::parse(&tenant).map_err(Error::internal)?,
             permissions: permissions.map_err(Error::internal)?,
+            project_id: row.project_id.map(ProjectId::from_uuid),
             project: project.as_deref().map(ProjectSlug::parse).transpose().map_err(Error::internal)?,
             environment: row.environment.as_deref().map(str::parse).transpose().map_err(Error::internal)?,
         })
@@ -94,6 +97,16 @@ impl ServiceToken {
         &self.tenant
     }
 
+    /// The one project it is for, if only one.
+    pub fn project(&self) -> Option<&ProjectSlug> {
+        self.project.as_ref()
+    }
+
+    /// The one environment it is for, if only one.
+    pub fn environment(&self) -> Option<Environment> {
+        self.environment
+    }
+
     /// The token as the caller of a verb.
     pub fn into_caller(self, origin: Origin) -> Caller {
         let identity = Identity::ServiceToken {
@@ -101,6 +114,7 @@ impl ServiceToken {
             name: self.name,
             tenant_id: self.tenant_id,
             permissions: self.permissions,
+            scope: Scope { project: self.project_id, environment: self.environment },
         };
         Caller { identity, origin }
     }
