@@ -5,8 +5,9 @@ use axum::Router;
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use rust_embed::{EmbeddedFile, RustEmbed};
+
+use super::entry::{Access, Entry, get};
 
 #[derive(RustEmbed)]
 #[folder = "../target/site"]
@@ -22,7 +23,11 @@ pub(crate) fn folder() -> String {
 
 /// `/pkg/{hash}/{file}`.
 pub(crate) fn routes() -> Router {
-    super::routes(vec![("/pkg/{*path}", get(asset))])
+    super::routes(table())
+}
+
+pub(crate) fn table() -> Vec<Entry<()>> {
+    vec![get("/pkg/{*path}", Access::Anyone, asset)]
 }
 
 async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {

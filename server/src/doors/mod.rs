@@ -1,26 +1,30 @@
 //! The doors: every address at which somebody may knock, as tables. What happens behind them is the engine's business.
 
+mod api;
 mod assets;
 mod dashboard;
+mod entry;
 mod ops;
 mod origin;
+mod problem;
+mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::MethodRouter;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
-use tronch_core::bounds::BODY_BYTES_MAX;
-use tronch_engine::Engine;
+use tronch_engine::{Engine, Error};
 
 use crate::config::Config;
 
+pub use entry::{Access, Route};
 pub use ops::Phase;
+
+use entry::routes;
 
 /// How long a request may take as a whole.
 const REQUEST_BUDGET: Duration = Duration::from_secs(30);
@@ -44,16 +48,31 @@ pub fn build(config: &Config, engine: &Engine, phase: Phase, metrics: Prometheus
         .merge(dashboard::routes(config, engine)?)
         .merge(assets::routes())
         .merge(ops::probes(probes.clone()))
-        .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
         .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, REQUEST_BUDGET))
         .layer(CatchPanicLayer::new())
+        .merge(api::routes(config, engine))
         .layer(middleware::from_fn_with_state(trusted_proxies, origin::origin_layer));
-    let ops = Router::new().merge(ops::probes(probes)).merge(ops::metrics(metrics));
+    let ops = ops::probes(probes).merge(ops::metrics(metrics));
     Ok(Doors { public, ops })
 }
 
-/// The one place where a route is registered, so that every door is a table a test can walk.
-#[expect(clippy::disallowed_methods, reason = "this is the place the other places are sent to")]
-fn routes<S: Clone + Send + Sync + 'static>(table: Vec<(&'static str, MethodRouter<S>)>) -> Router<S> {
-    table.into_iter().fold(Router::new(), |router, (path, method)| router.route(path, method))
+/// Every address that is served, on either listener, with who may use it. Tests walk it.
+pub fn surface() -> Vec<Route> {
+    let mut all = entry::list(dashboard::table());
+    all.extend(entry::list(verify::table()));
+    all.extend(entry::list(api::table()));
+    all.extend(entry::list(assets::table()));
+    all.extend(entry::list(ops::probe_table()));
+    all.extend(entry::list(ops::metrics_table()));
+    all
+}
+
+/// Writes down what is ours to mend, once, with its whole chain of causes.
+fn log_refusal(error: &Error) {
+    if matches!(error, Error::Internal(_) | Error::Unavailable { .. }) {
+        let causes: Vec<String> = std::iter::successors(std::error::Error::source(error), |cause| cause.source())
+            .map(ToString::to_string)
+            .collect();
+        tracing::error!(error.code = error.code().slug(), error.causes = ?causes, "{error}");
+    }
 }

@@ -8,9 +8,10 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tronch_engine::Engine;
+
+use super::entry::{Access, Entry, get};
 
 /// How long readiness waits for Postgres.
 const READY_BUDGET: Duration = Duration::from_millis(900);
@@ -46,13 +47,24 @@ pub(crate) struct Probes {
 
 /// `/livez`, `/readyz`, `/startupz`.
 pub(crate) fn probes(probes: Probes) -> Router {
-    super::routes(vec![("/livez", get(livez)), ("/readyz", get(readyz)), ("/startupz", get(startupz))])
-        .with_state(probes)
+    super::routes(probe_table()).with_state(probes)
+}
+
+pub(crate) fn probe_table() -> Vec<Entry<Probes>> {
+    vec![
+        get("/livez", Access::Anyone, livez),
+        get("/readyz", Access::Anyone, readyz),
+        get("/startupz", Access::Anyone, startupz),
+    ]
 }
 
 /// `/metrics`.
 pub(crate) fn metrics(handle: PrometheusHandle) -> Router {
-    super::routes(vec![("/metrics", get(render_metrics))]).with_state(handle)
+    super::routes(metrics_table()).with_state(handle)
+}
+
+pub(crate) fn metrics_table() -> Vec<Entry<PrometheusHandle>> {
+    vec![get("/metrics", Access::Anyone, render_metrics)]
 }
 
 /// The process answers. It asks no store: restarting us would not bring Postgres back.

@@ -13,16 +13,17 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{get, post};
 use axum::{Extension, Router};
 use tower_http::csrf::CsrfLayer;
+use tower_http::limit::RequestBodyLimitLayer;
 use tower_sessions::cookie::SameSite;
 use tower_sessions::cookie::time::Duration;
 use tower_sessions::{Expiry, Session, SessionManagerLayer};
 use tronch_app::{Answer, FormState, Place, ShownSecret};
-use tronch_core::TenantSlug;
+use tronch_core::{Permission, TenantSlug, bounds::BODY_BYTES_MAX};
 use tronch_engine::{Caller, Engine, Error, Origin, members, sessions, tenants};
 
+use super::entry::{Access, Entry, get, post};
 use crate::config::Config;
 use pages::Pages;
 use session_store::{EngineStore, session_bytes};
@@ -45,7 +46,7 @@ impl Dashboard {
 
     /// The form again with the verb's refusal; what is not there at all is a page of its own.
     pub(super) async fn refuse(&self, parts: Parts, place: Place, mut state: FormState, error: Error) -> Response {
-        pages::log_refusal(&error);
+        crate::doors::log_refusal(&error);
         if matches!(error, Error::NotFound { .. } | Error::Forbidden { .. }) {
             return self.pages.refusal(parts, &self.engine, error).await;
         }
@@ -62,28 +63,6 @@ impl Dashboard {
 /// Every address of the dashboard.
 pub(crate) fn routes(config: &Config, engine: &Engine) -> anyhow::Result<Router> {
     let dashboard = Dashboard { engine: engine.clone(), pages: Pages::new(config) };
-    let table = vec![
-        ("/", get(start)),
-        ("/sign-up", get(sign_up::page).post(sign_up::submit)),
-        ("/sign-in", get(sign_in::page).post(sign_in::submit)),
-        ("/sign-out", post(sign_in::sign_out)),
-        ("/t/{tenant}", get(with_slash)),
-        ("/t/{tenant}/", get(page)),
-        ("/t/{tenant}/keys", get(page)),
-        ("/t/{tenant}/keys/search", post(keys::search)),
-        ("/t/{tenant}/keys/new", get(page).post(keys::create)),
-        ("/t/{tenant}/keys/{key}", get(page)),
-        ("/t/{tenant}/keys/{key}/edit", get(page).post(keys::change)),
-        ("/t/{tenant}/keys/{key}/rotate", get(page).post(keys::rotate)),
-        ("/t/{tenant}/keys/{key}/revoke", get(page).post(keys::revoke)),
-        ("/t/{tenant}/keys/{key}/disable", post(keys::disable)),
-        ("/t/{tenant}/keys/{key}/enable", post(keys::enable)),
-        ("/t/{tenant}/keys/{key}/finish", post(keys::finish)),
-        ("/t/{tenant}/tokens", get(page)),
-        ("/t/{tenant}/tokens/new", get(page).post(tokens::create)),
-        ("/t/{tenant}/tokens/{token}/revoke", post(tokens::revoke)),
-        ("/t/{tenant}/audit", get(page)),
-    ];
     let secure = config.public_url.is_https();
     let sessions = SessionManagerLayer::new(EngineStore(engine.clone()))
         .with_name(if secure { "__Host-tronch" } else { "tronch" })
@@ -93,13 +72,49 @@ pub(crate) fn routes(config: &Config, engine: &Engine) -> anyhow::Result<Router>
         .with_path("/")
         .with_expiry(Expiry::OnInactivity(Duration::hours(SESSION_IDLE_HOURS)));
     let csrf = CsrfLayer::new().add_trusted_origin(config.public_url.origin())?;
-    Ok(super::routes(table)
+    Ok(super::routes(table())
         .fallback(page)
         .layer(middleware::from_fn_with_state(dashboard.clone(), who))
         .layer(sessions)
         .layer(csrf)
+        .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
         .layer(middleware::from_fn(security_headers))
         .with_state(dashboard))
+}
+
+/// The dashboard's table.
+pub(crate) fn table() -> Vec<Entry<Dashboard>> {
+    use Permission::{AuditRead, KeysCreate, KeysRead, KeysRevoke, KeysRotate, KeysUpdate, TokensRead, TokensWrite};
+    let holder = |permission| Access::Member(Some(permission));
+    vec![
+        get("/", Access::Anyone, start),
+        get("/sign-up", Access::Anyone, sign_up::page),
+        post("/sign-up", Access::Anyone, sign_up::submit),
+        get("/sign-in", Access::Anyone, sign_in::page),
+        post("/sign-in", Access::Anyone, sign_in::submit),
+        post("/sign-out", Access::Anyone, sign_in::sign_out),
+        get("/t/{tenant}", Access::Anyone, with_slash),
+        get("/t/{tenant}/", Access::Member(None), page),
+        get("/t/{tenant}/keys", holder(KeysRead), page),
+        post("/t/{tenant}/keys/search", holder(KeysRead), keys::search),
+        get("/t/{tenant}/keys/new", holder(KeysCreate), page),
+        post("/t/{tenant}/keys/new", holder(KeysCreate), keys::create),
+        get("/t/{tenant}/keys/{key}", holder(KeysRead), page),
+        get("/t/{tenant}/keys/{key}/edit", holder(KeysUpdate), page),
+        post("/t/{tenant}/keys/{key}/edit", holder(KeysUpdate), keys::change),
+        get("/t/{tenant}/keys/{key}/rotate", holder(KeysRotate), page),
+        post("/t/{tenant}/keys/{key}/rotate", holder(KeysRotate), keys::rotate),
+        get("/t/{tenant}/keys/{key}/revoke", holder(KeysRevoke), page),
+        post("/t/{tenant}/keys/{key}/revoke", holder(KeysRevoke), keys::revoke),
+        post("/t/{tenant}/keys/{key}/disable", holder(KeysUpdate), keys::disable),
+        post("/t/{tenant}/keys/{key}/enable", holder(KeysUpdate), keys::enable),
+        post("/t/{tenant}/keys/{key}/finish", holder(KeysRotate), keys::finish),
+        get("/t/{tenant}/tokens", holder(TokensRead), page),
+        get("/t/{tenant}/tokens/new", holder(TokensWrite), page),
+        post("/t/{tenant}/tokens/new", holder(TokensWrite), tokens::create),
+        post("/t/{tenant}/tokens/{token}/revoke", holder(TokensWrite), tokens::revoke),
+        get("/t/{tenant}/audit", holder(AuditRead), page),
+    ]
 }
 
 /// Who is signed in, as the handlers see it.

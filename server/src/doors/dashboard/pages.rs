@@ -83,7 +83,7 @@ impl Pages {
 
     /// A refusal as a page of its own, with the refusal's status.
     pub(crate) async fn refusal(&self, parts: Parts, engine: &Engine, error: Error) -> Response {
-        log_refusal(&error);
+        crate::doors::log_refusal(&error);
         let status = status_of(&error);
         let error = std::sync::Arc::new(error);
         let context = ServerContext {
@@ -112,14 +112,4 @@ impl Pages {
 /// The status of a refusal.
 pub(crate) fn status_of(error: &Error) -> StatusCode {
     StatusCode::from_u16(error.code().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-}
-
-/// Writes down what is ours to mend, once, with its whole chain of causes.
-pub(crate) fn log_refusal(error: &Error) {
-    if matches!(error, Error::Internal(_) | Error::Unavailable { .. }) {
-        let causes: Vec<String> = std::iter::successors(std::error::Error::source(error), |cause| cause.source())
-            .map(ToString::to_string)
-            .collect();
-        tracing::error!(error.code = error.code().slug(), error.causes = ?causes, "{error}");
-    }
 }

@@ -10,9 +10,10 @@ use tronch_core::UserId;
 use tronch_engine::{Error, members, tenants};
 use zeroize::Zeroizing;
 
-use super::pages::{log_refusal, status_of};
+use super::pages::status_of;
 use super::session_store::USER_ID;
 use super::{Dashboard, see_other};
+use crate::doors::log_refusal;
 
 #[derive(Deserialize)]
 pub(crate) struct SignInForm {

@@ -13,8 +13,9 @@ use tronch_engine::tenants::{self, SignUp};
 use tronch_engine::{Error, Origin};
 use zeroize::Zeroizing;
 
-use super::pages::{log_refusal, status_of};
+use super::pages::status_of;
 use super::{Dashboard, see_other, sign_in};
+use crate::doors::log_refusal;
 
 #[derive(Deserialize)]
 pub(crate) struct SignUpForm {

@@ -1,0 +1,209 @@
+//! Reading a JSON body strictly: its type, its size, its syntax, its fields. What a field means is the handlers' business.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+use tronch_core::ErrorCode;
+use tronch_core::bounds::BODY_BYTES_MAX;
+
+use crate::doors::problem::Problem;
+
+/// A body that must be there.
+pub(crate) struct Body<T>(pub(crate) T);
+
+/// A body that may be left out, which is the same as an empty object.
+pub(crate) struct OptionalBody<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        let headers = request.headers().clone();
+        let bytes = read(request).await?;
+        require_json(&headers)?;
+        parse(&bytes).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        let headers = request.headers().clone();
+        let bytes = read(request).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        require_json(&headers)?;
+        parse(&bytes).map(Self)
+    }
+}
+
+async fn read(request: Request) -> Result<Bytes, Problem> {
+    match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let detail = format!("a body has at most {BODY_BYTES_MAX} bytes");
+            Err(Problem::new(ErrorCode::BodyTooLarge, detail))
+        }
+        Err(_) => Err(Problem::new(ErrorCode::InvalidRequest, "the body broke off")),
+    }
+}
+
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let essence = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .map(|essence| essence.trim().to_ascii_lowercase());
+    match essence.as_deref() {
+        Some("application/json") => Ok(()),
+        _ => Err(Problem::new(ErrorCode::UnsupportedMediaType, "send Content-Type: application/json")),
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde would take an array for an object, field by field.
+    if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(Problem::new(ErrorCode::InvalidRequest, "the body is not a JSON object"));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader)
+        .map_err(|error| refusal(&error.path().to_string(), error.inner()))?;
+    reader.end().map_err(|error| refusal(".", &error))?;
+    Ok(value)
+}
+
+/// Nothing of a value is ever repeated: a key pasted into the wrong field must not come back.
+fn refusal(path: &str, error: &serde_json::Error) -> Problem {
+    if error.classify() != Category::Data {
+        let detail = format!("this is no JSON: see line {}, column {}", error.line(), error.column());
+        return Problem::new(ErrorCode::InvalidRequest, detail);
+    }
+    let text = error.to_string();
+    let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+    let parent = if path == "." { String::new() } else { format!("{path}.") };
+    if let Some((name, known)) = message.strip_prefix("unknown field `").and_then(|rest| rest.split_once("`, ")) {
+        let detail = format!("no field of this name is known here: {known}");
+        // The path ends with the unknown name already.
+        let field = if path.ends_with(name) { path.to_owned() } else { format!("{parent}{name}") };
+        return Problem::new(ErrorCode::UnknownField, detail).at(field.chars().take(100).collect::<String>());
+    }
+    for (start, detail) in
+        [("missing field `", "this field is required"), ("duplicate field `", "this field stands here twice")]
+    {
+        if let Some(name) = message.strip_prefix(start) {
+            let name = name.trim_end_matches('`');
+            let field = if path.ends_with(name) { path.to_owned() } else { format!("{parent}{name}") };
+            return Problem::new(ErrorCode::InvalidField, detail).at(field);
+        }
+    }
+    let detail = match message.rsplit_once(", expected ") {
+        Some((_, expected)) if repeats_the_value(message) && expected.starts_with("struct ") => {
+            "expected an object".to_owned()
+        }
+        Some((_, expected)) if repeats_the_value(message) => format!("expected {expected}"),
+        _ => message.to_owned(),
+    };
+    let problem = Problem::new(ErrorCode::InvalidField, detail);
+    if path == "." { problem } else { problem.at(path) }
+}
+
+/// serde's own refusals do; ours never do.
+fn repeats_the_value(message: &str) -> bool {
+    ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant "]
+        .iter()
+        .any(|start| message.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only the refusals are looked at")]
+    struct Outer {
+        key: String,
+        environment: Option<tronch_core::Environment>,
+        owner: Option<Inner>,
+        permissions: Option<Vec<tronch_core::KeyPermission>>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only the refusals are looked at")]
+    struct Inner {
+        external_id: u32,
+    }
+
+    #[test]
+    fn each_refusal_names_its_field_and_repeats_no_value() {
+        let table = [
+            "",
+            "{",
+            "[1]",
+            "null",
+            "{} x",
+            "\"tronch_sk_secret\"",
+            "{}",
+            r#"{"key":5}"#,
+            r#"{"key":"a","key":"b"}"#,
+            r#"{"key":"a","cost":1}"#,
+            r#"{"key":"a","a`, b":1}"#,
+            r#"{"key":"a","environment":"tronch_sk_secret"}"#,
+            r#"{"key":"a","owner":"tronch_sk_secret"}"#,
+            r#"{"key":"a","owner":{}}"#,
+            r#"{"key":"a","owner":{"external_id":"tronch_sk_secret"}}"#,
+            r#"{"key":"a","owner":{"external_id":1,"x":2}}"#,
+            r#"{"key":"a","permissions":["ok","not ok secret"]}"#,
+        ];
+        let mut lines = String::new();
+        for body in table {
+            let problem = parse::<Outer>(body.as_bytes()).expect_err("a refusal");
+            assert!(!format!("{problem:?}").contains("secret"), "{problem:?}");
+            lines.push_str(&format!("{body}\n    {}\n", problem.line()));
+        }
+        insta::assert_snapshot!(lines, @r#"
+
+            invalid_request [] this is no JSON: see line 1, column 0
+        {
+            invalid_request [] this is no JSON: see line 1, column 1
+        [1]
+            invalid_request [] the body is not a JSON object
+        null
+            invalid_request [] the body is not a JSON object
+        {} x
+            invalid_field [key] this field is required
+        "tronch_sk_secret"
+            invalid_request [] the body is not a JSON object
+        {}
+            invalid_field [key] this field is required
+        {"key":5}
+            invalid_field [key] expected a string
+        {"key":"a","key":"b"}
+            invalid_field [key] this field stands here twice
+        {"key":"a","cost":1}
+            unknown_field [cost] no field of this name is known here: expected one of `key`, `environment`, `owner`, `permissions`
+        {"key":"a","a`, b":1}
+            unknown_field [a`, b.a] no field of this name is known here: b`, expected one of `key`, `environment`, `owner`, `permissions`
+        {"key":"a","environment":"tronch_sk_secret"}
+            invalid_field [environment] expected `test` or `live`
+        {"key":"a","owner":"tronch_sk_secret"}
+            invalid_field [owner] expected an object
+        {"key":"a","owner":{}}
+            invalid_field [owner.external_id] this field is required
+        {"key":"a","owner":{"external_id":"tronch_sk_secret"}}
+            invalid_field [owner.external_id] expected u32
+        {"key":"a","owner":{"external_id":1,"x":2}}
+            unknown_field [owner.x] no field of this name is known here: expected `external_id`
+        {"key":"a","permissions":["ok","not ok secret"]}
+            invalid_field [permissions[1]] a permission has 1–100 characters of A-Z a-z 0-9 . _ : / - and may end in *
+        "#);
+    }
+}

@@ -1,0 +1,118 @@
+//! The management API: one table of operations, thin handlers. The rules are the verbs' and the shapes are in `out.rs`.
+
+mod audit_events;
+mod health;
+pub(crate) mod json;
+mod keys;
+pub(crate) mod openapi;
+pub(crate) mod out;
+mod projects;
+mod query;
+mod service_tokens;
+
+use axum::Router;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::middleware;
+use tower_http::catch_panic::CatchPanicLayer;
+use tronch_core::{Environment, ErrorCode, Permission, ProjectSlug};
+use tronch_engine::verify::Verifier;
+use tronch_engine::{Engine, Tenant};
+
+use super::entry::{Access, Entry, any, delete, get, patch, post, routes as route_table};
+use super::problem::{Problem, of_a_panic, problem_layer};
+use super::verify::{self, Bearer, origin_of};
+use crate::config::Config;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct Api {
+    engine: Engine,
+    verifier: Verifier,
+    public_url: String,
+}
+
+/// Validation and management, both with problems for refusals.
+pub(crate) fn routes(config: &Config, engine: &Engine) -> Router {
+    let verifier = Verifier::new(engine);
+    let api = Api { engine: engine.clone(), verifier: verifier.clone(), public_url: config.public_url.origin() };
+    Router::new()
+        .merge(route_table(verify::table()).with_state(verifier))
+        .merge(route_table(table()).with_state(api))
+        .layer(CatchPanicLayer::custom(of_a_panic))
+        .layer(middleware::from_fn(problem_layer))
+}
+
+/// Every operation of the management API.
+pub(crate) fn table() -> Vec<Entry<Api>> {
+    use Access::{Anyone, Token};
+    use Permission::{
+        AuditRead, KeysCreate, KeysRead, KeysRevoke, KeysRotate, KeysUpdate, ProjectsRead, TokensRead, TokensWrite,
+    };
+    vec![
+        get("/api/v1/keys", Token(KeysRead), keys::list_keys),
+        post("/api/v1/keys", Token(KeysCreate), keys::create_key),
+        get("/api/v1/keys/{key_id}", Token(KeysRead), keys::get_key),
+        patch("/api/v1/keys/{key_id}", Token(KeysUpdate), keys::update_key),
+        delete("/api/v1/keys/{key_id}", Token(KeysRevoke), keys::revoke_key),
+        post("/api/v1/keys/{key_id}/rotate", Token(KeysRotate), keys::rotate_key),
+        post("/api/v1/keys/{key_id}/finish-rotation", Token(KeysRotate), keys::finish_rotation),
+        post("/api/v1/keys/{key_id}/disable", Token(KeysUpdate), keys::disable_key),
+        post("/api/v1/keys/{key_id}/enable", Token(KeysUpdate), keys::enable_key),
+        get("/api/v1/projects", Token(ProjectsRead), projects::list_projects),
+        get("/api/v1/service-tokens", Token(TokensRead), service_tokens::list_tokens),
+        post("/api/v1/service-tokens", Token(TokensWrite), service_tokens::create_token),
+        delete("/api/v1/service-tokens/{token_id}", Token(TokensWrite), service_tokens::revoke_token),
+        get("/api/v1/audit-events", Token(AuditRead), audit_events::list_audit_events),
+        get("/api/v1/health", Anyone, health::health),
+        get("/api/v1/openapi.json", Anyone, openapi::openapi_json),
+        any("/api/{*path}", Anyone, nowhere),
+    ]
+}
+
+async fn nowhere() -> Problem {
+    Problem::new(ErrorCode::NotFound, "this address does not exist; GET /api/v1/openapi.json lists those that do")
+}
+
+/// A caller with a service token, inside its tenant.
+pub(crate) struct Inside {
+    pub(crate) tenant: Tenant,
+    project: Option<ProjectSlug>,
+    environment: Option<Environment>,
+}
+
+impl Inside {
+    /// What is asked for, else the token's own, else `default`.
+    pub(crate) fn project_or_default(&self, asked: Option<ProjectSlug>) -> Result<ProjectSlug, Problem> {
+        match asked.or_else(|| self.project.clone()) {
+            Some(project) => Ok(project),
+            None => ProjectSlug::parse("default")
+                .map_err(|error| Problem::from(tronch_engine::Error::Internal(Box::new(error)))),
+        }
+    }
+
+    /// What is asked for, else the token's own, else `test`.
+    pub(crate) fn environment_or_default(&self, asked: Option<Environment>) -> Environment {
+        asked.or(self.environment).unwrap_or(Environment::Test)
+    }
+}
+
+impl FromRequestParts<Api> for Inside {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let Bearer(token) = Bearer::from_request_parts(parts, &api.verifier).await?;
+        if parts.headers.contains_key("idempotency-key") {
+            let detail = "this version does not keep idempotency keys; send the request without one";
+            return Err(Problem::new(ErrorCode::UnknownField, detail).at("Idempotency-Key"));
+        }
+        let (slug, project, environment) = (token.tenant().clone(), token.project().cloned(), token.environment());
+        let caller = token.into_caller(origin_of(parts));
+        Ok(Self { tenant: api.engine.tenant(&caller, &slug).await?, project, environment })
+    }
+}
+
+/// The id in an address; what is no id is not there.
+pub(crate) fn id_of<T: std::str::FromStr>(text: &str, noun: &'static str) -> Result<T, Problem> {
+    text.parse().map_err(|_| Problem::from(tronch_engine::Error::NotFound { noun }))
+}

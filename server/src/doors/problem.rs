@@ -1,0 +1,159 @@
+//! How the API refuses: RFC 9457 problems, always with a stable `code` and the request's id. Why is the engine's business.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tronch_core::{ErrorCode, KeyId, RequestId};
+use tronch_engine::Error;
+use utoipa::ToSchema;
+
+/// How long a call may take as a whole.
+const CALL_BUDGET: Duration = Duration::from_secs(20);
+
+/// When to come back after a 503, in seconds.
+const RETRY_AFTER_SECONDS: u16 = 1;
+
+/// A refusal on its way out; [`problem_layer`] writes it.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    code: ErrorCode,
+    detail: String,
+    field: Option<String>,
+    successor_id: Option<KeyId>,
+}
+
+/// RFC 9457 problem details.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ProblemOut {
+    /// `urn:tronch:error:` and the code.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:tronch:error:invalid_field")]
+    kind: String,
+    /// The same for every occurrence of the code.
+    title: &'static str,
+    /// The HTTP status again.
+    status: u16,
+    /// The stable word to match on.
+    #[schema(value_type = String, example = "invalid_field")]
+    code: ErrorCode,
+    /// What is wrong here, as a sentence.
+    detail: String,
+    /// The field it is about, as a path such as `owner.external_id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    /// With `already_rotated`: the key that replaced it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    successor_id: Option<KeyId>,
+    /// What to quote when asking for help.
+    #[schema(value_type = String)]
+    request_id: Option<RequestId>,
+}
+
+impl Problem {
+    pub(crate) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), field: None, successor_id: None }
+    }
+
+    pub(crate) fn at(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// The same refusal about the field that the caller really sent.
+    pub(crate) fn renamed(mut self, from: &str, to: &str) -> Self {
+        if self.field.as_deref() == Some(from) {
+            self.field = Some(to.to_owned());
+        }
+        self
+    }
+
+    /// Code, field and detail, for tests.
+    #[cfg(test)]
+    pub(crate) fn line(&self) -> String {
+        format!("{} [{}] {}", self.code, self.field.as_deref().unwrap_or_default(), self.detail)
+    }
+
+    fn out(self, request_id: Option<RequestId>) -> ProblemOut {
+        ProblemOut {
+            kind: format!("urn:tronch:error:{}", self.code),
+            title: self.code.title(),
+            status: self.code.status(),
+            code: self.code,
+            detail: self.detail,
+            field: self.field,
+            successor_id: self.successor_id,
+            request_id,
+        }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        super::log_refusal(&error);
+        let detail = match &error {
+            Error::Invalid { message, .. } => message.clone(),
+            other => other.to_string(),
+        };
+        let successor_id = match &error {
+            Error::AlreadyRotated { successor_id } => Some(*successor_id),
+            _ => None,
+        };
+        Self { code: error.code(), detail, field: error.field().map(ToOwned::to_owned), successor_id }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Writes problems as JSON with the request's id; turns what the framework refused into problems; bounds the time.
+pub(crate) async fn problem_layer(request: Request, next: Next) -> Response {
+    let request_id = request.extensions().get::<RequestId>().copied();
+    let mut response = match tokio::time::timeout(CALL_BUDGET, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(ErrorCode::Unavailable, "this took too long").into_response(),
+    };
+    let problem = response.extensions_mut().remove::<Problem>().or_else(|| of_the_framework(response.status()));
+    if let Some(problem) = problem {
+        response = with_body(response, problem.out(request_id));
+    }
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A panic, for `CatchPanicLayer`: it was logged where it happened.
+pub(crate) fn of_a_panic(_panic: Box<dyn std::any::Any + Send>) -> Response {
+    Problem::new(ErrorCode::Internal, "something went wrong on our side").into_response()
+}
+
+fn of_the_framework(status: StatusCode) -> Option<Problem> {
+    (status == StatusCode::METHOD_NOT_ALLOWED)
+        .then(|| Problem::new(ErrorCode::MethodNotAllowed, "the header Allow says which methods this address takes"))
+}
+
+fn with_body(bare: Response, out: ProblemOut) -> Response {
+    let (mut parts, _) = bare.into_parts();
+    let (status, code) = (out.status, out.code);
+    let written = Json(out).into_response();
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    parts.headers.remove(header::CONTENT_LENGTH);
+    if status == 503 {
+        parts.headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    }
+    if code == ErrorCode::Unauthenticated {
+        let challenge = HeaderValue::from_static("Bearer realm=\"tronch\", error=\"invalid_token\"");
+        parts.headers.insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    Response::from_parts(parts, written.into_body())
+}
