@@ -1,0 +1,18 @@
+//! What every test stands on: an app with its own database, an owner, tokens, and short words for asking.
+
+mod app;
+mod database;
+
+pub use app::{Answer, TestApp, Visitor, owner};
+pub use database::TestDatabase;
+
+/// Waits for what happens beside the request, such as a batch being written.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    for _ in 0..100 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("within ten seconds it never came to be that {what}");
+}
