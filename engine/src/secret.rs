@@ -45,14 +45,20 @@ pub(crate) async fn mint(engine: &Engine, kind: CredentialKind, tenant_id: Tenan
     Ok(Minted { handle, created_at, kdf_phc, tag, tag_key, secret: SecretOnce::new(text.to_string()) })
 }
 
+/// A credential of random digits and the present time, not yet reserved, and that time.
+pub(crate) fn draft(kind: CredentialKind) -> Result<(KeyDraft, Timestamp), Error> {
+    let wrong_clock = || Error::Unavailable { what: "a clock set to the present", source: None };
+    let now_ms = Utc::now().timestamp_millis();
+    let created_ms = u64::try_from(now_ms).map_err(|_| wrong_clock())?;
+    let draft = KeyDraft::new(kind, created_ms, crate::random::base62_digits()?, crate::random::base62_digits()?)
+        .map_err(|_| wrong_clock())?;
+    Ok((draft, Timestamp::from_timestamp_millis(now_ms).ok_or_else(wrong_clock)?))
+}
+
 async fn reserve(engine: &Engine, kind: CredentialKind) -> Result<(KeyDraft, Timestamp), Error> {
     let mut connection = engine.db().system().await?;
     for _ in 0..RESERVE_ATTEMPTS {
-        let now_ms = Utc::now().timestamp_millis();
-        let wrong_clock = || Error::Unavailable { what: "a clock set to the present", source: None };
-        let created_ms = u64::try_from(now_ms).map_err(|_| wrong_clock())?;
-        let draft = KeyDraft::new(kind, created_ms, crate::random::base62_digits()?, crate::random::base62_digits()?)
-            .map_err(|_| wrong_clock())?;
+        let (draft, created_at) = draft(kind)?;
         let handle = draft.handle();
         let reserved = match kind {
             CredentialKind::Key(_) => {
@@ -71,7 +77,6 @@ async fn reserve(engine: &Engine, kind: CredentialKind) -> Result<(KeyDraft, Tim
             }
         };
         if reserved == 1 {
-            let created_at = Timestamp::from_timestamp_millis(now_ms).ok_or_else(wrong_clock)?;
             return Ok((draft, created_at));
         }
     }
