@@ -2,5 +2,8 @@
 
 mod access;
 mod bad_input;
+mod row_security;
+mod schema_rules;
 mod support;
+mod surface;
 mod verdicts;

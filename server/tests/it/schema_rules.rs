@@ -1,0 +1,94 @@
+//! Rules that the schema itself keeps, so that no later migration forgets one: what belongs to a tenant says so in every
+//! way that counts.
+
+use tokio_postgres::Client;
+
+use crate::support::TestDatabase;
+
+/// Tables without a tenant, each for a reason.
+const WITHOUT_TENANT: &[(&str, &str)] = &[
+    ("__diesel_schema_migrations", "the migrations themselves"),
+    ("gate_keys", "of the installation: it guards look-ups for everybody"),
+    ("master_keys", "of the installation: ids of master secrets"),
+    ("users", "a person may be in several tenants"),
+    ("sessions", "of a person"),
+    ("setup_codes", "from before there is a tenant"),
+    ("key_handles", "every handle ever given out, to whomever"),
+    ("service_token_handles", "every handle ever given out, to whomever"),
+];
+
+async fn column(client: &Client, sql: &str) -> Vec<String> {
+    client.query(sql, &[]).await.expect("an answer").iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_table_of_a_tenant_is_isolated() {
+    let database = TestDatabase::create().await;
+    let client = database.connect_as_system().await;
+    let tables = column(
+        &client,
+        "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')",
+    )
+    .await;
+    let isolated: Vec<&String> =
+        tables.iter().filter(|table| !WITHOUT_TENANT.iter().any(|(name, _)| name == table)).collect();
+    assert!(isolated.len() >= 6, "{isolated:?}");
+    for table in isolated {
+        let key = if table == "tenants" { "id" } else { "tenant_id" };
+        let not_null = format!(
+            "SELECT attname::text FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attname = '{key}' AND attnotnull"
+        );
+        assert_eq!(column(&client, &not_null).await, [key], "{table} has no {key} NOT NULL");
+        let first_in_an_index = format!(
+            "SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid \
+             AND a.attnum = i.indkey[0] WHERE i.indrelid = '{table}'::regclass AND a.attname = '{key}' AND i.indpred IS NULL"
+        );
+        assert!(!column(&client, &first_in_an_index).await.is_empty(), "{table} has no index that begins with {key}");
+        let forced = format!(
+            "SELECT relname::text FROM pg_class WHERE oid = '{table}'::regclass AND relrowsecurity AND relforcerowsecurity"
+        );
+        assert_eq!(column(&client, &forced).await, [table.as_str()], "{table} is not under forced row security");
+        let policy = format!(
+            "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy WHERE polrelid = '{table}'::regclass \
+             AND polcmd = '*' AND polpermissive AND polwithcheck IS NULL"
+        );
+        let policies = column(&client, &policy).await;
+        let [policy] = policies.as_slice() else { panic!("{table} has {} policies: {policies:?}", policies.len()) };
+        assert!(policy.starts_with(&format!("(({key} = (NULLIF(current_setting('tronch.tenant'")), "{table}: {policy}");
+    }
+    for (table, _) in WITHOUT_TENANT {
+        assert!(tables.iter().any(|there| there == table), "{table} is gone; take it off the list");
+    }
+}
+
+/// A foreign key that leaves out the tenant could tie one tenant's row to another's.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_foreign_key_between_tenant_tables_holds_the_tenant() {
+    let database = TestDatabase::create().await;
+    let client = database.connect_as_system().await;
+    let loose = column(
+        &client,
+        "SELECT format('%s on %s', c.conname, c.conrelid::regclass) FROM pg_constraint c \
+         WHERE c.contype = 'f' AND c.confrelid <> 'tenants'::regclass \
+         AND EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.conrelid AND a.attname = 'tenant_id') \
+         AND EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.confrelid AND a.attname = 'tenant_id') \
+         AND NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.conrelid AND a.attname = 'tenant_id' \
+                         AND a.attnum = ANY (c.conkey))",
+    )
+    .await;
+    assert_eq!(loose, Vec::<String>::new());
+}
+
+/// A search under row security may use an index only through operators that leak nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn handles_are_compared_byte_by_byte() {
+    let database = TestDatabase::create().await;
+    let client = database.connect_as_system().await;
+    let others = column(
+        &client,
+        "SELECT format('%s.%s', table_name, column_name) FROM information_schema.columns \
+         WHERE table_schema = 'public' AND column_name = 'handle' AND collation_name IS DISTINCT FROM 'C'",
+    )
+    .await;
+    assert_eq!(others, Vec::<String>::new());
+}

@@ -1,0 +1,89 @@
+//! What is served and what is described are the same, and a change of the description is seen.
+
+use std::collections::BTreeSet;
+
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tronch_server::doors::surface;
+
+use crate::support::{TestApp, Visitor};
+
+async fn description(app: &TestApp) -> Value {
+    let answer = app.anonymous().get("/api/v1/openapi.json").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    answer.json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_description_lists_exactly_what_is_served() {
+    let app = TestApp::start_empty().await;
+    let description = description(&app).await;
+    let mut described = BTreeSet::new();
+    for (path, methods) in description["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            let holds = operation["security"][0]["service_token"][0].as_str().unwrap_or("nobody").to_owned();
+            described.insert((method.to_uppercase(), path.clone(), holds));
+        }
+    }
+    let served: BTreeSet<_> = surface()
+        .into_iter()
+        .filter(|route| route.path.starts_with("/api/v1/") && route.path != "/api/v1/openapi.json")
+        .map(|route| {
+            let permission = match route.access {
+                tronch_server::doors::Access::Token(permission) => permission.as_str(),
+                _ => "nobody",
+            };
+            (route.method.to_string(), route.path.to_owned(), permission.to_owned())
+        })
+        .collect();
+    assert_eq!(described, served);
+    assert_eq!(description["servers"][0]["url"], app.url);
+}
+
+/// The contract, whole. A line that is gone or changed here breaks somebody's program.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_description() {
+    let app = TestApp::start_empty().await;
+    let mut description = description(&app).await;
+    description["servers"] = Value::Null;
+    insta::assert_json_snapshot!("openapi", description);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_stand_on_both_listeners_and_metrics_on_the_operators_alone() {
+    let app = TestApp::start_empty().await;
+    let visitor = app.anonymous();
+    for url in [&app.url, &app.ops_url] {
+        for probe in ["livez", "readyz", "startupz"] {
+            let answer = reqwest::get(format!("{url}/{probe}")).await.expect("an answer");
+            assert_eq!(
+                (answer.status(), answer.text().await.expect("text").as_str()),
+                (StatusCode::OK, "ok\n"),
+                "{probe}"
+            );
+        }
+    }
+    assert_eq!(visitor.get("/metrics").await.status, StatusCode::NOT_FOUND);
+    let metrics = reqwest::get(format!("{}/metrics", app.ops_url)).await.expect("an answer");
+    assert_eq!(metrics.status(), StatusCode::OK);
+    assert_eq!(visitor.get("/api/v1/health").await.json()["status"], "ok");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_carries_the_headers_that_keep_it_safe() {
+    let app = TestApp::start().await;
+    for (path, status) in [("/sign-in", 200), ("/api/v1/keys", 401), ("/nowhere", 404)] {
+        let answer = app.anonymous().get(path).await;
+        assert_eq!(answer.status.as_u16(), status, "{path}");
+        assert!(answer.header("x-request-id").starts_with("req_"), "{path}");
+        assert_eq!(answer.header("cache-control"), "no-store", "{path}");
+    }
+    let page = app.anonymous().get("/sign-in").await;
+    for (name, value) in
+        [("x-content-type-options", "nosniff"), ("x-frame-options", "DENY"), ("referrer-policy", "same-origin")]
+    {
+        assert_eq!(page.header(name), value, "{name}");
+    }
+    let wrong_method = Visitor::send(app.anonymous().request(Method::PUT, "/sign-in")).await;
+    assert_eq!(wrong_method.status, StatusCode::METHOD_NOT_ALLOWED);
+}
