@@ -38,6 +38,9 @@ fn words(code: ErrorCode) -> (&'static str, &'static str) {
         ErrorCode::Unavailable => {
             ("Not available right now", "Nothing is lost. Wait a few seconds and load the page again.")
         }
-        _ => ("Something went wrong", "It has been written to the server's log with the request's id."),
+        ErrorCode::Internal => {
+            ("Something went wrong", "It has been written to the server's log with the request's id.")
+        }
+        _ => ("This cannot be done", "Go back, look at what was sent, and try again."),
     }
 }

@@ -1,5 +1,5 @@
 //! What a refused form looks like when its page is shown again: the typed values and the errors beside their fields.
-//! Passwords and codes are never part of it.
+//! Passwords are never part of it.
 
 use tronch_core::{KeyView, TokenView};
 use tronch_engine::Error;

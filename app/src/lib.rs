@@ -28,7 +28,11 @@ mod server_context;
 mod shell;
 #[cfg(feature = "ssr")]
 mod tokens;
+#[cfg(feature = "ssr")]
+mod usage;
 
+#[cfg(feature = "ssr")]
+pub use audit::AuditQuery;
 #[cfg(feature = "ssr")]
 pub use form_state::{Answer, FormState, SecretOf, ShownSecret};
 #[cfg(feature = "ssr")]

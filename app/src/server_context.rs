@@ -62,6 +62,7 @@ pub(crate) fn page(load: impl Future<Output = Result<AnyView, Error>> + Send + '
     let response = expect_context::<ResponseOptions>();
     let outcome = async move {
         load.await.unwrap_or_else(|error| {
+            error.log_if_ours();
             if let Ok(status) = status_of(&error) {
                 response.set_status(status);
             }

@@ -61,12 +61,26 @@ pub fn searchable(text: &str) -> String {
         .filter_map(|prefix| text.find(prefix).map(|at| (at, at + prefix.len())))
         .min();
     match start {
-        None => text.to_owned(),
+        None => without_long_runs(text),
         Some((at, end)) => {
             let handle = text[end..].chars().take(HANDLE_CHARACTERS).take_while(char::is_ascii_alphanumeric);
             text[at..end].chars().chain(handle).collect()
         }
     }
+}
+
+/// A key whose prefix was mistyped or left out is still a run of 37 letters and digits: as many of them as a handle has
+/// are kept. Ids have 26.
+fn without_long_runs(text: &str) -> String {
+    const RUN_CHARACTERS_MAX: usize = 26;
+    let mut kept = String::with_capacity(text.len());
+    for word in text.split_inclusive(|character: char| !character.is_ascii_alphanumeric()) {
+        let run = word.trim_end_matches(|character: char| !character.is_ascii_alphanumeric());
+        let end = if run.len() > RUN_CHARACTERS_MAX { HANDLE_CHARACTERS } else { run.len() };
+        kept.push_str(&word[..end]);
+        kept.push_str(&word[run.len()..]);
+    }
+    kept
 }
 
 #[cfg(test)]
@@ -83,6 +97,9 @@ mod tests {
             ("tronch_sk_live_0Uz3é".to_owned(), "tronch_sk_live_0Uz3"),
             ("  Zoë's key ".to_owned(), "Zoë's key"),
             ("tronch".to_owned(), "tronch"),
+            (format!("tronch_ks_live_0Uz3kQ9aB12{secret}0000"), "tronch_ks_live_0Uz3kQ9aB12"),
+            (format!("0Uz3kQ9aB12{secret}0000 é"), "0Uz3kQ9aB12 é"),
+            ("key_01h455vb4pex5vsknk084sn02q".to_owned(), "key_01h455vb4pex5vsknk084sn02q"),
         ];
         for (text, expected) in table {
             assert_eq!(searchable(&text), expected, "{text}");

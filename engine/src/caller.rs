@@ -93,6 +93,14 @@ impl Caller {
         Self { identity: Identity::Operator, origin: Origin::default() }
     }
 
+    /// The first line of verbs for the command line alone.
+    pub(crate) fn require_operator(&self) -> Result<(), Error> {
+        match self.identity {
+            Identity::Operator => Ok(()),
+            _ => Err(Error::Forbidden { permission: "operator" }),
+        }
+    }
+
     /// The signed-in member's name, for the top bar.
     pub fn display_name(&self) -> &str {
         match &self.identity {

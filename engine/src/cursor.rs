@@ -18,6 +18,9 @@ enum Value {
     Text(String),
 }
 
+/// The year 10000: no time of ours lies beyond, and Postgres takes few that do.
+const MICROS_END: i64 = 253_402_300_800_000_000;
+
 fn invalid() -> Error {
     Error::InvalidCursor
 }
@@ -37,7 +40,8 @@ impl Cursor {
         let value = match value.split_at_checked(1).ok_or_else(invalid)? {
             ("n", "") => Value::Time(None),
             ("t", digits) => {
-                let micros = digits.parse().map_err(|_| invalid())?;
+                let micros: u64 = digits.parse().map_err(|_| invalid())?;
+                let micros = i64::try_from(micros).ok().filter(|micros| *micros < MICROS_END).ok_or_else(invalid)?;
                 Value::Time(Some(Timestamp::from_timestamp_micros(micros).ok_or_else(invalid)?))
             }
             ("s", digits) => Value::Text(text_of(digits).ok_or_else(invalid)?),
@@ -99,6 +103,8 @@ mod tests {
             "t.0",
             "é.1",
             "t99999999999999999999.7",
+            "t253402300800000000.00000000000000000000000000000007",
+            "t-1.00000000000000000000000000000007",
             "s0.7",
             "s00.00000000000000000000000000000007",
         ] {

@@ -118,6 +118,24 @@ impl Error {
         Self::Invalid { field, message: message.to_string() }
     }
 
+    /// Refuses a text that Postgres could not even compare with, before it is asked.
+    pub(crate) fn refuse_nul(field: &'static str, text: Option<&str>) -> Result<(), Self> {
+        match text {
+            Some(text) if text.contains('\0') => Err(Self::invalid(field, "this cannot contain the character U+0000")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes down what is ours to mend, with its whole chain of causes: once, by whoever answers with it.
+    pub fn log_if_ours(&self) {
+        if matches!(self, Self::Internal(_) | Self::Unavailable { .. }) {
+            let causes: Vec<String> = std::iter::successors(std::error::Error::source(self), |cause| cause.source())
+                .map(ToString::to_string)
+                .collect();
+            tracing::error!(error.code = self.code().slug(), error.causes = ?causes, "{self}");
+        }
+    }
+
     pub(crate) fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(source.into())
     }

@@ -7,6 +7,7 @@ mod caller;
 mod cursor;
 mod db;
 mod error;
+pub mod health;
 mod keyring;
 pub mod keys;
 pub mod members;
@@ -19,9 +20,11 @@ mod system;
 mod tenancy;
 pub mod tenants;
 pub mod tokens;
+pub mod usage;
 pub mod verify;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -58,6 +61,7 @@ struct Shared {
     passwords: ArgonPool,
     credentials: ArgonPool,
     dummy_phc: String,
+    usage: usage::Collector,
 }
 
 /// A database that is reached, checked and migrated, before the master secret is known.
@@ -97,7 +101,8 @@ impl PreparedDatabase {
         let passwords = ArgonPool::new("passwords", self.argon);
         // Verified against when the person is unknown, so that the answer takes as long.
         let dummy_phc = passwords.hash(Zeroizing::new(keyring::hex(&random::bytes::<16>()?))).await?;
-        Ok(Engine { shared: Arc::new(Shared { db: self.db, keyring, passwords, credentials, dummy_phc }) })
+        let usage = usage::Collector::start(self.db.clone())?;
+        Ok(Engine { shared: Arc::new(Shared { db: self.db, keyring, passwords, credentials, dummy_phc, usage }) })
     }
 }
 
@@ -122,7 +127,7 @@ impl Engine {
         &self.shared.dummy_phc
     }
 
-    /// Whether Postgres answers a query right now.
+    /// Whether Postgres answers a query right now; [`health::check`] asks about the rest too.
     ///
     /// # Errors
     /// `Unavailable` when it does not.
@@ -132,6 +137,18 @@ impl Engine {
         let _one: i32 =
             diesel::select(diesel::dsl::sql::<diesel::sql_types::Integer>("1")).get_result(&mut connection).await?;
         Ok(())
+    }
+
+    pub(crate) fn usage(&self) -> &usage::Collector {
+        &self.shared.usage
+    }
+
+    /// Stores the usage that was counted and not stored yet. Before the pools close, after the last call.
+    ///
+    /// # Errors
+    /// `Unavailable` when Postgres did not take it within `patience`; then it is lost.
+    pub async fn finish_usage(&self, patience: Duration) -> Result<(), Error> {
+        self.usage().finish(patience).await
     }
 
     /// Closes the pools; later verbs answer `Unavailable`.

@@ -156,6 +156,28 @@ diesel::table! {
         expires_at -> Nullable<Timestamptz>,
         revoked_at -> Nullable<Timestamptz>,
         last_used_at -> Nullable<Timestamptz>,
+        bootstrap -> Bool,
+    }
+}
+
+diesel::table! {
+    usage_incarnations (id) {
+        id -> Uuid,
+        started_at -> Timestamptz,
+        last_stored_at -> Timestamptz,
+        closed_at -> Nullable<Timestamptz>,
+        offered -> BigInt,
+        stored -> BigInt,
+        dropped -> BigInt,
+    }
+}
+
+diesel::table! {
+    usage_batches (incarnation_id, number) {
+        incarnation_id -> Uuid,
+        number -> BigInt,
+        stored_at -> Timestamptz,
+        events -> BigInt,
     }
 }
 

@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use tronch_core::{EmailAddress, PersonName, Role, TenantSlug};
 use tronch_engine::Caller;
 use tronch_engine::members::{self, AddedMember, Password};
+use tronch_engine::tenants::{self, FIRST_PROJECT};
+use tronch_engine::tokens;
 use zeroize::Zeroizing;
 
 use crate::config::Config;
@@ -31,6 +33,9 @@ struct Cli {
 enum Command {
     /// Serve the dashboard and the API until stopped.
     Serve,
+    /// Make a tenant with its owner, and a service token with every permission. Repeated, it replaces the token it made
+    /// before and changes nothing else.
+    Bootstrap(Bootstrap),
     /// Add people and reset passwords.
     #[command(subcommand)]
     Member(MemberCommand),
@@ -42,6 +47,22 @@ enum MemberCommand {
     Add(AddMember),
     /// Set a person's password and end their sessions.
     Password(SetPassword),
+}
+
+#[derive(Args)]
+struct Bootstrap {
+    /// The owner's e-mail address.
+    #[arg(long)]
+    email: String,
+    /// The tenant's slug.
+    #[arg(long)]
+    tenant: String,
+    /// Read the owner's password from standard input. Somebody who exists keeps theirs.
+    #[arg(long, required = true)]
+    password_stdin: bool,
+    /// Print one line of JSON: tenant, project and service_token.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -100,17 +121,37 @@ async fn execute(cli: Cli) -> anyhow::Result<()> {
     logging::start(&config)?;
     match cli.command {
         Command::Serve => serve(&config).await,
-        Command::Member(command) => {
-            let opened = open(&config, Tenure::Beside).await?;
-            let outcome = match command {
-                MemberCommand::Add(arguments) => add_member(&opened, arguments).await,
-                MemberCommand::Password(arguments) => set_password(&opened, arguments).await,
-            };
-            let closed = opened.close().await;
-            say(&outcome?);
-            closed
+        Command::Bootstrap(arguments) => beside(&config, async |opened| bootstrap(opened, arguments).await).await,
+        Command::Member(MemberCommand::Add(arguments)) => {
+            beside(&config, async |opened| add_member(opened, arguments).await).await
+        }
+        Command::Member(MemberCommand::Password(arguments)) => {
+            beside(&config, async |opened| set_password(opened, arguments).await).await
         }
     }
+}
+
+/// Runs a command on the running server's Postgres, or on one that is started for it, and says what it answers.
+async fn beside(config: &Config, command: impl AsyncFnOnce(&Opened) -> anyhow::Result<String>) -> anyhow::Result<()> {
+    let opened = open(config, Tenure::Beside).await?;
+    let outcome = command(&opened).await;
+    let closed = opened.close().await;
+    say(&outcome?);
+    closed
+}
+
+async fn bootstrap(opened: &Opened, arguments: Bootstrap) -> anyhow::Result<String> {
+    let email = EmailAddress::parse(&arguments.email).context("--email")?;
+    let slug = TenantSlug::parse(&arguments.tenant).context("--tenant")?;
+    tenants::found_tenant(&opened.engine, &email, &slug, password_from_stdin()?).await?;
+    let tenant = opened.engine.tenant(&Caller::operator(), &slug).await?;
+    let (_, secret) = tokens::replace_bootstrap_token(&tenant).await?;
+    let (project, secret) = (FIRST_PROJECT, secret.expose_once());
+    Ok(if arguments.json {
+        serde_json::json!({ "tenant": slug.as_str(), "project": project, "service_token": secret }).to_string()
+    } else {
+        format!("{email} owns {slug}. Its service token, shown only now: {secret}")
+    })
 }
 
 async fn add_member(opened: &Opened, arguments: AddMember) -> anyhow::Result<String> {

@@ -1,6 +1,7 @@
 //! `tronch serve`: opens everything, prints what a person needs to know once, serves until told to stop, and stops in
 //! order: no new traffic, running requests, Postgres last.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ use crate::open::{Opened, Tenure, open};
 
 /// The file the setup code stands in until somebody has signed up.
 const SETUP_CODE_FILE: &str = "setup-code";
+
+/// How long the last usage waits for Postgres at a stop.
+const USAGE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often ended sessions are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
@@ -62,6 +66,9 @@ async fn serve_opened(
         tracing::warn!("requests were still running after TRONCH_SHUTDOWN_SECONDS and were cut off");
     }
     sweeper.abort();
+    if let Err(error) = opened.engine.finish_usage(USAGE_PATIENCE).await {
+        tracing::error!(%error, "the usage of the last second could not be stored");
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -123,7 +130,13 @@ async fn greet(config: &Config, opened: &Opened) -> anyhow::Result<()> {
     }
     if let Some(code) = tenants::renew_setup_code(&opened.engine).await? {
         opened.data_dir.write_secret_file(SETUP_CODE_FILE, code.expose().as_bytes())?;
-        println!("Nobody has signed up yet. Open {origin}/sign-up and enter the setup code: {}", code.expose());
+        // Where standard output is no terminal it is kept by somebody, and a log is no place for a code.
+        let shown = if std::io::stdout().is_terminal() {
+            format!(": {}", code.expose())
+        } else {
+            format!(" in the file {}", code_path.display())
+        };
+        println!("Nobody has signed up yet. Open {origin}/sign-up and enter the setup code{shown}");
     }
     println!("TRONCH is at {origin}; metrics and probes at http://{}", config.ops_listen);
     Ok(())

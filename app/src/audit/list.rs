@@ -3,11 +3,11 @@
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
-use tronch_core::bounds::PAGE_SIZE_DEFAULT;
-use tronch_core::{AuditEventView, TenantSlug, Timestamp, format_timestamp, parse_timestamp};
+use tronch_core::{AuditEventView, TenantSlug, format_timestamp};
 use tronch_engine::Error;
-use tronch_engine::audit::{AuditFilter, list_audit_events};
+use tronch_engine::audit::list_audit_events;
 
+use super::query::{AuditQuery, FILTERS};
 use super::words::{ACTIONS, differences, verb};
 use crate::form_state::sentence_of;
 use crate::layout::TenantLayout;
@@ -22,62 +22,11 @@ use crate::ui::notice::Notice;
 use crate::ui::page_head::PageHead;
 use crate::ui::table::{Chip, Pager};
 
-/// The query of `/t/{tenant}/audit`, in the order of the form.
-const FILTERS: [(&str, &str); 5] =
-    [("action", "Action"), ("actor", "Actor"), ("target", "Target"), ("from", "From"), ("until", "Until")];
-
-/// What the address asks for, as text.
-#[derive(Clone)]
-struct AuditQuery(Vec<(&'static str, String)>);
-
-impl AuditQuery {
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(field, _)| *field == name).map(|(_, value)| value.as_str())
-    }
-
-    fn address(&self, tenant: &TenantSlug, keep: impl Fn(&str) -> bool, add: Option<(&str, &str)>) -> String {
-        let mut text = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in self.0.iter().filter(|(name, _)| keep(name)) {
-            text.append_pair(name, value);
-        }
-        if let Some((name, value)) = add {
-            text.append_pair(name, value);
-        }
-        format!("/t/{tenant}/audit?{}", text.finish())
-    }
-
-    fn filter(&self) -> Result<AuditFilter, Error> {
-        let text = |name| self.get(name).map(ToOwned::to_owned);
-        Ok(AuditFilter {
-            action: text("action"),
-            actor_id: text("actor"),
-            target_id: text("target"),
-            from: time("from", self.get("from"))?,
-            until: time("until", self.get("until"))?,
-            cursor: text("cursor"),
-            limit: PAGE_SIZE_DEFAULT,
-        })
-    }
-}
-
-/// A day, or a day and a time, in UTC.
-fn time(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, Error> {
-    let Some(text) = text else { return Ok(None) };
-    let forms = [text.to_owned(), format!("{text}Z"), format!("{text}:00Z"), format!("{text}T00:00:00Z")];
-    let parsed = forms.iter().find_map(|text| parse_timestamp(text).ok());
-    let message = "write a day, such as 2027-01-31, or a day and a time".to_owned();
-    parsed.map(Some).ok_or(Error::Invalid { field, message })
-}
-
 /// Who changed what.
 #[component]
 pub(crate) fn AuditPage() -> impl IntoView {
     let tenant = tenant();
-    let query = use_query_map().with(|map| {
-        let names = ["action", "actor", "target", "from", "until", "cursor"];
-        let filled = names.into_iter().filter_map(|name| Some((name, map.get(name)?.trim().to_owned())));
-        AuditQuery(filled.filter(|(_, value)| !value.is_empty()).collect())
-    });
+    let query = use_query_map().with(|map| AuditQuery::read(|name| map.get(name)));
     page(async move {
         let tenant = tenant?;
         let found = match query.filter() {
@@ -91,8 +40,8 @@ pub(crate) fn AuditPage() -> impl IntoView {
                 let events: Vec<_> = found.items.iter().map(|event| entry(&slug, &query, event)).collect();
                 let next = found
                     .next_cursor
-                    .map(|cursor| query.address(&slug, |name| name != "cursor", Some(("cursor", &cursor))));
-                let first = query.get("cursor").map(|_| query.address(&slug, |name| name != "cursor", None));
+                    .map(|cursor| query.address_with(&slug, |name| name != "cursor", Some(("cursor", &cursor))));
+                let first = query.get("cursor").map(|_| query.address_with(&slug, |name| name != "cursor", None));
                 view! {
                     <div class="folds">{events}</div>
                     <Pager next />
@@ -124,7 +73,7 @@ fn filters(slug: &TenantSlug, query: &AuditQuery) -> impl IntoView + use<> {
     actions.extend(ACTIONS.iter().map(|(action, _)| ((*action).to_owned(), action.replace('_', " "))));
     let actor = query.get("actor").map(|actor| view! { <input type="hidden" name="actor" value=actor.to_owned() /> });
     view! {
-        <form class="filters" method="get" action=format!("/t/{slug}/audit") role="search">
+        <form class="filters" method="post" action=format!("/t/{slug}/audit/search") role="search">
             {actor}
             <SelectField name="action" label="Action" value=value("action") options=actions />
             <TextField name="target" label="Target" value=value("target") placeholder="key_01h2x…" mono=true />
@@ -140,7 +89,7 @@ fn chips(slug: &TenantSlug, query: &AuditQuery) -> impl IntoView + use<> {
         .into_iter()
         .filter_map(|(name, label)| {
             let value = query.get(name)?.to_owned();
-            let remove_href = query.address(slug, |other| other != name && other != "cursor", None);
+            let remove_href = query.address_with(slug, |other| other != name && other != "cursor", None);
             Some(view! { <Chip label value remove_href /> })
         })
         .collect();
@@ -149,7 +98,7 @@ fn chips(slug: &TenantSlug, query: &AuditQuery) -> impl IntoView + use<> {
 
 fn entry(slug: &TenantSlug, query: &AuditQuery, event: &AuditEventView) -> impl IntoView + use<> {
     let only = |name: &'static str, value: &str| {
-        query.address(slug, move |other| other != name && other != "cursor", Some((name, value)))
+        query.address_with(slug, move |other| other != name && other != "cursor", Some((name, value)))
     };
     let (by_actor, on_target) = (only("actor", &event.actor_id), only("target", &event.target_id));
     let target = if event.target_kind == "key" {
@@ -191,7 +140,7 @@ fn entry(slug: &TenantSlug, query: &AuditQuery, event: &AuditEventView) -> impl 
 }
 
 fn nothing(slug: &TenantSlug, query: &AuditQuery) -> impl IntoView + use<> {
-    let all = (!query.0.is_empty()).then(|| (format!("/t/{slug}/audit"), "Show everything".to_owned()));
+    let all = query.is_filtered().then(|| (format!("/t/{slug}/audit"), "Show everything".to_owned()));
     view! {
         <EmptyState
             icon=IconName::Search

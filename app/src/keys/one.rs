@@ -5,7 +5,8 @@ use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
 use tronch_core::{KeyState, KeyView, Permission, RotationView, format_timestamp};
 use tronch_engine::audit::{AuditFilter, list_audit_events};
-use tronch_engine::{Tenant, keys};
+use tronch_engine::usage::{Span, usage_of_key};
+use tronch_engine::{Error, Tenant, keys};
 
 use super::fields::{environment_badge, is_rotating, key_id_of_address, state_badges};
 use super::list::time_or;
@@ -17,6 +18,7 @@ use crate::ui::icons::IconName;
 use crate::ui::islands::{CopyButton, LocalTime};
 use crate::ui::notice::{FormError, Notice};
 use crate::ui::page_head::PageHead;
+use crate::usage::{SpanLinks, Totals, UsageChart, span_of_address};
 
 /// Events shown on the key's page; the audit log has them all.
 const EVENTS: u32 = 10;
@@ -24,11 +26,12 @@ const EVENTS: u32 = 10;
 /// One key.
 #[component]
 pub(crate) fn KeyPage() -> impl IntoView {
-    let (tenant, key_id, form) = (tenant(), key_id_of_address(), form_state());
+    let (tenant, key_id, form, span) = (tenant(), key_id_of_address(), form_state(), span_of_address());
     let did = use_query_map().with(|map| map.get("did"));
     page(async move {
         let (tenant, key_id) = (tenant?, key_id?);
         let key = keys::get_key(&tenant, key_id).await?;
+        let usage = usage(&tenant, &key, span).await?;
         let history = history(&tenant, &key).await?;
         let keys = format!("/t/{}/keys", tenant.slug());
         let marks = key.clone();
@@ -43,6 +46,7 @@ pub(crate) fn KeyPage() -> impl IntoView {
                     <pre class="code-plain" tabindex="0">{pretty(&key.metadata_json)}</pre>
                 </section>
             </div>
+            {usage}
             {history}
         };
         let actions = actions(&tenant, &key);
@@ -63,7 +67,24 @@ pub(crate) fn KeyPage() -> impl IntoView {
     })
 }
 
-async fn history(tenant: &Tenant, key: &KeyView) -> Result<AnyView, tronch_engine::Error> {
+/// How calls about the key ended, for those who may see it.
+async fn usage(tenant: &Tenant, key: &KeyView, span: Span) -> Result<AnyView, Error> {
+    if !tenant.allows(Permission::UsageRead) {
+        return Ok(().into_any());
+    }
+    let points = usage_of_key(tenant, key.id, span).await?;
+    let path = format!("/t/{}/keys/{}", tenant.slug(), key.id);
+    Ok(view! {
+        <section class="section" aria-labelledby="usage">
+            <div class="section-head"><h2 id="usage">"Usage"</h2> <SpanLinks span path /></div>
+            <Totals points=points.clone() span />
+            <div class="card"><UsageChart title="Calls by verdict, UTC" points span /></div>
+        </section>
+    }
+    .into_any())
+}
+
+async fn history(tenant: &Tenant, key: &KeyView) -> Result<AnyView, Error> {
     if !tenant.allows(Permission::AuditRead) {
         return Ok(().into_any());
     }

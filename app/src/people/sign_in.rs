@@ -14,6 +14,7 @@ use crate::ui::notice::FormError;
 pub(crate) fn SignInPage() -> impl IntoView {
     let form = form_state();
     let next = use_query_map().with(|query| query.get("next").unwrap_or_default());
+    let next = form.value_or("next", next);
     view! {
         <Title text="Sign in" />
         <main id="main" class="auth">

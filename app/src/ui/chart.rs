@@ -93,13 +93,17 @@ pub fn MiniBars(
     }
 }
 
-fn key(class: &'static str) -> impl IntoView {
+/// A patch of a series' colour, beside its name.
+#[component]
+pub fn ColourKey(class: &'static str) -> impl IntoView {
     view! { <svg class=format!("chart-key {class}") viewBox="0 0 10 10" aria-hidden="true"><rect width="10" height="10" rx="2" /></svg> }
 }
 
 fn legend(series: &[Series]) -> impl IntoView + use<> {
-    let entries: Vec<_> =
-        series.iter().map(|series| view! { <li>{key(series.class)} {series.label.clone()}</li> }).collect();
+    let entries: Vec<_> = series
+        .iter()
+        .map(|series| view! { <li><ColourKey class=series.class /> {series.label.clone()}</li> })
+        .collect();
     view! { <ul class="chart-legend">{entries}</ul> }
 }
 
@@ -147,7 +151,7 @@ fn bar(bucket: &Bucket, series: &[Series], top: u64, late: bool) -> impl IntoVie
         parts.push(view! {
             <rect class=series.class x="1" y=HEIGHT.saturating_sub(foot + height) width="8" height=height><title>{title}</title></rect>
         });
-        lines.push(view! { <li>{key(series.class)} {series.label.clone()} <b>{grouped(value)}</b></li> });
+        lines.push(view! { <li><ColourKey class=series.class /> {series.label.clone()} <b>{grouped(value)}</b></li> });
     }
     view! {
         <div class=if late { "chart-bucket late" } else { "chart-bucket" }>

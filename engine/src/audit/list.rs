@@ -84,6 +84,10 @@ pub async fn list_audit_events(tenant: &Tenant, filter: &AuditFilter) -> Result<
     if !(1..=PAGE_SIZE_MAX).contains(&filter.limit) {
         return Err(Error::invalid("limit", format!("a page has 1 to {PAGE_SIZE_MAX} rows")));
     }
+    for (field, text) in [("action", &filter.action), ("actor_id", &filter.actor_id), ("target_id", &filter.target_id)]
+    {
+        Error::refuse_nul(field, text.as_deref())?;
+    }
     let mut transaction = tenant.begin().await?;
     let mut query = audit_events::table.filter(audit_events::tenant_id.eq(transaction.tenant_id())).into_boxed();
     if let Some(action) = &filter.action {

@@ -1,4 +1,4 @@
-//! Writing an audit event, in the transaction of the change it tells of. Reading them is in `mod.rs`.
+//! Writing an audit event, in the transaction of the change it tells of. Reading them is in `list.rs`.
 
 use chrono::Utc;
 use diesel::prelude::*;

@@ -6,10 +6,11 @@ use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::sql_types::Timestamptz;
 use diesel_async::RunQueryDsl;
-use tronch_core::bounds::{PAGE_SIZE_MAX, SEARCH_CHARACTERS_MAX};
+use tronch_core::bounds::PAGE_SIZE_MAX;
 use tronch_core::{Environment, ExternalId, KeyState, KeyView, Page, Permission, PresentedKey, ProjectSlug};
 
 use super::rows::KeyRow;
+use super::search::{self, Found};
 use super::sql::{self, KeyQuery};
 use crate::cursor::Cursor;
 use crate::error::Error;
@@ -53,11 +54,6 @@ pub struct KeyFilter {
     pub limit: u32,
 }
 
-diesel::define_sql_function! {
-    /// Postgres's own.
-    fn lower(text: diesel::sql_types::Text) -> diesel::sql_types::Text;
-}
-
 /// One page of the tenant's keys.
 ///
 /// # Errors
@@ -68,6 +64,7 @@ pub async fn list_keys(tenant: &Tenant, filter: &KeyFilter) -> Result<Page<KeyVi
         return Err(Error::invalid("limit", format!("a page has 1 to {PAGE_SIZE_MAX} rows")));
     }
     let search = filter.search.as_deref().map(str::trim).filter(|text| !text.is_empty());
+    Error::refuse_nul("search", search)?;
     let mut transaction = tenant.begin().await?;
     let rows = match search.and_then(handle_of) {
         Some(handle) => sql::find_by_handle(&mut transaction, &handle).await?.into_iter().collect(),
@@ -96,7 +93,11 @@ async fn page(
     filter: &KeyFilter,
     search: Option<&str>,
 ) -> Result<Vec<(KeyRow, String)>, Error> {
-    let query = narrowed(sql::visible(transaction), filter, search)?;
+    let found = match search {
+        Some(search) => Some(search::find(transaction, search).await?),
+        None => None,
+    };
+    let query = narrowed(sql::visible(transaction), filter, found.as_ref());
     let query = after(query, filter)?;
     Ok(query
         .limit(i64::from(filter.limit) + 1)
@@ -105,7 +106,7 @@ async fn page(
         .await?)
 }
 
-fn narrowed<'a>(mut query: KeyQuery<'a>, filter: &'a KeyFilter, search: Option<&str>) -> Result<KeyQuery<'a>, Error> {
+fn narrowed<'a>(mut query: KeyQuery<'a>, filter: &'a KeyFilter, found: Option<&Found>) -> KeyQuery<'a> {
     if let Some(project) = &filter.project {
         query = query.filter(projects::slug.eq(project.as_str()));
     }
@@ -127,20 +128,10 @@ fn narrowed<'a>(mut query: KeyQuery<'a>, filter: &'a KeyFilter, search: Option<&
             query.filter(keys::revoked_at.is_null()).filter(keys::disabled_at.is_null()).filter(keys::ends_at.gt(now))
         }
     };
-    if let Some(search) = search {
-        if search.chars().count() > SEARCH_CHARACTERS_MAX {
-            let message = format!("a search has at most {SEARCH_CHARACTERS_MAX} characters");
-            return Err(Error::invalid("search", message));
-        }
-        // Postgres folds both sides, so that its idea of small letters is the only one.
-        let pattern = lower(format!("%{}%", escape_like(search)));
-        query = query.filter(keys::name_folded.like(pattern).or(keys::owner_external_id.eq(search.to_owned())));
+    if let Some(found) = found {
+        query = search::among(query, found);
     }
-    Ok(query)
-}
-
-fn escape_like(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+    query
 }
 
 /// Skips to where the last page ended; the first comparison is the one an index can use.

@@ -4,6 +4,7 @@ mod change;
 mod list;
 mod rotate;
 pub(crate) mod rows;
+mod search;
 mod sql;
 
 use tronch_core::bounds::{METADATA_BYTES_MAX, PERMISSIONS_PER_KEY_MAX};
@@ -136,6 +137,11 @@ pub async fn get_key(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, Error> {
     let (key, project) = sql::find(&mut transaction, key_id).await?;
     transaction.commit().await?;
     key.view(tenant.slug(), &project)
+}
+
+/// Whether the caller may see the key at all, inside a running transaction.
+pub(crate) async fn require_visible(transaction: &mut TenantTx, key_id: KeyId) -> Result<(), Error> {
+    sql::find(transaction, key_id).await.map(|_| ())
 }
 
 fn check_permission_count(permissions: &[KeyPermission]) -> Result<(), Error> {

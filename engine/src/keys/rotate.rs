@@ -76,7 +76,7 @@ pub async fn rotate_key(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<
     })
 }
 
-/// Ends the old key of a running rotation now. Once its grace has ended, this changes nothing.
+/// Ends the old key of a running rotation now. Once it has ended, by its grace or otherwise, this changes nothing.
 ///
 /// # Errors
 /// `Forbidden` without `keys.rotate`; `NotFound`; `Conflict` when the key was never rotated; `Unavailable`.
@@ -93,7 +93,10 @@ pub async fn finish_rotation(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, 
     }
     let now = Utc::now();
     let mut after = before.clone();
-    if before.grace_ends_at.is_none_or(|end| end > now) {
+    // An ended key stays as it ended: nothing may seem to have lived longer than it did.
+    let lives = before.revoked_at.is_none()
+        && [before.expires_at, before.grace_ends_at].into_iter().flatten().all(|end| end > now);
+    if lives {
         after.grace_ends_at = Some(now);
         after.updated_at = now;
         write(tenant, &mut transaction, "finish_rotation", &before, &after, None).await?;

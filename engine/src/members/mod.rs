@@ -74,7 +74,7 @@ pub async fn add_member(
     role: Role,
     password: Password,
 ) -> Result<AddedMember, Error> {
-    require_operator(&tenant.caller)?;
+    tenant.caller.require_operator()?;
     let phc = tenant.engine.passwords().hash(password.into_inner()).await?;
     let mut transaction = tenant.begin().await?;
     let inserted = sql::insert_user(transaction.connection(), email, name, &phc).await?;
@@ -109,16 +109,9 @@ pub async fn reset_password(
     email: &EmailAddress,
     password: Password,
 ) -> Result<usize, Error> {
-    require_operator(caller)?;
+    caller.require_operator()?;
     let phc = engine.passwords().hash(password.into_inner()).await?;
     sql::set_password(engine, caller, email, &phc).await
-}
-
-fn require_operator(caller: &Caller) -> Result<(), Error> {
-    match caller.identity {
-        Identity::Operator => Ok(()),
-        _ => Err(Error::Forbidden { permission: "operator" }),
-    }
 }
 
 pub(crate) use sql::{insert_user, upsert_membership};

@@ -13,6 +13,9 @@ use crate::members::Password;
 
 pub use setup::{SetupCode, is_set_up, renew_setup_code};
 
+/// The slug of the project every tenant begins with.
+pub const FIRST_PROJECT: &str = "default";
+
 /// What the first sign-up asks for.
 pub struct SignUp {
     /// Who signs up; becomes the owner.

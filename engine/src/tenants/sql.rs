@@ -6,7 +6,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tronch_core::{EmailAddress, PersonName, ProjectId, Role, TenantId, TenantName, TenantSlug, UserId};
 use uuid::Uuid;
 
-use super::{Founded, setup};
+use super::{FIRST_PROJECT, Founded, setup};
 use crate::Engine;
 use crate::audit::{self, Change};
 use crate::caller::{Caller, Scope};
@@ -60,7 +60,7 @@ pub(super) async fn found(
         .values((
             projects::id.eq(project_id.uuid()),
             projects::tenant_id.eq(tenant_id.uuid()),
-            projects::slug.eq("default"),
+            projects::slug.eq(FIRST_PROJECT),
             projects::name.eq("Default"),
         ))
         .execute(connection)
@@ -75,7 +75,7 @@ pub(super) async fn found(
             "slug": founding.tenant_slug.as_str(),
             "name": founding.tenant_name.as_str(),
             "owner": founding.email.as_str(),
-            "project": "default",
+            "project": FIRST_PROJECT,
         })),
         reason: None,
     };

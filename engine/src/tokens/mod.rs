@@ -1,6 +1,7 @@
 //! Service tokens: the credentials with which services and scripts call our API. Whether one may come in is decided in
 //! `verify`.
 
+mod bootstrap;
 mod rows;
 
 use chrono::Utc;
@@ -17,9 +18,11 @@ use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::projects;
 use crate::schema::{projects as project_table, service_tokens};
-use crate::secret;
+use crate::secret::{self, Minted};
 use crate::tenancy::{Tenant, TenantTx};
 use rows::{NewTokenRow, TokenRow, audited};
+
+pub use bootstrap::replace_bootstrap_token;
 
 const NOT_FOUND: Error = Error::NotFound { noun: "service token" };
 
@@ -53,9 +56,6 @@ pub async fn create_token(tenant: &Tenant, new_token: NewToken) -> Result<(Token
     if new_token.expires_at.is_some_and(|end| end <= Utc::now()) {
         return Err(Error::invalid("expires_at", "this time is past already"));
     }
-    let mut permissions: Vec<&str> = new_token.permissions.iter().map(|permission| permission.as_str()).collect();
-    permissions.sort_unstable();
-    permissions.dedup();
     let minted = secret::mint(&tenant.engine, CredentialKind::ServiceToken, tenant.id).await?;
     let mut transaction = tenant.begin().await?;
     let tenant_id = transaction.tenant_id();
@@ -65,10 +65,28 @@ pub async fn create_token(tenant: &Tenant, new_token: NewToken) -> Result<(Token
     };
     // Nobody grants what he does not hold: a limited token makes tokens of its own limits.
     tenant.scope.require(project.as_ref().map(|project| project.id), new_token.environment)?;
+    let token =
+        insert(&mut transaction, &new_token, &minted, project.as_ref().map(|project| project.id), false).await?;
+    record(tenant, &mut transaction, "create_token", None, &token).await?;
+    transaction.commit().await?;
+    let project_slug = project.map(|project| project.slug.as_str().to_owned());
+    Ok((token.view(project_slug.as_deref())?, minted.secret))
+}
+
+async fn insert(
+    transaction: &mut TenantTx,
+    new_token: &NewToken,
+    minted: &Minted,
+    project_id: Option<ProjectId>,
+    bootstrap: bool,
+) -> Result<TokenRow, Error> {
+    let mut permissions: Vec<&str> = new_token.permissions.iter().map(|permission| permission.as_str()).collect();
+    permissions.sort_unstable();
+    permissions.dedup();
     let row = NewTokenRow {
         id: ServiceTokenId::generate(minted.created_at, crate::random::bytes()?).uuid(),
-        tenant_id,
-        project_id: project.as_ref().map(|project| project.id.uuid()),
+        tenant_id: transaction.tenant_id(),
+        project_id: project_id.map(ProjectId::uuid),
         environment: new_token.environment.map(Environment::as_str),
         handle: minted.handle.as_str(),
         name: new_token.name.as_str(),
@@ -78,16 +96,13 @@ pub async fn create_token(tenant: &Tenant, new_token: NewToken) -> Result<(Token
         tag_key: minted.tag_key.as_bytes(),
         created_at: minted.created_at,
         expires_at: new_token.expires_at,
+        bootstrap,
     };
-    let token: TokenRow = diesel::insert_into(service_tokens::table)
+    Ok(diesel::insert_into(service_tokens::table)
         .values(&row)
         .returning(TokenRow::as_returning())
         .get_result(transaction.connection())
-        .await?;
-    record(tenant, &mut transaction, "create_token", None, &token).await?;
-    transaction.commit().await?;
-    let project_slug = project.map(|project| project.slug.as_str().to_owned());
-    Ok((token.view(project_slug.as_deref())?, minted.secret))
+        .await?)
 }
 
 /// One page of the tenant's service tokens, the newest first.

@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 use serde_json::Value;
-use tronch_core::{Permission, ProjectSlug, ServiceTokenId, Timestamp, TokenName, TokenView};
+use tronch_core::{Permission, ProjectId, ProjectSlug, ServiceTokenId, Timestamp, TokenName, TokenView};
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -38,6 +38,7 @@ pub(super) struct NewTokenRow<'a> {
     pub(super) tag_key: &'a [u8],
     pub(super) created_at: Timestamp,
     pub(super) expires_at: Option<Timestamp>,
+    pub(super) bootstrap: bool,
 }
 
 impl TokenRow {
@@ -64,6 +65,7 @@ pub(super) fn audited(row: &TokenRow) -> Value {
     serde_json::json!({
         "name": row.name,
         "permissions": row.permissions,
+        "project": row.project_id.map(|id| ProjectId::from_uuid(id).to_string()),
         "environment": row.environment,
         "expires_at": time(row.expires_at),
         "revoked_at": time(row.revoked_at),

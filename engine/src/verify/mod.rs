@@ -12,6 +12,7 @@ use tronch_core::{
 use crate::Engine;
 use crate::error::Error;
 use crate::keyring::TagLabel;
+use crate::usage::Event;
 use snapshot::StoredKey;
 
 pub use snapshot::KeyFacts;
@@ -68,6 +69,7 @@ impl Verifier {
         let environment = token.expected_environment(request.environment)?;
         let project = token.expected_project(&self.engine, request.project.as_ref()).await?;
         let verdict = self.check(token, &request, environment, &project).await?;
+        self.engine.usage().offer(event(token, environment, &verdict));
         metrics::counter!("tronch_verdicts_total", "code" => verdict.code.as_str()).increment(1);
         Ok(verdict)
     }
@@ -108,6 +110,18 @@ impl Verifier {
             // Made with a master secret that is not at hand: we cannot know.
             None => Err(Error::Unavailable { what: "the master secret this key was made with", source: None }),
         }
+    }
+}
+
+fn event(token: &ServiceToken, asked: Environment, verdict: &Verdict) -> Event {
+    let facts = verdict.facts.as_deref();
+    Event {
+        at: Utc::now(),
+        tenant_id: token.tenant_id,
+        token_id: token.id,
+        key: facts.map(|facts| (facts.key_id, facts.project_id)),
+        environment: facts.map_or(asked, |facts| facts.environment),
+        code: verdict.code,
     }
 }
 

@@ -3,8 +3,8 @@
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use tronch_core::{
-    Environment, ExternalId, Handle, KeyId, KeyName, KeyPermission, KeySnapshot, ProjectSlug, RotationView, TenantSlug,
-    Timestamp,
+    Environment, ExternalId, Handle, KeyId, KeyName, KeyPermission, KeySnapshot, ProjectId, ProjectSlug, RotationView,
+    TenantSlug, Timestamp,
 };
 
 use crate::Engine;
@@ -25,6 +25,8 @@ pub struct KeyFacts {
     pub tenant: TenantSlug,
     /// For which API.
     pub project: ProjectSlug,
+    /// The same as an id.
+    pub project_id: ProjectId,
     /// Test or live.
     pub environment: Environment,
     /// Whom it was issued to.
@@ -69,6 +71,7 @@ pub(super) async fn find(engine: &Engine, handle: Handle) -> Result<Option<Store
         name: KeyName::parse(&row.name).map_err(Error::internal)?,
         tenant: TenantSlug::parse(&tenant).map_err(Error::internal)?,
         project: ProjectSlug::parse(&project).map_err(Error::internal)?,
+        project_id: snapshot.project_id,
         environment: snapshot.environment,
         owner: row.owner_external_id.as_deref().map(ExternalId::parse).transpose().map_err(Error::internal)?,
         metadata_json: row.metadata.to_string(),

@@ -19,7 +19,7 @@ use crate::schema::{projects, service_tokens, tenants};
 #[derive(Debug, Clone)]
 pub struct ServiceToken {
     pub(super) tenant_id: TenantId,
-    id: ServiceTokenId,
+    pub(super) id: ServiceTokenId,
     name: String,
     tenant: TenantSlug,
     permissions: Vec<Permission>,
@@ -76,6 +76,19 @@ impl Verifier {
             environment: row.environment.as_deref().map(str::parse).transpose().map_err(Error::internal)?,
         })
     }
+
+    /// A token as the caller of a verb; that is a use of it.
+    pub fn caller(&self, token: ServiceToken, origin: Origin) -> Caller {
+        self.engine.usage().token_used(token.id, Utc::now());
+        let identity = Identity::ServiceToken {
+            id: token.id.to_string(),
+            name: token.name,
+            tenant_id: token.tenant_id,
+            permissions: token.permissions,
+            scope: Scope { project: token.project_id, environment: token.environment },
+        };
+        Caller { identity, origin }
+    }
 }
 
 /// This crosses tenants because whose a token is becomes known only by reading it.
@@ -107,19 +120,11 @@ impl ServiceToken {
         self.environment
     }
 
-    /// The token as the caller of a verb.
-    pub fn into_caller(self, origin: Origin) -> Caller {
-        let identity = Identity::ServiceToken {
-            id: self.id.to_string(),
-            name: self.name,
-            tenant_id: self.tenant_id,
-            permissions: self.permissions,
-            scope: Scope { project: self.project_id, environment: self.environment },
-        };
-        Caller { identity, origin }
-    }
-
-    pub(super) fn require(&self, permission: Permission) -> Result<(), Error> {
+    /// What it may do is what it holds.
+    ///
+    /// # Errors
+    /// `Forbidden` when it does not hold it.
+    pub fn require(&self, permission: Permission) -> Result<(), Error> {
         if self.permissions.contains(&permission) {
             Ok(())
         } else {
@@ -149,6 +154,7 @@ impl ServiceToken {
     }
 }
 
+/// This crosses tenants because the data plane has no tenant's transaction; the tenant is the token's own.
 async fn only_project(engine: &Engine, tenant_id: TenantId) -> Result<ProjectSlug, Error> {
     let mut connection = engine.db().data_plane().await?;
     let slugs: Vec<String> = projects::table

@@ -4,6 +4,7 @@ mod api;
 mod assets;
 mod dashboard;
 mod entry;
+mod headers;
 mod ops;
 mod origin;
 mod problem;
@@ -17,7 +18,7 @@ use axum::middleware;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
-use tronch_engine::{Engine, Error};
+use tronch_engine::Engine;
 
 use crate::config::Config;
 
@@ -51,6 +52,7 @@ pub fn build(config: &Config, engine: &Engine, phase: Phase, metrics: Prometheus
         .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, REQUEST_BUDGET))
         .layer(CatchPanicLayer::new())
         .merge(api::routes(config, engine))
+        .layer(middleware::from_fn_with_state(config.public_url.is_https(), headers::security_headers))
         .layer(middleware::from_fn_with_state(trusted_proxies, origin::origin_layer));
     let ops = ops::probes(probes).merge(ops::metrics(metrics));
     Ok(Doors { public, ops })
@@ -65,14 +67,4 @@ pub fn surface() -> Vec<Route> {
     all.extend(entry::list(ops::probe_table()));
     all.extend(entry::list(ops::metrics_table()));
     all
-}
-
-/// Writes down what is ours to mend, once, with its whole chain of causes.
-fn log_refusal(error: &Error) {
-    if matches!(error, Error::Internal(_) | Error::Unavailable { .. }) {
-        let causes: Vec<String> = std::iter::successors(std::error::Error::source(error), |cause| cause.source())
-            .map(ToString::to_string)
-            .collect();
-        tracing::error!(error.code = error.code().slug(), error.causes = ?causes, "{error}");
-    }
 }

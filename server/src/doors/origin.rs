@@ -7,6 +7,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use tracing::Instrument as _;
 use tronch_engine::Origin;
 
 use crate::config::Cidr;
@@ -32,7 +33,9 @@ pub(crate) async fn origin_layer(
     };
     request.extensions_mut().insert(origin);
     request.extensions_mut().insert(request_id);
-    let mut response = next.run(request).await;
+    // Every line that is logged meanwhile carries the id.
+    let span = tracing::error_span!("request", request.id = %request_id);
+    let mut response = next.run(request).instrument(span).await;
     if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }

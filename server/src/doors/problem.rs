@@ -18,6 +18,9 @@ const CALL_BUDGET: Duration = Duration::from_secs(20);
 /// When to come back after a 503, in seconds.
 const RETRY_AFTER_SECONDS: u16 = 1;
 
+/// Names of fields that are repeated.
+const FIELD_CHARACTERS_MAX: usize = 64;
+
 /// A refusal on its way out; [`problem_layer`] writes it.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
@@ -65,6 +68,13 @@ impl Problem {
         self
     }
 
+    /// At a name that the caller chose. What does not look like a field's name is not repeated: somebody may have put a
+    /// key there.
+    pub(crate) fn at_unknown(self, field: &str) -> Self {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-.[]".contains(&byte);
+        if field.len() <= FIELD_CHARACTERS_MAX && field.bytes().all(plain) { self.at(field) } else { self }
+    }
+
     /// The same refusal about the field that the caller really sent.
     pub(crate) fn renamed(mut self, from: &str, to: &str) -> Self {
         if self.field.as_deref() == Some(from) {
@@ -95,7 +105,7 @@ impl Problem {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        super::log_refusal(&error);
+        error.log_if_ours();
         let detail = match &error {
             Error::Invalid { message, .. } => message.clone(),
             other => other.to_string(),
@@ -124,7 +134,7 @@ pub(crate) async fn problem_layer(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => Problem::new(ErrorCode::Unavailable, "this took too long").into_response(),
     };
-    let problem = response.extensions_mut().remove::<Problem>().or_else(|| of_the_framework(response.status()));
+    let problem = response.extensions_mut().remove::<Problem>().or_else(|| of_the_framework(&response));
     if let Some(problem) = problem {
         response = with_body(response, problem.out(request_id));
     }
@@ -137,9 +147,15 @@ pub(crate) fn of_a_panic(_panic: Box<dyn std::any::Any + Send>) -> Response {
     Problem::new(ErrorCode::Internal, "something went wrong on our side").into_response()
 }
 
-fn of_the_framework(status: StatusCode) -> Option<Problem> {
-    (status == StatusCode::METHOD_NOT_ALLOWED)
-        .then(|| Problem::new(ErrorCode::MethodNotAllowed, "the header Allow says which methods this address takes"))
+fn of_the_framework(response: &Response) -> Option<Problem> {
+    match response.status() {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let detail = "the header Allow says which methods this address takes";
+            Some(Problem::new(ErrorCode::MethodNotAllowed, detail))
+        }
+        StatusCode::BAD_REQUEST => Some(Problem::new(ErrorCode::InvalidRequest, "this address cannot be read")),
+        _ => None,
+    }
 }
 
 fn with_body(bare: Response, out: ProblemOut) -> Response {
@@ -152,7 +168,7 @@ fn with_body(bare: Response, out: ProblemOut) -> Response {
         parts.headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
     }
     if code == ErrorCode::Unauthenticated {
-        let challenge = HeaderValue::from_static("Bearer realm=\"tronch\", error=\"invalid_token\"");
+        let challenge = HeaderValue::from_static("Bearer realm=\"tronch\"");
         parts.headers.insert(header::WWW_AUTHENTICATE, challenge);
     }
     Response::from_parts(parts, written.into_body())

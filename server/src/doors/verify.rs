@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 use super::api::json::Body;
 use super::api::out::{OwnerOut, RotationOut, raw};
+use super::api::query::Query;
 use super::entry::{Access, Entry, post};
 use super::problem::Problem;
 
@@ -107,8 +108,10 @@ pub(crate) async fn verify_key(
     State(verifier): State<Verifier>,
     Extension(request_id): Extension<RequestId>,
     Bearer(token): Bearer,
+    uri: Uri,
     Body(asked): Body<VerifyIn>,
 ) -> Result<Response, Problem> {
+    Query::read(&uri, &[])?;
     let permissions = match asked.permissions.as_deref().map(PermissionQuery::parse) {
         None => None,
         Some(Ok(query)) => Some(query),

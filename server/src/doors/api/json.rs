@@ -17,6 +17,11 @@ pub(crate) struct Body<T>(pub(crate) T);
 /// A body that may be left out, which is the same as an empty object.
 pub(crate) struct OptionalBody<T>(pub(crate) T);
 
+/// What operations take that need no field: no body, or an empty object.
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
@@ -86,11 +91,16 @@ fn refusal(path: &str, error: &serde_json::Error) -> Problem {
     let text = error.to_string();
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
     let parent = if path == "." { String::new() } else { format!("{path}.") };
-    if let Some((name, known)) = message.strip_prefix("unknown field `").and_then(|rest| rest.split_once("`, ")) {
+    // From the right: the name is the caller's, and may hold whatever serde writes after it.
+    let unknown = message.strip_prefix("unknown field `").and_then(|rest| {
+        let known = ["expected ", "there are no fields"].iter().find_map(|start| rest.rfind(&format!("`, {start}")))?;
+        Some((&rest[..known], &rest[known + "`, ".len()..]))
+    });
+    if let Some((name, known)) = unknown {
         let detail = format!("no field of this name is known here: {known}");
         // The path ends with the unknown name already.
         let field = if path.ends_with(name) { path.to_owned() } else { format!("{parent}{name}") };
-        return Problem::new(ErrorCode::UnknownField, detail).at(field.chars().take(100).collect::<String>());
+        return Problem::new(ErrorCode::UnknownField, detail).at_unknown(&field);
     }
     for (start, detail) in
         [("missing field `", "this field is required"), ("duplicate field `", "this field stands here twice")]
@@ -191,7 +201,7 @@ mod tests {
         {"key":"a","cost":1}
             unknown_field [cost] no field of this name is known here: expected one of `key`, `environment`, `owner`, `permissions`
         {"key":"a","a`, b":1}
-            unknown_field [a`, b.a] no field of this name is known here: b`, expected one of `key`, `environment`, `owner`, `permissions`
+            unknown_field [] no field of this name is known here: expected one of `key`, `environment`, `owner`, `permissions`
         {"key":"a","environment":"tronch_sk_secret"}
             invalid_field [environment] expected `test` or `live`
         {"key":"a","owner":"tronch_sk_secret"}

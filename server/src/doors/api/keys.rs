@@ -11,7 +11,7 @@ use tronch_core::{
 use tronch_engine::keys::{self, KeyChange, KeyFilter, KeyOrder, Metadata, NewKey};
 use utoipa::ToSchema;
 
-use super::json::{Body, OptionalBody};
+use super::json::{Body, Nothing, OptionalBody};
 use super::openapi::Refused;
 use super::out::{KeyOut, ListOut, NewKeyOut};
 use super::query::Query;
@@ -186,7 +186,8 @@ pub(crate) async fn create_key(
     security(("service_token" = ["keys.read"])), params(("key_id" = String, Path, description = "`key_…`")),
     responses((status = 200, description = "The key", body = KeyOut), (status = "default", response = Refused))
 )]
-pub(crate) async fn get_key(inside: Inside, Path(id): KeyPath) -> Result<Json<KeyOut>, Problem> {
+pub(crate) async fn get_key(inside: Inside, Path(id): KeyPath, uri: Uri) -> Result<Json<KeyOut>, Problem> {
+    Query::read(&uri, &[])?;
     let key = keys::get_key(&inside.tenant, key_id(&id)?).await?;
     Ok(Json(key.try_into()?))
 }
@@ -224,10 +225,8 @@ pub(crate) async fn update_key(
 pub(crate) async fn revoke_key(
     inside: Inside,
     Path(id): KeyPath,
-    uri: Uri,
     OptionalBody(asked): OptionalBody<RevokeKeyIn>,
 ) -> Result<Json<KeyOut>, Problem> {
-    Query::read(&uri, &[])?;
     let key = keys::revoke_key(&inside.tenant, key_id(&id)?, asked.reason).await?;
     Ok(Json(key.try_into()?))
 }
@@ -267,7 +266,11 @@ pub(crate) async fn rotate_key(
     params(("key_id" = String, Path, description = "`key_…` of the old key")),
     responses((status = 200, description = "The old key, ended", body = KeyOut), (status = "default", response = Refused))
 )]
-pub(crate) async fn finish_rotation(inside: Inside, Path(id): KeyPath) -> Result<Json<KeyOut>, Problem> {
+pub(crate) async fn finish_rotation(
+    inside: Inside,
+    Path(id): KeyPath,
+    OptionalBody(Nothing {}): OptionalBody<Nothing>,
+) -> Result<Json<KeyOut>, Problem> {
     let key = keys::finish_rotation(&inside.tenant, key_id(&id)?).await?;
     Ok(Json(key.try_into()?))
 }
@@ -278,7 +281,11 @@ pub(crate) async fn finish_rotation(inside: Inside, Path(id): KeyPath) -> Result
     security(("service_token" = ["keys.update"])), params(("key_id" = String, Path, description = "`key_…`")),
     responses((status = 200, description = "The key as it is now", body = KeyOut), (status = "default", response = Refused))
 )]
-pub(crate) async fn disable_key(inside: Inside, Path(id): KeyPath) -> Result<Json<KeyOut>, Problem> {
+pub(crate) async fn disable_key(
+    inside: Inside,
+    Path(id): KeyPath,
+    OptionalBody(Nothing {}): OptionalBody<Nothing>,
+) -> Result<Json<KeyOut>, Problem> {
     let key = keys::disable_key(&inside.tenant, key_id(&id)?).await?;
     Ok(Json(key.try_into()?))
 }
@@ -289,7 +296,11 @@ pub(crate) async fn disable_key(inside: Inside, Path(id): KeyPath) -> Result<Jso
     security(("service_token" = ["keys.update"])), params(("key_id" = String, Path, description = "`key_…`")),
     responses((status = 200, description = "The key as it is now", body = KeyOut), (status = "default", response = Refused))
 )]
-pub(crate) async fn enable_key(inside: Inside, Path(id): KeyPath) -> Result<Json<KeyOut>, Problem> {
+pub(crate) async fn enable_key(
+    inside: Inside,
+    Path(id): KeyPath,
+    OptionalBody(Nothing {}): OptionalBody<Nothing>,
+) -> Result<Json<KeyOut>, Problem> {
     let key = keys::enable_key(&inside.tenant, key_id(&id)?).await?;
     Ok(Json(key.try_into()?))
 }

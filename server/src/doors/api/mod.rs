@@ -7,8 +7,9 @@ mod keys;
 pub(crate) mod openapi;
 pub(crate) mod out;
 mod projects;
-mod query;
+pub(crate) mod query;
 mod service_tokens;
+mod usage;
 
 use axum::Router;
 use axum::extract::FromRequestParts;
@@ -16,6 +17,7 @@ use axum::http::request::Parts;
 use axum::middleware;
 use tower_http::catch_panic::CatchPanicLayer;
 use tronch_core::{Environment, ErrorCode, Permission, ProjectSlug};
+use tronch_engine::tenants::FIRST_PROJECT;
 use tronch_engine::verify::Verifier;
 use tronch_engine::{Engine, Tenant};
 
@@ -48,6 +50,7 @@ pub(crate) fn table() -> Vec<Entry<Api>> {
     use Access::{Anyone, Token};
     use Permission::{
         AuditRead, KeysCreate, KeysRead, KeysRevoke, KeysRotate, KeysUpdate, ProjectsRead, TokensRead, TokensWrite,
+        UsageRead,
     };
     vec![
         get("/api/v1/keys", Token(KeysRead), keys::list_keys),
@@ -64,6 +67,7 @@ pub(crate) fn table() -> Vec<Entry<Api>> {
         post("/api/v1/service-tokens", Token(TokensWrite), service_tokens::create_token),
         delete("/api/v1/service-tokens/{token_id}", Token(TokensWrite), service_tokens::revoke_token),
         get("/api/v1/audit-events", Token(AuditRead), audit_events::list_audit_events),
+        get("/api/v1/usage", Token(UsageRead), usage::get_usage),
         get("/api/v1/health", Anyone, health::health),
         get("/api/v1/openapi.json", Anyone, openapi::openapi_json),
         any("/api/{*path}", Anyone, nowhere),
@@ -86,7 +90,7 @@ impl Inside {
     pub(crate) fn project_or_default(&self, asked: Option<ProjectSlug>) -> Result<ProjectSlug, Problem> {
         match asked.or_else(|| self.project.clone()) {
             Some(project) => Ok(project),
-            None => ProjectSlug::parse("default")
+            None => ProjectSlug::parse(FIRST_PROJECT)
                 .map_err(|error| Problem::from(tronch_engine::Error::Internal(Box::new(error)))),
         }
     }
@@ -102,12 +106,16 @@ impl FromRequestParts<Api> for Inside {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let Bearer(token) = Bearer::from_request_parts(parts, &api.verifier).await?;
+        if parts.method != axum::http::Method::GET {
+            // No operation that changes something takes a query yet.
+            query::Query::read(&parts.uri, &[])?;
+        }
         if parts.headers.contains_key("idempotency-key") {
             let detail = "this version does not keep idempotency keys; send the request without one";
             return Err(Problem::new(ErrorCode::UnknownField, detail).at("Idempotency-Key"));
         }
         let (slug, project, environment) = (token.tenant().clone(), token.project().cloned(), token.environment());
-        let caller = token.into_caller(origin_of(parts));
+        let caller = api.verifier.caller(token, origin_of(parts));
         Ok(Self { tenant: api.engine.tenant(&caller, &slug).await?, project, environment })
     }
 }

@@ -6,7 +6,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi as Description, Server};
 use utoipa::{OpenApi as _, ToResponse};
 
-use super::{Api, audit_events, health, keys, projects, service_tokens};
+use super::{Api, audit_events, health, keys, projects, service_tokens, usage};
 use crate::doors::problem::ProblemOut;
 use crate::doors::verify;
 
@@ -38,6 +38,7 @@ pub(crate) struct Refused(#[expect(dead_code, reason = "it stands for the shape 
         service_tokens::create_token,
         service_tokens::revoke_token,
         audit_events::list_audit_events,
+        usage::get_usage,
         health::health,
     ),
     components(responses(Refused), schemas(ProblemOut))

@@ -17,16 +17,15 @@ impl Query {
     pub(crate) fn read(uri: &Uri, known: &[&str]) -> Result<Self, Problem> {
         let mut fields: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
-            let shown: String = name.chars().take(64).collect();
             if !known.contains(&name.as_ref()) {
                 let detail = match known {
                     [] => "this address takes no query".to_owned(),
                     known => format!("no field of this name is known here; there is {}", known.join(", ")),
                 };
-                return Err(Problem::new(ErrorCode::UnknownField, detail).at(shown));
+                return Err(Problem::new(ErrorCode::UnknownField, detail).at_unknown(&name));
             }
             if fields.iter().any(|(before, _)| *before == name) {
-                return Err(Problem::new(ErrorCode::InvalidField, "this field stands here twice").at(shown));
+                return Err(Problem::new(ErrorCode::InvalidField, "this field stands here twice").at(name));
             }
             fields.push((name.into_owned(), value.into_owned()));
         }

@@ -4,7 +4,8 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use tronch_app::{FormState, KeysQuery, Place, SecretOf, ShownSecret};
 use tronch_core::{
-    Environment, ExternalId, Grace, KeyId, KeyName, KeyPermission, KeyView, ProjectSlug, RevokeReason, searchable,
+    Environment, ExternalId, Grace, KeyId, KeyName, KeyPermission, KeyView, Permission, ProjectSlug, RevokeReason,
+    searchable,
 };
 use tronch_engine::keys::{self, KeyChange, Metadata, NewKey};
 use tronch_engine::{Error, Tenant};
@@ -18,7 +19,10 @@ type KeyPath = Path<(String, String)>;
 const SETTINGS: [&str; 5] = ["name", "owner", "permissions", "metadata", "expires_at"];
 
 /// `POST /t/{tenant}/keys/search`: filters become an address, and a pasted key becomes its handle on the way.
-pub(crate) async fn search(Inside(place): Inside, sent: Sent) -> Response {
+pub(crate) async fn search(State(dashboard): State<Dashboard>, Inside(place): Inside, sent: Sent) -> Response {
+    if let Err(error) = place.tenant.require(Permission::KeysRead) {
+        return dashboard.refuse(sent.parts, place, FormState::default(), error).await;
+    }
     let mut query = KeysQuery::of_pairs(&sent.pairs());
     query.search = query.search.map(|text| searchable(&text));
     query.owner = query.owner.map(|text| searchable(&text));

@@ -1,5 +1,6 @@
 //! The dashboard's door: sessions, the cross-origin check, security headers, and rendering the pages of `app`.
 
+mod audit;
 mod keys;
 mod pages;
 mod sent;
@@ -10,7 +11,7 @@ mod tokens;
 
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Extension, Router};
@@ -28,8 +29,8 @@ use crate::config::Config;
 use pages::Pages;
 use session_store::{EngineStore, session_bytes};
 
-/// How long a session lasts without a request.
-const SESSION_IDLE_HOURS: i64 = 24;
+/// How long a session lasts from sign-in: it is written then and not again.
+const SESSION_HOURS: i64 = 24;
 
 /// What the handlers of the dashboard share.
 #[derive(Clone)]
@@ -46,7 +47,7 @@ impl Dashboard {
 
     /// The form again with the verb's refusal; what is not there at all is a page of its own.
     pub(super) async fn refuse(&self, parts: Parts, place: Place, mut state: FormState, error: Error) -> Response {
-        crate::doors::log_refusal(&error);
+        error.log_if_ours();
         if matches!(error, Error::NotFound { .. } | Error::Forbidden { .. }) {
             return self.pages.refusal(parts, &self.engine, error).await;
         }
@@ -70,15 +71,14 @@ pub(crate) fn routes(config: &Config, engine: &Engine) -> anyhow::Result<Router>
         .with_http_only(true)
         .with_same_site(SameSite::Lax)
         .with_path("/")
-        .with_expiry(Expiry::OnInactivity(Duration::hours(SESSION_IDLE_HOURS)));
+        .with_expiry(Expiry::OnInactivity(Duration::hours(SESSION_HOURS)));
     let csrf = CsrfLayer::new().add_trusted_origin(config.public_url.origin())?;
     Ok(super::routes(table())
-        .fallback(page)
+        .fallback(no_page)
         .layer(middleware::from_fn_with_state(dashboard.clone(), who))
         .layer(sessions)
         .layer(csrf)
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
-        .layer(middleware::from_fn(security_headers))
         .with_state(dashboard))
 }
 
@@ -114,6 +114,7 @@ pub(crate) fn table() -> Vec<Entry<Dashboard>> {
         post("/t/{tenant}/tokens/new", holder(TokensWrite), tokens::create),
         post("/t/{tenant}/tokens/{token}/revoke", holder(TokensWrite), tokens::revoke),
         get("/t/{tenant}/audit", holder(AuditRead), page),
+        post("/t/{tenant}/audit/search", holder(AuditRead), audit::search),
     ]
 }
 
@@ -173,16 +174,16 @@ fn to_sign_in(parts: &Parts) -> Response {
     Redirect::to(&format!("/sign-in?next={next}")).into_response()
 }
 
-/// Any page of a tenant, and every address that names no page.
-async fn page(State(dashboard): State<Dashboard>, request: Request) -> Response {
-    let (mut parts, _) = request.into_parts();
-    if !parts.uri.path().starts_with("/t/") {
-        return dashboard.pages.refusal(parts, &dashboard.engine, Error::NotFound { noun: "page" }).await;
-    }
-    match Inside::from_request_parts(&mut parts, &dashboard).await {
-        Ok(Inside(place)) => dashboard.pages.render(parts, &dashboard.engine, Some(place), None).await,
-        Err(response) => response,
-    }
+/// Any page of a tenant.
+async fn page(State(dashboard): State<Dashboard>, Inside(place): Inside, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    dashboard.pages.render(parts, &dashboard.engine, Some(place), None).await
+}
+
+/// Every address that names no page.
+async fn no_page(State(dashboard): State<Dashboard>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    dashboard.pages.refusal(parts, &dashboard.engine, Error::NotFound { noun: "page" }).await
 }
 
 async fn with_slash(request: Request) -> Redirect {
@@ -208,20 +209,6 @@ async fn first_address(engine: &Engine, caller: Option<&Caller>) -> Result<Strin
         None if tenants::is_set_up(engine).await? => Ok("/sign-in".to_owned()),
         None => Ok("/sign-up".to_owned()),
     }
-}
-
-async fn security_headers(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    for (name, value) in [
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "same-origin"),
-        (header::CACHE_CONTROL, "no-store"),
-    ] {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
-    }
-    response
 }
 
 /// 303: the form was taken, look here.

@@ -83,7 +83,7 @@ impl Pages {
 
     /// A refusal as a page of its own, with the refusal's status.
     pub(crate) async fn refusal(&self, parts: Parts, engine: &Engine, error: Error) -> Response {
-        crate::doors::log_refusal(&error);
+        error.log_if_ours();
         let status = status_of(&error);
         let error = std::sync::Arc::new(error);
         let context = ServerContext {

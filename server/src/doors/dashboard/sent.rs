@@ -2,6 +2,7 @@
 //! handlers' business.
 
 use axum::extract::{Form, FromRequest, Request};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
 use tronch_app::FormState;
@@ -26,7 +27,13 @@ impl FromRequest<Dashboard> for Sent {
             Ok(Form(fields)) => Ok(Self { parts, fields }),
             Err(rejection) => {
                 let error = Error::UnreadableForm { why: rejection.body_text() };
-                Err(dashboard.pages.refusal(parts, &dashboard.engine, error).await)
+                let mut response = dashboard.pages.refusal(parts, &dashboard.engine, error).await;
+                // 413 for what is too large, 415 for what is no form, 400 for what cannot be read.
+                *response.status_mut() = match rejection.status() {
+                    StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+                    status => status,
+                };
+                Err(response)
             }
         }
     }

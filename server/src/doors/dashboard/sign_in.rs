@@ -1,27 +1,16 @@
 //! Signing in and out. Sessions get a new id at sign-in; `members::sign_in` decides who comes in.
 
-use axum::RequestExt as _;
-use axum::extract::{Form, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
-use serde::Deserialize;
 use tower_sessions::Session;
-use tronch_app::FormState;
 use tronch_core::UserId;
 use tronch_engine::{Error, members, tenants};
 use zeroize::Zeroizing;
 
 use super::pages::status_of;
+use super::sent::Sent;
 use super::session_store::USER_ID;
 use super::{Dashboard, see_other};
-use crate::doors::log_refusal;
-
-#[derive(Deserialize)]
-pub(crate) struct SignInForm {
-    email: String,
-    password: Zeroizing<String>,
-    #[serde(default)]
-    next: String,
-}
 
 /// The page; while nobody exists there is nobody to sign in, so sign-up is shown instead.
 pub(crate) async fn page(State(dashboard): State<Dashboard>, request: Request) -> Response {
@@ -33,25 +22,20 @@ pub(crate) async fn page(State(dashboard): State<Dashboard>, request: Request) -
     }
 }
 
-pub(crate) async fn submit(
-    State(dashboard): State<Dashboard>,
-    session: Session,
-    request: Request,
-) -> Result<Response, axum::extract::rejection::FormRejection> {
-    let (parts, body) = request.into_parts();
-    let Form(form): Form<SignInForm> = Request::from_parts(parts.clone(), body).extract().await?;
-    let mut state = FormState::with_values(vec![("email", form.email.clone()), ("next", form.next.clone())]);
-    let outcome = match members::sign_in(&dashboard.engine, &form.email, form.password).await {
-        Ok(signed_in) => begin_session(&session, signed_in.user_id).await.map(|()| signed_in),
+pub(crate) async fn submit(State(dashboard): State<Dashboard>, session: Session, sent: Sent) -> Response {
+    let mut state = sent.state(&["email", "next"]);
+    let password = Zeroizing::new(sent.text("password"));
+    let outcome = match members::sign_in(&dashboard.engine, &sent.text("email"), password).await {
+        Ok(signed_in) => begin_session(&session, signed_in.user_id).await,
         Err(error) => Err(error),
     };
     match outcome {
-        Ok(_) => Ok(see_other(own_address(&form.next))),
+        Ok(()) => see_other(own_address(&sent.text("next"))),
         Err(error) => {
-            log_refusal(&error);
+            error.log_if_ours();
             state.refuse_with(&error);
             let status = status_of(&error);
-            Ok(dashboard.pages.refused_form(parts, &dashboard.engine, None, state, status).await)
+            dashboard.pages.refused_form(sent.parts, &dashboard.engine, None, state, status).await
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) async fn revoke(
     State(dashboard): State<Dashboard>,
     Inside(place): Inside,
     Path((_, token)): Path<(String, String)>,
-    sent: Sent,
+    mut sent: Sent,
 ) -> Response {
     let revoked = async {
         let id = token.parse().map_err(|_| Error::NotFound { noun: "service token" })?;
@@ -38,7 +38,13 @@ pub(crate) async fn revoke(
     };
     match revoked.await {
         Ok(_) => see_other(&format!("/t/{}/tokens?did=revoked", place.tenant.slug())),
-        Err(error) => dashboard.refuse(sent.parts, place, FormState::default(), error).await,
+        Err(error) => {
+            // The form stands on the list's page and has no address of its own to be shown again at.
+            if let Ok(uri) = format!("/t/{}/tokens", place.tenant.slug()).parse() {
+                sent.parts.uri = uri;
+            }
+            dashboard.refuse(sent.parts, place, FormState::default(), error).await
+        }
     }
 }
 

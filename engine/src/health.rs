@@ -1,0 +1,93 @@
+//! How the parts that the product stands on are, as of now. What follows from it is the doors' business.
+
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use tronch_core::Timestamp;
+use tronch_core::bounds::USAGE_CHANNEL_EVENTS;
+
+use crate::Engine;
+
+/// In the words of health+json (draft-inadarei-api-health-check).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HealthState {
+    /// Works.
+    Pass,
+    /// Works, and somebody should look.
+    Warn,
+    /// Does not work.
+    Fail,
+}
+
+impl HealthState {
+    /// The wire form.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+/// One look at everything.
+#[derive(Debug, Clone, Copy)]
+pub struct Health {
+    /// When it was taken.
+    pub checked_at: Timestamp,
+    /// Whether Postgres answered.
+    pub database: HealthState,
+    /// How long it took to answer, or how long we waited.
+    pub database_wait: Duration,
+    /// Whether usage is counted without loss.
+    pub usage: HealthState,
+    /// Usage events that wait to be added up.
+    pub usage_waiting: usize,
+}
+
+impl Health {
+    /// The worst of its parts.
+    pub fn state(&self) -> HealthState {
+        self.database.max(self.usage)
+    }
+}
+
+/// Asks each part, Postgres for at most `patience`.
+pub async fn check(engine: &Engine, patience: Duration) -> Health {
+    let asked = Instant::now();
+    let answered = matches!(tokio::time::timeout(patience, engine.ping()).await, Ok(Ok(())));
+    let usage_waiting = engine.usage().waiting();
+    Health {
+        checked_at: Utc::now(),
+        database: if answered { HealthState::Pass } else { HealthState::Fail },
+        database_wait: asked.elapsed(),
+        usage: usage_state(usage_waiting),
+        usage_waiting,
+    }
+}
+
+/// Half a channel is a second or more behind; events are dropped only when it is full.
+fn usage_state(waiting: usize) -> HealthState {
+    if waiting > USAGE_CHANNEL_EVENTS / 2 { HealthState::Warn } else { HealthState::Pass }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_is_as_well_as_its_worst_part() {
+        let health = |database, usage| Health {
+            checked_at: Utc::now(),
+            database,
+            database_wait: Duration::ZERO,
+            usage,
+            usage_waiting: 0,
+        };
+        assert_eq!(health(HealthState::Pass, HealthState::Pass).state(), HealthState::Pass);
+        assert_eq!(health(HealthState::Pass, HealthState::Warn).state(), HealthState::Warn);
+        assert_eq!(health(HealthState::Fail, HealthState::Warn).state(), HealthState::Fail);
+        assert_eq!(usage_state(USAGE_CHANNEL_EVENTS / 2), HealthState::Pass);
+        assert_eq!(usage_state(USAGE_CHANNEL_EVENTS), HealthState::Warn);
+    }
+}

@@ -1,0 +1,57 @@
+//! The token that `tronch bootstrap` prints: one a tenant, with every permission, replaced each time.
+
+use chrono::Utc;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use tronch_core::{CredentialKind, Permission, SecretOnce, TokenName, TokenView};
+
+use super::rows::TokenRow;
+use super::{NewToken, insert, record};
+use crate::error::Error;
+use crate::schema::{service_tokens, tenants};
+use crate::secret;
+use crate::tenancy::Tenant;
+
+/// Makes the tenant's bootstrap token and ends the one before it, all or nothing.
+///
+/// # Errors
+/// `Forbidden` for anybody but the operator; `Unavailable`.
+pub async fn replace_bootstrap_token(tenant: &Tenant) -> Result<(TokenView, SecretOnce), Error> {
+    tenant.caller.require_operator()?;
+    let minted = secret::mint(&tenant.engine, CredentialKind::ServiceToken, tenant.id).await?;
+    let mut transaction = tenant.begin().await?;
+    let tenant_id = transaction.tenant_id();
+    // Two at once come one after the other: the second ends the token of the first.
+    let _slug: String =
+        tenants::table.find(tenant_id).select(tenants::slug).for_update().first(transaction.connection()).await?;
+    let before: Option<TokenRow> = service_tokens::table
+        .filter(service_tokens::tenant_id.eq(tenant_id))
+        .filter(service_tokens::bootstrap)
+        .filter(service_tokens::revoked_at.is_null())
+        .select(TokenRow::as_select())
+        .first(transaction.connection())
+        .await
+        .optional()?;
+    if let Some(before) = before {
+        let target = service_tokens::table
+            .filter(service_tokens::tenant_id.eq(tenant_id))
+            .filter(service_tokens::id.eq(before.id));
+        let after: TokenRow = diesel::update(target)
+            .set(service_tokens::revoked_at.eq(Utc::now()))
+            .returning(TokenRow::as_returning())
+            .get_result(transaction.connection())
+            .await?;
+        record(tenant, &mut transaction, "revoke_token", Some(&before), &after).await?;
+    }
+    let new_token = NewToken {
+        name: TokenName::parse("bootstrap").map_err(Error::internal)?,
+        permissions: Permission::ALL.to_vec(),
+        project: None,
+        environment: None,
+        expires_at: None,
+    };
+    let token = insert(&mut transaction, &new_token, &minted, None, true).await?;
+    record(tenant, &mut transaction, "create_token", None, &token).await?;
+    transaction.commit().await?;
+    Ok((token.view(None)?, minted.secret))
+}

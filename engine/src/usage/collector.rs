@@ -1,0 +1,203 @@
+//! Collecting events beside the calls: a bounded channel, and one task that adds up and stores. A call never waits for it.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chrono::Utc;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tronch_core::bounds::USAGE_CHANNEL_EVENTS;
+use tronch_core::{ServiceTokenId, Timestamp};
+use uuid::Uuid;
+
+use super::store::{self, BatchHead};
+use super::sums::{Event, Sums, Told};
+use crate::db::Db;
+use crate::error::Error;
+
+/// How long events are added up before they are stored: with the next bound, what a killed process loses at most while
+/// Postgres keeps up.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Events that are stored at once, however little time has passed.
+const FLUSH_EVENTS: u64 = 10_000;
+
+/// Sums that are kept while Postgres is away. Beyond, the channel fills and events are dropped and counted.
+const SUMS_MAX: usize = 50_000;
+
+/// How long a batch that could not be stored waits before it is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Where validation leaves its events.
+pub(crate) struct Collector {
+    told: mpsc::Sender<Told>,
+    counts: Arc<Counts>,
+    stop: CancellationToken,
+    task: Mutex<Option<JoinHandle<Result<(), Error>>>>,
+}
+
+#[derive(Default)]
+struct Counts {
+    offered: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Collector {
+    /// Starts the task that stores. Needs a runtime.
+    pub(crate) fn start(db: Db) -> Result<Self, Error> {
+        let (told, received) = mpsc::channel(USAGE_CHANNEL_EVENTS);
+        let counts = Arc::new(Counts::default());
+        let stop = CancellationToken::new();
+        let task = Task {
+            db,
+            incarnation: Uuid::from_bytes(crate::random::bytes()?),
+            started_at: Utc::now(),
+            counts: Arc::clone(&counts),
+            batches: 0,
+            stored: 0,
+            sums: Sums::default(),
+        };
+        let task = tokio::spawn(task.run(received, stop.clone()));
+        Ok(Self { told, counts, stop, task: Mutex::new(Some(task)) })
+    }
+
+    /// Takes the event, or counts it as dropped when the channel is full. Never waits.
+    pub(crate) fn offer(&self, event: Event) {
+        self.counts.offered.fetch_add(1, Ordering::Relaxed);
+        if self.told.try_send(Told::Validated(event)).is_err() {
+            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            metrics::counter!("tronch_usage_events_dropped_total").increment(1);
+        }
+    }
+
+    /// Notes that a service token was let in. When the channel is full, the time of its last use lags.
+    pub(crate) fn token_used(&self, token_id: ServiceTokenId, at: Timestamp) {
+        if self.told.try_send(Told::TokenUsed(token_id, at)).is_err() {
+            tracing::trace!("a service token's last use was not noted: the channel is full");
+        }
+    }
+
+    /// Events that were taken and not added up yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.told.max_capacity() - self.told.capacity()
+    }
+
+    /// Stores all that was offered and ends the task; what is offered later is dropped. A second call does nothing.
+    ///
+    /// # Errors
+    /// `Unavailable` when Postgres did not take the rest within `patience`; it is lost.
+    pub(crate) async fn finish(&self, patience: Duration) -> Result<(), Error> {
+        self.stop.cancel();
+        let task = self.task.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let Some(mut task) = task else { return Ok(()) };
+        match tokio::time::timeout(patience, &mut task).await {
+            Ok(Ok(stored)) => stored,
+            Ok(Err(panicked)) => Err(Error::internal(panicked)),
+            Err(elapsed) => {
+                task.abort();
+                Err(Error::database_unavailable(elapsed))
+            }
+        }
+    }
+}
+
+/// The task that owns the sums.
+struct Task {
+    db: Db,
+    incarnation: Uuid,
+    started_at: Timestamp,
+    counts: Arc<Counts>,
+    batches: i64,
+    stored: u64,
+    sums: Sums,
+}
+
+type Storing = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Task {
+    async fn run(mut self, mut told: mpsc::Receiver<Told>, stop: CancellationToken) -> Result<(), Error> {
+        let mut ticks = tokio::time::interval(FLUSH_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut storing: Option<Storing> = None;
+        let mut received = Vec::with_capacity(1024);
+        loop {
+            let has_room = self.sums.counts.len() < SUMS_MAX;
+            let due = tokio::select! {
+                () = stop.cancelled() => break,
+                () = done(&mut storing), if storing.is_some() => {
+                    storing = None;
+                    false
+                }
+                _ = ticks.tick() => true,
+                // The sender lives as long as the collector, so this ends only with it.
+                count = told.recv_many(&mut received, 1024), if has_room => {
+                    if count == 0 { break }
+                    received.drain(..).for_each(|told| self.sums.take(&told));
+                    self.sums.events >= FLUSH_EVENTS
+                }
+            };
+            if due && storing.is_none() {
+                storing = self.next_batch();
+            }
+        }
+        self.close(told, storing).await
+    }
+
+    /// Takes the sums out, as a batch on its way.
+    fn next_batch(&mut self) -> Option<Storing> {
+        if self.sums.is_empty() {
+            return None;
+        }
+        let sums = std::mem::take(&mut self.sums);
+        self.batches += 1;
+        self.stored += sums.events;
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let head = BatchHead {
+            incarnation: self.incarnation,
+            started_at: self.started_at,
+            number: self.batches,
+            stored: number(self.stored),
+            dropped: number(self.counts.dropped.load(Ordering::Relaxed)),
+        };
+        Some(Box::pin(store_until_done(self.db.clone(), head, sums)))
+    }
+
+    async fn close(mut self, mut told: mpsc::Receiver<Told>, storing: Option<Storing>) -> Result<(), Error> {
+        told.close();
+        while let Some(one) = told.recv().await {
+            self.sums.take(&one);
+        }
+        if let Some(storing) = storing {
+            storing.await;
+        }
+        if let Some(rest) = self.next_batch() {
+            rest.await;
+        }
+        if self.batches > 0 {
+            store::close(&self.db, self.incarnation).await?;
+        }
+        let offered = self.counts.offered.load(Ordering::Relaxed);
+        tracing::info!(usage.offered = offered, usage.stored = self.stored, "usage is stored");
+        Ok(())
+    }
+}
+
+async fn done(storing: &mut Option<Storing>) {
+    match storing {
+        Some(storing) => storing.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The same batch again and again: its number makes sure that it counts once, even where an answer was lost.
+async fn store_until_done(db: Db, head: BatchHead, sums: Sums) {
+    while let Err(error) = store::store(&db, &head, &sums).await {
+        tracing::warn!(batch = head.number, events = sums.events, %error, "usage could not be stored; trying again");
+        tokio::time::sleep(RETRY_INTERVAL).await;
+    }
+    tracing::debug!(batch = head.number, events = sums.events, "stored usage");
+}

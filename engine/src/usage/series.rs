@@ -1,0 +1,146 @@
+//! Reading usage: counts by verdict over a span of time, for a tenant or one key.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{TimeDelta, Utc};
+use diesel::sql_types::{Text, Timestamptz, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use tronch_core::{KeyId, Permission, Timestamp, UsagePoint, VerdictCode};
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::keys;
+use crate::tenancy::{Tenant, TenantTx};
+
+/// Which time is shown, and in how many steps. It ends with the step that is running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Span {
+    /// 60 minutes.
+    Hour,
+    /// 24 hours.
+    #[default]
+    Day,
+    /// 28 steps of six hours.
+    Week,
+    /// 30 days.
+    Month,
+}
+
+impl Span {
+    /// Each, the shortest first.
+    pub const ALL: [Self; 4] = [Self::Hour, Self::Day, Self::Week, Self::Month];
+
+    /// Its word in addresses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hour => "1h",
+            Self::Day => "24h",
+            Self::Week => "7d",
+            Self::Month => "30d",
+        }
+    }
+
+    /// How long one step is.
+    pub fn step(self) -> TimeDelta {
+        self.steps().1
+    }
+
+    /// The table, how long a step is, and how many there are.
+    fn steps(self) -> (&'static str, TimeDelta, i32) {
+        match self {
+            Self::Hour => ("usage_minutes", TimeDelta::minutes(1), 60),
+            Self::Day => ("usage_hours", TimeDelta::hours(1), 24),
+            Self::Week => ("usage_hours", TimeDelta::hours(6), 28),
+            Self::Month => ("usage_days", TimeDelta::days(1), 30),
+        }
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+/// The text names no span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a span is 1h, 24h, 7d or 30d")]
+pub struct ParseSpanError;
+
+impl FromStr for Span {
+    type Err = ParseSpanError;
+
+    fn from_str(text: &str) -> Result<Self, ParseSpanError> {
+        Self::ALL.into_iter().find(|span| span.as_str() == text).ok_or(ParseSpanError)
+    }
+}
+
+/// How often which verdict was given in the tenant, calls about texts that were no key of it among them. One point a step,
+/// the oldest first.
+///
+/// # Errors
+/// `Forbidden` without `usage.read`; `OutsideToken` for a limited service token; `Unavailable`.
+pub async fn usage_of_tenant(tenant: &Tenant, span: Span) -> Result<Vec<UsagePoint>, Error> {
+    tenant.require(Permission::UsageRead)?;
+    // What was no key of the tenant's belongs to no project.
+    tenant.scope.require(None, None)?;
+    series(tenant.begin().await?, Uuid::nil(), span).await
+}
+
+/// How often which verdict was given on one key.
+///
+/// # Errors
+/// `Forbidden` without `usage.read`; `NotFound`; `Unavailable`.
+pub async fn usage_of_key(tenant: &Tenant, key_id: KeyId, span: Span) -> Result<Vec<UsagePoint>, Error> {
+    tenant.require(Permission::UsageRead)?;
+    let mut transaction = tenant.begin().await?;
+    keys::require_visible(&mut transaction, key_id).await?;
+    series(transaction, key_id.uuid(), span).await
+}
+
+#[derive(diesel::QueryableByName)]
+struct StepRow {
+    #[diesel(sql_type = Timestamptz)]
+    step: Timestamp,
+    #[diesel(sql_type = Text)]
+    code: String,
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    count: i64,
+}
+
+#[expect(clippy::disallowed_methods, reason = "Diesel knows no date_bin, and the three tables are one query")]
+async fn series(mut transaction: TenantTx, key_id: Uuid, span: Span) -> Result<Vec<UsagePoint>, Error> {
+    let (table, step, steps) = span.steps();
+    let seconds = step.num_seconds();
+    let running = Utc::now().timestamp().div_euclid(seconds) * seconds;
+    let at = |unix: i64| Timestamp::from_timestamp(unix, 0).ok_or_else(|| Error::internal("a time out of range"));
+    let first = at(running - seconds * i64::from(steps - 1))?;
+    let sql = format!(
+        "SELECT date_bin(make_interval(secs => {seconds}), at, 'epoch'::timestamptz) AS step, code, \
+         sum(count)::bigint AS count FROM {table} WHERE tenant_id = $1 AND key_id = $2 AND at >= $3 GROUP BY 1, 2"
+    );
+    let rows: Vec<StepRow> = diesel::sql_query(sql)
+        .bind::<SqlUuid, _>(transaction.tenant_id())
+        .bind::<SqlUuid, _>(key_id)
+        .bind::<Timestamptz, _>(first)
+        .load(transaction.connection())
+        .await?;
+    transaction.commit().await?;
+    let mut points: BTreeMap<Timestamp, Vec<(VerdictCode, u64)>> = BTreeMap::new();
+    for index in 0..i64::from(steps) {
+        points.insert(first + TimeDelta::seconds(seconds * index), Vec::new());
+    }
+    for row in rows {
+        let count = u64::try_from(row.count).map_err(Error::internal)?;
+        points.entry(row.step).or_default().push((row.code.parse().map_err(Error::internal)?, count));
+    }
+    Ok(points
+        .into_iter()
+        .map(|(at, mut counts)| {
+            counts.sort_unstable();
+            UsagePoint { at, counts }
+        })
+        .collect())
+}

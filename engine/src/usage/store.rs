@@ -1,0 +1,152 @@
+//! Writing one batch of sums: all of it once, or nothing. Reading is in `series.rs`.
+
+use chrono::Utc;
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Text, Timestamptz, Uuid as SqlUuid};
+use diesel_async::{AsyncConnection as _, RunQueryDsl};
+use tronch_core::Timestamp;
+use uuid::Uuid;
+
+use super::sums::Sums;
+use crate::db::{Connection, Db};
+use crate::error::Error;
+use crate::schema::{usage_batches, usage_incarnations};
+
+/// How far `last_used_at` may lag behind: each move touches the index that lists are ordered by.
+const LAST_USED_STEP_SECONDS: i64 = 60;
+
+/// What a batch tells of its incarnation.
+pub(super) struct BatchHead {
+    pub(super) incarnation: Uuid,
+    pub(super) started_at: Timestamp,
+    pub(super) number: i64,
+    pub(super) stored: i64,
+    pub(super) dropped: i64,
+}
+
+/// Stores a batch, or finds that it is stored.
+///
+/// This crosses tenants because one batch holds what happened in all of them.
+pub(super) async fn store(db: &Db, head: &BatchHead, sums: &Sums) -> Result<(), Error> {
+    let mut connection = db.system().await?;
+    connection
+        .transaction::<(), Error, _>(async |connection| {
+            count_incarnation(connection, head).await?;
+            if insert_batch(connection, head, sums).await? {
+                add(connection, sums).await?;
+                touch(connection, sums).await?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Writes that this process stopped in order and lost nothing it knew of.
+pub(super) async fn close(db: &Db, incarnation: Uuid) -> Result<(), Error> {
+    let mut connection = db.system().await?;
+    diesel::update(usage_incarnations::table.find(incarnation))
+        .set(usage_incarnations::closed_at.eq(Utc::now()))
+        .execute(&mut connection)
+        .await?;
+    Ok(())
+}
+
+async fn count_incarnation(connection: &mut Connection, head: &BatchHead) -> Result<(), Error> {
+    let totals = (
+        usage_incarnations::last_stored_at.eq(Utc::now()),
+        usage_incarnations::offered.eq(head.stored + head.dropped),
+        usage_incarnations::stored.eq(head.stored),
+        usage_incarnations::dropped.eq(head.dropped),
+    );
+    diesel::insert_into(usage_incarnations::table)
+        .values((
+            usage_incarnations::id.eq(head.incarnation),
+            usage_incarnations::started_at.eq(head.started_at),
+            totals,
+        ))
+        .on_conflict(usage_incarnations::id)
+        .do_update()
+        .set(totals)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Whether the batch is new.
+async fn insert_batch(connection: &mut Connection, head: &BatchHead, sums: &Sums) -> Result<bool, Error> {
+    let inserted = diesel::insert_into(usage_batches::table)
+        .values((
+            usage_batches::incarnation_id.eq(head.incarnation),
+            usage_batches::number.eq(head.number),
+            usage_batches::stored_at.eq(Utc::now()),
+            usage_batches::events.eq(i64::try_from(sums.events).map_err(Error::internal)?),
+        ))
+        .on_conflict_do_nothing()
+        .execute(connection)
+        .await?;
+    // Only the newest batch is ever sent again.
+    diesel::delete(usage_batches::table)
+        .filter(usage_batches::incarnation_id.eq(head.incarnation))
+        .filter(usage_batches::number.lt(head.number))
+        .execute(connection)
+        .await?;
+    Ok(inserted == 1)
+}
+
+/// Adds the counts to minutes, hours and days, in one statement each however many rows there are.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "Diesel cannot insert from unnest, and a bind for each value has a bound"
+)]
+async fn add(connection: &mut Connection, sums: &Sums) -> Result<(), Error> {
+    if sums.counts.is_empty() {
+        return Ok(());
+    }
+    let cells = || sums.counts.keys();
+    let counts: Result<Vec<i64>, _> = sums.counts.values().map(|count| i64::try_from(*count)).collect();
+    let counts = counts.map_err(Error::internal)?;
+    for (table, unit) in [("usage_minutes", "minute"), ("usage_hours", "hour"), ("usage_days", "day")] {
+        let sql = format!(
+            "INSERT INTO {table} AS stored (tenant_id, key_id, at, project_id, environment, code, count) \
+             SELECT tenant_id, key_id, date_trunc('{unit}', at, 'UTC'), project_id, environment, code, sum(count)::bigint \
+             FROM unnest($1, $2, $3, $4, $5, $6, $7) \
+             AS new (tenant_id, key_id, at, project_id, environment, code, count) \
+             GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6 \
+             ON CONFLICT (tenant_id, key_id, at, project_id, environment, code) \
+             DO UPDATE SET count = stored.count + excluded.count"
+        );
+        diesel::sql_query(sql)
+            .bind::<Array<SqlUuid>, _>(cells().map(|cell| cell.tenant_id).collect::<Vec<_>>())
+            .bind::<Array<SqlUuid>, _>(cells().map(|cell| cell.key_id).collect::<Vec<_>>())
+            .bind::<Array<Timestamptz>, _>(cells().map(|cell| cell.at).collect::<Vec<_>>())
+            .bind::<Array<SqlUuid>, _>(cells().map(|cell| cell.project_id).collect::<Vec<_>>())
+            .bind::<Array<Text>, _>(cells().map(|cell| cell.environment).collect::<Vec<_>>())
+            .bind::<Array<Text>, _>(cells().map(|cell| cell.code).collect::<Vec<_>>())
+            .bind::<Array<BigInt>, _>(counts.as_slice())
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Moves the times of last use forward, never back.
+#[expect(clippy::disallowed_methods, reason = "Diesel cannot update from unnest")]
+async fn touch(connection: &mut Connection, sums: &Sums) -> Result<(), Error> {
+    for (table, used) in [("keys", &sums.keys_used), ("service_tokens", &sums.tokens_used)] {
+        if used.is_empty() {
+            continue;
+        }
+        let sql = format!(
+            "WITH due AS (SELECT {table}.id, new.at FROM {table} JOIN unnest($1, $2) AS new (id, at) USING (id) \
+             WHERE last_used_at IS NULL OR last_used_at < new.at - make_interval(secs => {LAST_USED_STEP_SECONDS}) \
+             ORDER BY {table}.id FOR NO KEY UPDATE OF {table}) \
+             UPDATE {table} SET last_used_at = due.at FROM due WHERE {table}.id = due.id"
+        );
+        diesel::sql_query(sql)
+            .bind::<Array<SqlUuid>, _>(used.keys().copied().collect::<Vec<_>>())
+            .bind::<Array<Timestamptz>, _>(used.values().copied().collect::<Vec<_>>())
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
