@@ -19,6 +19,7 @@ async fn each_bad_body_has_its_own_code_and_names_its_field() {
     let unknown = |field| (422, "unknown_field", Some(field));
     let invalid = |field| (422, "invalid_field", Some(field));
     let past = "2020-01-01T00:00:00Z";
+    let nil = uuid::Uuid::nil().simple();
     let table: Vec<Row> = vec![
         ("POST", verify(), json!({}), invalid("key")),
         ("POST", verify(), json!({ "key": 5 }), invalid("key")),
@@ -81,6 +82,19 @@ async fn each_bad_body_has_its_own_code_and_names_its_field() {
         ("GET", "/api/v1/keys?state=gone".to_owned(), Value::Null, invalid("state")),
         ("GET", "/api/v1/keys?sort=size".to_owned(), Value::Null, invalid("sort")),
         ("GET", "/api/v1/keys?cursor=nonsense".to_owned(), Value::Null, (422, "invalid_cursor", None)),
+        ("GET", format!("/api/v1/keys?cursor=t-220000000000000000.{nil}"), Value::Null, (422, "invalid_cursor", None)),
+        ("GET", format!("/api/v1/keys?cursor=t8200000000000000000.{nil}"), Value::Null, (422, "invalid_cursor", None)),
+        ("GET", "/api/v1/keys?search=a%00b".to_owned(), Value::Null, invalid("search")),
+        ("GET", "/api/v1/audit-events?action=a%00b".to_owned(), Value::Null, invalid("action")),
+        ("GET", "/api/v1/audit-events?target_id=%00".to_owned(), Value::Null, invalid("target_id")),
+        ("GET", format!("{key}?detail=all"), Value::Null, unknown("detail")),
+        ("POST", format!("{key}/disable?wait=all"), json!({}), unknown("wait")),
+        ("POST", format!("{key}/disable"), json!({ "why": "x" }), unknown("why")),
+        ("POST", format!("{}?explain=true", verify()), json!({ "key": secret }), unknown("explain")),
+        // A key in the place of a field's name is not repeated.
+        ("GET", format!("/api/v1/keys?{secret}=1"), Value::Null, (422, "unknown_field", None)),
+        ("POST", verify(), json!({ "key": "x", &secret: 1 }), (422, "unknown_field", None)),
+        ("GET", "/api/v1/keys/%FF".to_owned(), Value::Null, (400, "invalid_request", None)),
         ("GET", "/api/v1/audit-events?from=yesterday".to_owned(), Value::Null, invalid("from")),
         ("GET", "/api/v1/projects?limit=1".to_owned(), Value::Null, unknown("limit")),
         ("GET", "/api/v1/keys/key_nonsense".to_owned(), Value::Null, (404, "not_found", None)),

@@ -2,8 +2,13 @@
 
 mod access;
 mod bad_input;
+mod bad_start;
+mod kill;
+mod many_keys;
 mod row_security;
 mod schema_rules;
+mod secrecy;
 mod support;
 mod surface;
+mod usage;
 mod verdicts;

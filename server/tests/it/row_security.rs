@@ -4,9 +4,19 @@
 use serde_json::json;
 use tokio_postgres::Client;
 
-use crate::support::TestApp;
+use crate::support::{TestApp, eventually};
 
-const TABLES: [&str; 6] = ["tenants", "memberships", "projects", "keys", "service_tokens", "audit_events"];
+const TABLES: [&str; 9] = [
+    "tenants",
+    "memberships",
+    "projects",
+    "keys",
+    "service_tokens",
+    "audit_events",
+    "usage_minutes",
+    "usage_hours",
+    "usage_days",
+];
 
 async fn seen(client: &Client, table: &str) -> i64 {
     client.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.expect("a count").get(0)
@@ -40,9 +50,16 @@ async fn row_security_alone_keeps_tenants_apart_in_every_state_of_a_connection()
     let app = TestApp::start().await;
     app.found("other").await;
     for tenant in ["acme", "other"] {
-        app.everything_in(tenant).await.create_key(&json!({ "name": "a key" })).await;
+        let service = app.everything_in(tenant).await;
+        let (_, secret) = service.create_key(&json!({ "name": "a key" })).await;
+        service.verify(&json!({ "key": secret })).await;
     }
     let system = app.database.connect_as_system().await;
+    eventually("usage is stored", async || {
+        let sql = "SELECT count(DISTINCT tenant_id) FROM usage_days";
+        system.query_one(sql, &[]).await.expect("a count").get::<_, i64>(0) == 2
+    })
+    .await;
     let id = async |slug: &str| -> String {
         system.query_one("SELECT id::text FROM tenants WHERE slug = $1", &[&slug]).await.expect("a tenant").get(0)
     };

@@ -66,7 +66,29 @@ async fn probes_stand_on_both_listeners_and_metrics_on_the_operators_alone() {
     assert_eq!(visitor.get("/metrics").await.status, StatusCode::NOT_FOUND);
     let metrics = reqwest::get(format!("{}/metrics", app.ops_url)).await.expect("an answer");
     assert_eq!(metrics.status(), StatusCode::OK);
-    assert_eq!(visitor.get("/api/v1/health").await.json()["status"], "ok");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_is_told_to_anybody_and_its_parts_to_whoever_may_read_them() {
+    let app = TestApp::start().await;
+    let answer = app.anonymous().get("/api/v1/health").await;
+    assert_eq!((answer.status, answer.header("content-type")), (StatusCode::OK, "application/health+json"));
+    assert_eq!(answer.json(), serde_json::json!({ "status": "pass" }));
+
+    let detailed = app.everything_in("acme").await.get("/api/v1/health").await.json();
+    assert_eq!(detailed["version"], env!("CARGO_PKG_VERSION"));
+    for (part, unit) in [("postgres:responseTime", "ms"), ("usage:waiting", "events")] {
+        let check = &detailed["checks"][part][0];
+        assert_eq!((&check["status"], &check["observedUnit"]), (&"pass".into(), &unit.into()), "{check}");
+        assert!(check["observedValue"].is_u64() && check["time"].is_string(), "{check}");
+    }
+    let without = app.service(&app.token("acme", &serde_json::json!({ "permissions": ["keys.read"] })).await);
+    assert_eq!(without.get("/api/v1/health").await.refusal().0, 403);
+    assert_eq!(app.service("tronch_st_nonsense").get("/api/v1/health").await.refusal().0, 401);
+
+    app.engine.close();
+    let answer = app.anonymous().get("/api/v1/health").await;
+    assert_eq!((answer.status.as_u16(), answer.json()), (503, serde_json::json!({ "status": "fail" })));
 }
 
 #[tokio::test(flavor = "multi_thread")]

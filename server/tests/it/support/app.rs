@@ -147,9 +147,9 @@ fn serve(listener: TcpListener, router: axum::Router) -> tokio::task::JoinHandle
 /// Somebody with a browser or a service, and their credential.
 #[derive(Clone)]
 pub struct Visitor {
-    client: Client,
-    url: String,
-    token: Option<String>,
+    pub(super) client: Client,
+    pub(super) url: String,
+    pub(super) token: Option<String>,
 }
 
 /// What came back.

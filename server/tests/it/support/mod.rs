@@ -2,9 +2,11 @@
 
 mod app;
 mod database;
+mod process;
 
 pub use app::{Answer, TestApp, Visitor, owner};
-pub use database::TestDatabase;
+pub use database::{TestDatabase, connect};
+pub use process::{DataDir, Server, bootstrap, command, run};
 
 /// Waits for what happens beside the request, such as a batch being written.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {

@@ -1,0 +1,119 @@
+//! `kill -9` in the middle of creating and rotating: what was acknowledged is there, each change has its audit event and
+//! each event its change, and no key is half made.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+
+use crate::support::{DataDir, Server, Visitor, bootstrap, connect};
+
+const RUNS: u32 = 50;
+const CLIENTS: usize = 8;
+
+/// A key whose making was acknowledged, with its secret; and the key it replaced, if it did.
+struct Acknowledged {
+    id: String,
+    secret: String,
+    predecessor: Option<String>,
+}
+
+/// Creates a key and rotates it, again and again, until the server is gone. Returns what was acknowledged.
+async fn create_and_rotate(service: Visitor, stop: Arc<AtomicBool>) -> Vec<Acknowledged> {
+    let mut acknowledged = Vec::new();
+    let mut last: Option<String> = None;
+    while !stop.load(Ordering::Relaxed) {
+        let (path, body) = match &last {
+            None => ("/api/v1/keys".to_owned(), json!({ "name": "made under fire", "environment": "live" })),
+            Some(id) => (format!("/api/v1/keys/{id}/rotate"), json!({ "grace_seconds": 3600 })),
+        };
+        // No answer, or one that broke off, acknowledges nothing.
+        let Ok(response) = service.request(reqwest::Method::POST, &path).json(&body).send().await else { break };
+        let status = response.status();
+        let Ok(made) = response.json::<Value>().await else { break };
+        if status != StatusCode::CREATED {
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{made}");
+            break;
+        }
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let (id, secret) = (text(&made["key"]["id"]), text(&made["secret"]));
+        let predecessor = last.take();
+        if predecessor.is_none() {
+            last = Some(id.clone());
+        }
+        acknowledged.push(Acknowledged { id, secret, predecessor });
+    }
+    acknowledged
+}
+
+/// Rows that may not be: each line of the answer is a kind and how many there are of it.
+async fn disorder(database: &Client) -> Vec<(String, i64)> {
+    let sql = "
+        WITH made AS (SELECT target_id, count(*) AS n FROM audit_events WHERE action = 'create_key' GROUP BY 1),
+             rotated AS (SELECT target_id, count(*) AS n FROM audit_events WHERE action = 'rotate_key' GROUP BY 1)
+        SELECT 'keys made without exactly one event',
+               (SELECT count(*) FROM keys) - (SELECT count(*) FROM made WHERE n = 1)
+        UNION ALL SELECT 'events of making without their key', (SELECT count(*) FROM made) - (SELECT count(*) FROM keys)
+        UNION ALL SELECT 'rotations without exactly one event',
+               (SELECT count(*) FROM keys WHERE successor_id IS NOT NULL) - (SELECT count(*) FROM rotated WHERE n = 1)
+        UNION ALL SELECT 'events of rotation without their change',
+               (SELECT count(*) FROM rotated) - (SELECT count(*) FROM keys WHERE successor_id IS NOT NULL)
+        UNION ALL SELECT 'successors that do not know their predecessor',
+               (SELECT count(*) FROM keys old JOIN keys new ON new.id = old.successor_id
+                WHERE new.predecessor_id IS DISTINCT FROM old.id)
+        UNION ALL SELECT 'predecessors that do not know their successor',
+               (SELECT count(*) FROM keys new JOIN keys old ON old.id = new.predecessor_id
+                WHERE old.successor_id IS DISTINCT FROM new.id)
+        UNION ALL SELECT 'keys rotated without a grace', 
+               (SELECT count(*) FROM keys WHERE (successor_id IS NULL) <> (grace_ends_at IS NULL))";
+    let rows = database.query(sql, &[]).await.expect("an answer");
+    rows.iter().map(|row| (row.get::<_, String>(0), row.get::<_, i64>(1))).filter(|(_, count)| *count != 0).collect()
+}
+
+async fn database_of(data_dir: &DataDir) -> Client {
+    connect(&format!("{}?options=-c%20tronch.scope%3Dsystem", data_dir.database_url())).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_kill_9_whole_and_with_its_audit_event() {
+    let data_dir = DataDir::create();
+    let token = bootstrap(&data_dir, &[], "acme", "correct horse battery");
+    let (mut keys, mut rotations) = (0, 0);
+    for run in 0..RUNS {
+        let server = Server::start(&data_dir, &[]).await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let clients: Vec<_> =
+            (0..CLIENTS).map(|_| tokio::spawn(create_and_rotate(server.service(&token), Arc::clone(&stop)))).collect();
+        // Not a wait for anything: the moment of death is what is drawn at random.
+        let milliseconds = 50 + u64::from(uuid::Uuid::new_v4().as_bytes()[0]) * 2;
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        if run % 2 == 1 {
+            data_dir.kill_postgres();
+        }
+        server.kill();
+        stop.store(true, Ordering::Relaxed);
+        let mut acknowledged = Vec::new();
+        for client in clients {
+            acknowledged.extend(client.await.expect("no panic"));
+        }
+        let server = Server::start(&data_dir, &[]).await;
+        let service = server.service(&token);
+        for made in &acknowledged {
+            let verdict = service.verify(&json!({ "key": made.secret })).await;
+            assert_eq!((&verdict["code"], &verdict["key_id"]), (&json!("VALID"), &json!(made.id)), "run {run}");
+            if let Some(predecessor) = &made.predecessor {
+                let key = service.get(&format!("/api/v1/keys/{predecessor}")).await.json();
+                assert_eq!(key["rotation"]["successor_id"], json!(made.id), "run {run}");
+                rotations += 1;
+            }
+        }
+        keys += acknowledged.len();
+        assert_eq!(disorder(&database_of(&data_dir).await).await, [], "after run {run}");
+        server.stop();
+    }
+    println!("{RUNS} runs: {keys} keys acknowledged, {rotations} of them by rotation; 0 lost, 0 without their event");
+    assert!(rotations > 0 && keys > rotations, "{keys} keys and {rotations} rotations show too little");
+}

@@ -1,0 +1,204 @@
+//! The real binary as a process of its own, with a data directory of its own: for what only a process can show, such as
+//! being killed.
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use reqwest::Client;
+use serde_json::Value;
+
+use super::Visitor;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_tronch");
+
+/// How long a start may take: migrations and a recovering Postgres included.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder for one installation, removed with this value.
+pub struct DataDir(PathBuf);
+
+impl DataDir {
+    pub fn create() -> Self {
+        let path = std::env::temp_dir().join(format!("tronch-it-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir(&path).expect("a folder");
+        // Postgres may run as another user than we do.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn read(&self, file: &str) -> String {
+        let path = self.0.join(file);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).trim().to_owned()
+    }
+
+    /// The private Postgres that works here: its process id and port.
+    fn postmaster(&self) -> Option<(u32, u16)> {
+        let text = std::fs::read_to_string(self.0.join("postgres/postmaster.pid")).ok()?;
+        let mut lines = text.lines();
+        let pid = lines.next()?.trim().parse().ok()?;
+        Some((pid, lines.nth(2)?.trim().parse().ok()?))
+    }
+
+    /// Where the private Postgres is reached, with the role of the product.
+    pub fn database_url(&self) -> String {
+        let (_, port) = self.postmaster().expect("a running Postgres");
+        format!("postgres://tronch:{}@127.0.0.1:{port}/tronch", self.read("postgres-password"))
+    }
+
+    /// `kill -9` for Postgres and all of its children: a postmaster that dies takes them along.
+    pub fn kill_postgres(&self) {
+        if let Some((pid, _)) = self.postmaster() {
+            signal(pid, "-KILL");
+        }
+    }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        // A test that failed may have left it running.
+        if let Some((pid, _)) = self.postmaster().filter(|(pid, _)| Path::new(&format!("/proc/{pid}")).exists()) {
+            signal(pid, "-QUIT");
+            let asked = Instant::now();
+            while Path::new(&format!("/proc/{pid}")).exists() && asked.elapsed() < Duration::from_secs(10) {
+                std::thread::yield_now();
+            }
+        }
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("{} was not removed: {error}", self.0.display());
+        }
+    }
+}
+
+fn signal(pid: u32, signal: &str) {
+    let sent = Command::new("kill").args([signal, &pid.to_string()]).status().expect("kill");
+    assert!(sent.success(), "{pid} could not be sent {signal}");
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
+}
+
+/// `tronch …` with what belongs to a data directory and nothing of the test's own surroundings.
+#[expect(clippy::disallowed_methods, reason = "what is set around the test must not reach the binary")]
+pub fn command(data_dir: &DataDir, arguments: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(arguments);
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if (name.starts_with("TRONCH_") && name != "TRONCH_PG_BIN") || name == "DATABASE_URL" {
+            command.env_remove(&*name);
+        }
+    }
+    command.env("TRONCH_DATA_DIR", data_dir.path());
+    command
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command, input: &str) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("the input is read");
+    child.wait_with_output().expect("an end")
+}
+
+/// `tronch serve`.
+pub struct Server {
+    child: Child,
+    pub url: String,
+    pub ops_url: String,
+    /// All that it wrote to standard error.
+    pub log: PathBuf,
+}
+
+impl Server {
+    /// Starts and waits until it is ready.
+    pub async fn start(data_dir: &DataDir, settings: &[(&str, &str)]) -> Self {
+        let mut server = Self::spawn(data_dir, settings);
+        let asked = Instant::now();
+        loop {
+            let answer = reqwest::get(format!("{}/readyz", server.url)).await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return server;
+            }
+            let ended = server.child.try_wait().expect("a state").is_some();
+            if ended || asked.elapsed() > START_PATIENCE {
+                panic!("tronch did not become ready:\n{}", std::fs::read_to_string(&server.log).unwrap_or_default());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn spawn(data_dir: &DataDir, settings: &[(&str, &str)]) -> Self {
+        let (port, ops_port) = (free_port(), free_port());
+        let log = data_dir.path().join(format!("stderr-{port}"));
+        let mut command = command(data_dir, &["serve"]);
+        command
+            .env("TRONCH_LISTEN", format!("127.0.0.1:{port}"))
+            .env("TRONCH_OPS_LISTEN", format!("127.0.0.1:{ops_port}"))
+            .env("TRONCH_PUBLIC_URL", format!("http://localhost:{port}"))
+            .envs(settings.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(std::fs::File::create(data_dir.path().join("stdout")).expect("a file"))
+            .stderr(std::fs::File::create(&log).expect("a file"));
+        Self {
+            child: command.spawn().expect("the binary"),
+            url: format!("http://localhost:{port}"),
+            ops_url: format!("http://127.0.0.1:{ops_port}"),
+            log,
+        }
+    }
+
+    /// A visitor without a credential.
+    pub fn anonymous(&self) -> Visitor {
+        let client =
+            Client::builder().redirect(reqwest::redirect::Policy::none()).cookie_store(true).build().expect("a client");
+        Visitor { client, url: self.url.clone(), token: None }
+    }
+
+    /// A visitor with a service token.
+    pub fn service(&self, token: &str) -> Visitor {
+        Visitor { token: Some(token.to_owned()), ..self.anonymous() }
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("an end");
+    }
+
+    /// SIGTERM, and waits for the end. Returns what it had logged.
+    pub fn stop(mut self) -> String {
+        signal(self.child.id(), "-TERM");
+        let status = self.child.wait().expect("an end");
+        let log = std::fs::read_to_string(&self.log).expect("the log");
+        assert!(status.success(), "{status}:\n{log}");
+        log
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Only a test that failed leaves one running.
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) && self.child.kill().is_ok() {
+            self.child.wait().expect("an end");
+        }
+    }
+}
+
+/// `tronch bootstrap`: the tenant's service token with every permission.
+pub fn bootstrap(data_dir: &DataDir, settings: &[(&str, &str)], tenant: &str, password: &str) -> String {
+    let email = super::owner(tenant);
+    let arguments = ["bootstrap", "--email", &email, "--tenant", tenant, "--password-stdin", "--json"];
+    let output = run(command(data_dir, &arguments).envs(settings.iter().copied()), &format!("{password}\n"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&printed["tenant"], &printed["project"]), (&tenant.into(), &"default".into()));
+    printed["service_token"].as_str().expect("a token").to_owned()
+}
