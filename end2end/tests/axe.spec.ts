@@ -1,17 +1,31 @@
 // Every page passes axe's WCAG 2.2 AA rules and never scrolls sideways: light and dark, 320 and 1280 px wide.
 import { AxeBuilder } from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
-import { expect, owner, signIn, test } from "./support/tronch.ts";
+import { expect, owner, signIn, someThings, test } from "./support/tronch.ts";
 
 const rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
 const home = `/t/${owner.tenantSlug}`;
 
-// A new page gets a line here: where it is, and who looks at it.
+// A new page gets a line here: where it is, and who looks at it. `{key}` is a key with usage, in a rotation.
 const routes: { path: string; who: "newcomer" | "anonymous" | "owner" }[] = [
   { path: "/sign-up", who: "newcomer" },
   { path: "/sign-in", who: "anonymous" },
   { path: "/no-such-page", who: "anonymous" },
   { path: `${home}/`, who: "owner" },
+  { path: `${home}/?span=1h`, who: "owner" },
+  { path: `${home}/keys`, who: "owner" },
+  { path: `${home}/keys?q=nothing+like+it`, who: "owner" },
+  { path: `${home}/keys?sort=nonsense&cursor=nonsense`, who: "owner" },
+  { path: `${home}/keys/new`, who: "owner" },
+  { path: `${home}/keys/{key}`, who: "owner" },
+  { path: `${home}/keys/{key}?did=changed&span=1h`, who: "owner" },
+  { path: `${home}/keys/{key}/edit`, who: "owner" },
+  { path: `${home}/keys/{successor}/rotate`, who: "owner" },
+  { path: `${home}/keys/{key}/revoke`, who: "owner" },
+  { path: `${home}/tokens`, who: "owner" },
+  { path: `${home}/tokens/new`, who: "owner" },
+  { path: `${home}/audit`, who: "owner" },
+  { path: `${home}/audit?action=revoke_key`, who: "owner" },
   { path: `${home}/no-such-page`, who: "owner" },
 ];
 
@@ -22,6 +36,8 @@ async function check(page: Page, where: string): Promise<void> {
       await page.setViewportSize({ width, height: 900 });
       await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
       await page.reload();
+      // What unfolds is looked at unfolded.
+      await page.locator("details").evaluateAll((all) => all.forEach((one) => one.setAttribute("open", "")));
       const here = `${where} at ${width} px, ${colorScheme}`;
       const { violations } = await new AxeBuilder({ page }).withTags(rules).analyze();
       const found = violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html}`));
@@ -36,7 +52,8 @@ for (const who of ["anonymous", "owner"] as const) {
   for (const { path } of routes.filter((route) => route.who === who)) {
     test(`${path} is accessible to ${who}`, async ({ page, tronch }) => {
       if (who === "owner") await signIn(page, tronch);
-      await page.goto(tronch.url + path);
+      const things = who === "owner" ? await someThings(tronch) : undefined;
+      await page.goto(tronch.url + path.replace(/\{(key|successor)\}/, (_, name: "key" | "successor") => things![name]));
       await check(page, path);
     });
   }
@@ -46,6 +63,25 @@ test("what a newcomer sees is accessible", async ({ page, fresh }) => {
   for (const { path } of routes.filter((route) => route.who === "newcomer")) {
     await page.goto(fresh.url + path);
     await check(page, path);
+  }
+});
+
+test("a page that shows a secret once is accessible", async ({ page, tronch }) => {
+  page.on("dialog", (dialog) => void dialog.accept());
+  for (const width of [320, 1280]) {
+    for (const colorScheme of ["light", "dark"] as const) {
+      await page.setViewportSize({ width, height: 900 });
+      await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+      await signIn(page, tronch);
+      await page.goto(`${tronch.url}${home}/keys/new`);
+      await page.getByLabel("Name").fill("shown once");
+      await page.getByRole("button", { name: "Create key" }).click();
+      await expect(page.locator(".secret-value")).toBeVisible();
+      const { violations } = await new AxeBuilder({ page }).withTags(rules).analyze();
+      expect.soft(violations.map(({ id }) => id), `at ${width} px, ${colorScheme}`).toEqual([]);
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+      expect.soft(overflow, `at ${width} px, ${colorScheme} it scrolls sideways`).toBeLessThanOrEqual(0);
+    }
   }
 });
 

@@ -70,6 +70,17 @@ export class Tronch {
     if (response.status !== 303) throw new Error(`signing up answered ${response.status}: ${await response.text()}`);
   }
 
+  /** Runs `tronch bootstrap` for the owner's tenant: a service token with every permission. */
+  async bootstrap(): Promise<string> {
+    const words = ["bootstrap", "--email", owner.email, "--tenant", owner.tenantSlug, "--password-stdin", "--json"];
+    const environment = { ...inheritedEnvironment(), TRONCH_DATA_DIR: this.dataDir };
+    const child = spawn(binary, words, { env: environment, stdio: ["pipe", "pipe", "inherit"] });
+    child.stdin.end(`${owner.password}\n`);
+    let printed = "";
+    for await (const part of child.stdout) printed += part;
+    return (JSON.parse(printed) as { service_token: string }).service_token;
+  }
+
   /** Asks the server to stop and waits; one that does not is killed, and that is an error. */
   async stop(): Promise<void> {
     let killed = false;
@@ -130,6 +141,38 @@ export async function signIn(page: Page, tronch: Tronch): Promise<void> {
   await page.getByLabel("Password").fill(owner.password);
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.waitForURL(`${tronch.url}/t/${owner.tenantSlug}/`);
+}
+
+const made = new WeakMap<Tronch, Promise<{ key: string; successor: string }>>();
+
+/** A key with calls of several verdicts, its successor and a token, made once for each server over the API. */
+export function someThings(tronch: Tronch): Promise<{ key: string; successor: string }> {
+  const there = made.get(tronch) ?? makeThings(tronch);
+  made.set(tronch, there);
+  return there;
+}
+
+async function makeThings(tronch: Tronch): Promise<{ key: string; successor: string }> {
+  const token = await tronch.bootstrap();
+  const post = async (path: string, body: object) => {
+    const response = await fetch(`${tronch.url}/api/v1${path}`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+      body: JSON.stringify(body),
+    });
+    if (!response.ok) throw new Error(`${path} answered ${response.status}: ${await response.text()}`);
+    return response.json();
+  };
+  const owned = { owner: { external_id: "cus_42" }, permissions: ["invoices.read"], metadata: { plan: "pro" } };
+  const { key, secret } = await post("/keys", { name: "Key of a customer", environment: "live", ...owned });
+  for (const asked of [secret, secret, secret, `${secret.slice(0, -1)}!`, "no key"]) {
+    await post("/keys/verify", { key: asked, environment: "live" });
+  }
+  await post("/keys/verify", { key: secret, environment: "live", permissions: "admin" });
+  const rotated = await post(`/keys/${key.id}/rotate`, { grace_seconds: 3600 });
+  const other = await post("/keys", { name: "Disabled ".repeat(10).trim() });
+  await post(`/keys/${other.key.id}/disable`, {});
+  return { key: key.id, successor: rotated.key.id };
 }
 
 export const test = base.extend<{ fresh: Tronch }, { tronch: Tronch }>({
