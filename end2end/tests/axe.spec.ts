@@ -1,4 +1,6 @@
 // Every page passes axe's WCAG 2.2 AA rules and never scrolls sideways: light and dark, 320 and 1280 px wide.
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { AxeBuilder } from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
 import { expect, owner, signIn, someThings, test } from "./support/tronch.ts";
@@ -28,6 +30,16 @@ const routes: { path: string; who: "newcomer" | "anonymous" | "owner" }[] = [
   { path: `${home}/audit?action=revoke_key`, who: "owner" },
   { path: `${home}/no-such-page`, who: "owner" },
 ];
+
+test("every page of the route table is looked at", () => {
+  const table = readFileSync(resolve(import.meta.dirname, "../../app/src/shell.rs"), "utf8");
+  const served = [...table.matchAll(/path!\("([^"]+)"\)/g)].map((match) => match[1]!);
+  const looked = routes.map(({ path }) =>
+    path.replace(/\?.*/, "").replace(home, "/t/:tenant").replace(/\{\w+\}/, ":key").replace(/(?<=.)\/$/, ""),
+  );
+  expect(served.length).toBeGreaterThan(10);
+  expect(served.filter((path) => !looked.includes(path))).toEqual([]);
+});
 
 /** Looks at the page as it stands, in every width and colour scheme; reports everything it finds at once. */
 async function check(page: Page, where: string): Promise<void> {

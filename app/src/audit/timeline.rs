@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use tronch_core::{AuditEventView, format_timestamp};
 
-use super::words::{differences, verb};
+use super::words::{differences, field_words, value_words, verb};
 use crate::ui::islands::LocalTime;
 
 /// A line for each event, with what changed.
@@ -17,10 +17,11 @@ fn line(event: &AuditEventView) -> impl IntoView + use<> {
     let changed: Vec<String> = if event.before_json.is_some() {
         differences(event)
             .into_iter()
-            .filter(|(name, before, after)| before != after && name != "updated_at")
+            // The reason stands on a line of its own.
+            .filter(|(name, before, after)| before != after && name != "updated_at" && name != "revoke_reason")
             .map(|(name, before, after)| {
-                let side = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
-                format!("{name}: {} → {}", side(before), side(after))
+                let side = |value: Option<String>| value.map_or_else(|| "none".to_owned(), |value| value_words(&value));
+                format!("{}: {} → {}", field_words(&name), side(before), side(after))
             })
             .collect()
     } else {

@@ -37,6 +37,19 @@ pub(super) fn differences(event: &AuditEventView) -> Vec<DiffRow> {
     names.into_iter().map(|name| (name.clone(), before.get(name).map(text), after.get(name).map(text))).collect()
 }
 
+/// A field's name for people: `grace_ends_at` as "grace ends".
+pub(super) fn field_words(name: &str) -> String {
+    name.strip_suffix("_at").unwrap_or(name).replace('_', " ")
+}
+
+/// A value for people: a time to the minute, anything else as it is.
+pub(super) fn value_words(value: &str) -> String {
+    match tronch_core::parse_timestamp(value) {
+        Ok(time) => time.format("%Y-%m-%d %H:%M UTC").to_string(),
+        Err(_) => value.to_owned(),
+    }
+}
+
 fn text(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::Null => "none".to_owned(),
@@ -64,6 +77,14 @@ mod tests {
         ];
         assert_eq!(differences(&event), expected);
         assert_eq!(verb(&event), "changed the key");
+    }
+
+    #[test]
+    fn fields_and_times_are_written_for_people() {
+        assert_eq!(field_words("grace_ends_at"), "grace ends");
+        assert_eq!(field_words("owner"), "owner");
+        assert_eq!(value_words("2027-01-31T12:00:05.123Z"), "2027-01-31 12:00 UTC");
+        assert_eq!(value_words("cus_42"), "cus_42");
     }
 
     fn event(before: Option<&str>, after: Option<&str>) -> AuditEventView {

@@ -92,6 +92,11 @@ fn row(slug: &TenantSlug, token: &TokenView, may_write: bool, now: Timestamp) ->
         ("Active", "ok")
     };
     let permissions: Vec<&str> = token.permissions.iter().map(|one| one.as_str()).collect();
+    let permissions = if permissions.len() == Permission::ALL.len() {
+        view! { "everything" }.into_any()
+    } else {
+        view! { <span class="mono small wrap">{permissions.join(" ")}</span> }.into_any()
+    };
     let limits: Vec<String> = token
         .project
         .iter()
@@ -122,7 +127,7 @@ fn row(slug: &TenantSlug, token: &TokenView, may_write: bool, now: Timestamp) ->
                 <div class="mono muted small">{format!("tronch_st_{}…", token.handle)}</div>
             </td>
             <td data-label="Status"><Badge label look /></td>
-            <td data-label="May"><span class="mono small wrap">{permissions.join(" ")}</span></td>
+            <td data-label="May">{permissions}</td>
             <td data-label="Only for">{limits}</td>
             <td data-label="Created">{time(Some(token.created_at))}</td>
             <td data-label="Last used">{time(token.last_used_at)}</td>

@@ -148,7 +148,8 @@ pub fn SelectField(
     options: Vec<(String, String)>,
     #[prop(optional, into)] hint: Option<String>,
     #[prop(default = None)] error: Option<String>,
-    /// A list always has a value, so it is not marked optional unless you say so.
+    /// A list always has a value, so it is not marked optional unless you say so. The browser is not told: to it a choice
+    /// whose value is empty, such as "any", would be none.
     #[prop(default = true)]
     required: bool,
 ) -> impl IntoView {
@@ -165,7 +166,6 @@ pub fn SelectField(
             id=name.clone()
             name=name
             class="select"
-            required=required
             aria-describedby=frame.described_by()
             aria-invalid=frame.invalid()
         >

@@ -25,7 +25,7 @@ pub(crate) fn Totals(points: Vec<UsagePoint>, span: Span) -> impl IntoView {
             <Stat label="Calls" value=all note="keys asked about".to_owned() />
             <Stat label="Passed" value=valid note=format!("{} of all calls", percent(valid, all)) />
             <Stat label="Refused" value=all - valid note=format!("{} of all calls", percent(all - valid, all)) />
-            <Stat label="Most" value=peak note=step.to_owned() />
+            <Stat label="Peak" value=peak note=step.to_owned() />
         </ul>
     }
 }

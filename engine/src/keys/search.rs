@@ -27,7 +27,15 @@ pub(super) enum Found {
     /// These.
     Few(Vec<Uuid>),
     /// Too many to name.
-    Many(String),
+    Many(Wanted),
+}
+
+/// What is looked for.
+pub(super) struct Wanted {
+    owner: String,
+    /// For LIKE, in small letters as Postgres knows them: its idea of them is the only one, and it is asked once, not
+    /// for each row.
+    pattern: String,
 }
 
 /// Looks for keys of the tenant, other filters apart.
@@ -36,7 +44,13 @@ pub(super) async fn find(transaction: &mut TenantTx, search: &str) -> Result<Fou
         return Err(Error::invalid("search", format!("a search has at most {SEARCH_CHARACTERS_MAX} characters")));
     }
     plan(transaction, [("enable_seqscan", "off"), ("enable_bitmapscan", "off")]).await?;
-    let mut ids: Vec<Uuid> = matching(visible(transaction), search)
+    let pattern: String =
+        diesel::select(lower(format!("%{}%", escape_like(search)))).get_result(transaction.connection()).await?;
+    let wanted = Wanted { owner: search.to_owned(), pattern };
+    // Nothing here that the index does not hold: then it alone is read. What the caller may see is narrowed later.
+    let mut ids: Vec<Uuid> = keys::table
+        .filter(keys::tenant_id.eq(transaction.tenant_id()))
+        .filter(keys::name_folded.like(&wanted.pattern).or(keys::owner_external_id.eq(&wanted.owner)))
         .order((keys::name_folded, keys::id))
         .limit(i64::try_from(FEW + 1).unwrap_or(i64::MAX))
         .select(keys::id)
@@ -44,7 +58,7 @@ pub(super) async fn find(transaction: &mut TenantTx, search: &str) -> Result<Fou
         .await?;
     if ids.len() > FEW {
         plan(transaction, [("enable_bitmapscan", "off"), ("enable_sort", "off")]).await?;
-        return Ok(Found::Many(search.to_owned()));
+        return Ok(Found::Many(wanted));
     }
     // A name may look like a handle, so both are looked for.
     if let Ok(handle) = search.parse::<Handle>() {
@@ -59,14 +73,10 @@ pub(super) async fn find(transaction: &mut TenantTx, search: &str) -> Result<Fou
 pub(super) fn among<'a>(query: KeyQuery<'a>, found: &Found) -> KeyQuery<'a> {
     match found {
         Found::Few(ids) => query.filter(keys::id.eq_any(ids.clone())),
-        Found::Many(search) => matching(query, search),
+        Found::Many(Wanted { owner, pattern }) => {
+            query.filter(keys::name_folded.like(pattern.clone()).or(keys::owner_external_id.eq(owner.clone())))
+        }
     }
-}
-
-fn matching<'a>(query: KeyQuery<'a>, search: &str) -> KeyQuery<'a> {
-    // Postgres folds both sides, so that its idea of small letters is the only one.
-    let pattern = lower(format!("%{}%", escape_like(search)));
-    query.filter(keys::name_folded.like(pattern).or(keys::owner_external_id.eq(search.to_owned())))
 }
 
 fn escape_like(text: &str) -> String {
