@@ -16,6 +16,7 @@ use crate::overview::OverviewPage;
 use crate::people::{SignInPage, SignUpPage};
 use crate::server_context::{Refusal, server_context};
 use crate::tokens::{NewTokenPage, TokensPage};
+use crate::ui::escape::escaped;
 
 /// Where the browser part is served from: `/{folder}/tronch.js`, `tronch_bg.wasm`, `tronch.css`.
 #[derive(Debug, Clone)]
@@ -52,7 +53,7 @@ pub fn shell(assets: &Assets) -> impl IntoView + use<> {
 fn App() -> impl IntoView {
     let insecure = server_context().insecure_http;
     view! {
-        <Title formatter=|title: String| format!("{title} · TRONCH") />
+        <Title formatter=|title: String| format!("{} · TRONCH", escaped(&title)) />
         <a class="skip-link" href="#main">"Skip to the content"</a>
         <Show when=move || insecure>
             <p class="banner" role="status">

@@ -146,7 +146,7 @@ fn bar(bucket: &Bucket, series: &[Series], top: u64, late: bool) -> impl IntoVie
         let foot = share(below, top, HEIGHT);
         below += value;
         // What happened once is seen beside what happened a million times.
-        let height = (share(below, top, HEIGHT) - foot).max(4);
+        let height = (share(below, top, HEIGHT) - foot).max(8);
         let title = format!("{}, {}: {}", bucket.label, series.label, grouped(value));
         parts.push(view! {
             <rect class=series.class x="1" y=HEIGHT.saturating_sub(foot + height) width="8" height=height><title>{title}</title></rect>

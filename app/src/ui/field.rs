@@ -2,6 +2,8 @@
 
 use leptos::prelude::*;
 
+use super::escape::escaped;
+
 /// What every field has. Ids follow from the name, so a page has one field of a name.
 struct Frame {
     name: String,
@@ -121,6 +123,8 @@ pub fn TextArea(
     #[prop(optional)] mono: bool,
 ) -> impl IntoView {
     let frame = Frame { name: name.clone(), label, required, hint, error };
+    // A browser drops one line break at the beginning; this one, so that none of the text's own is lost.
+    let value = format!("\n{}", escaped(&value));
     let control = view! {
         <textarea
             id=name.clone()

@@ -6,6 +6,7 @@ pub mod chart;
 pub mod code;
 pub mod diff;
 pub mod empty;
+pub mod escape;
 pub mod field;
 pub mod icons;
 pub mod islands;

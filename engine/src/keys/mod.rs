@@ -74,7 +74,7 @@ impl Metadata {
             return Err(Error::invalid("metadata", message));
         }
         // Postgres keeps no NUL in text, and says so only at the insert.
-        if text.contains("\\u0000") {
+        if object.iter().any(|(name, value)| name.contains('\0') || holds_nul(value)) {
             return Err(Error::invalid("metadata", "metadata cannot contain the character U+0000"));
         }
         Ok(Self(object))
@@ -82,6 +82,15 @@ impl Metadata {
 
     fn into_value(self) -> serde_json::Value {
         serde_json::Value::Object(self.0)
+    }
+}
+
+fn holds_nul(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::String(text) => text.contains('\0'),
+        serde_json::Value::Array(values) => values.iter().any(holds_nul),
+        serde_json::Value::Object(object) => object.iter().any(|(name, value)| name.contains('\0') || holds_nul(value)),
+        _ => false,
     }
 }
 
@@ -94,12 +103,15 @@ pub async fn create_key(tenant: &Tenant, new_key: NewKey) -> Result<(KeyView, Se
     tenant.require(Permission::KeysCreate)?;
     check_permission_count(&new_key.permissions)?;
     check_expiry(new_key.expires_at)?;
-    let kind = CredentialKind::Key(new_key.environment);
-    let minted = secret::mint(&tenant.engine, kind, tenant.id).await?;
+    // What is refused anyway is refused before anything is hashed, and hashing waits outside of a transaction.
     let mut transaction = tenant.begin().await?;
     let tenant_id = transaction.tenant_id();
     let project = projects::find_project(transaction.connection(), tenant_id, &new_key.project).await?;
+    transaction.commit().await?;
     tenant.scope.require(Some(project.id), Some(new_key.environment))?;
+    let kind = CredentialKind::Key(new_key.environment);
+    let minted = secret::mint(&tenant.engine, kind, tenant.id).await?;
+    let mut transaction = tenant.begin().await?;
     let metadata = new_key.metadata.into_value();
     let row = NewKeyRow {
         id: KeyId::generate(minted.created_at, crate::random::bytes()?).uuid(),
@@ -178,4 +190,19 @@ async fn record(
     };
     let tenant_id = transaction.tenant_id();
     audit::record(transaction.connection(), tenant_id, &tenant.caller, change).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_an_object_without_the_one_character_that_cannot_be_kept() {
+        for good in ["", "  ", "{}", r#"{"a":"\\u0000"}"#, r#"{"é":[1,{"b":null}]}"#] {
+            assert!(Metadata::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["[]", "1", "{", r#"{"a":"\u0000"}"#, r#"{"a":[{"b\u0000":1}]}"#, r#"{"\u0000":1}"#] {
+            assert!(Metadata::parse(bad).is_err(), "{bad}");
+        }
+    }
 }

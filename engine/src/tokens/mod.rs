@@ -56,15 +56,18 @@ pub async fn create_token(tenant: &Tenant, new_token: NewToken) -> Result<(Token
     if new_token.expires_at.is_some_and(|end| end <= Utc::now()) {
         return Err(Error::invalid("expires_at", "this time is past already"));
     }
-    let minted = secret::mint(&tenant.engine, CredentialKind::ServiceToken, tenant.id).await?;
+    // What is refused anyway is refused before anything is hashed, and hashing waits outside of a transaction.
     let mut transaction = tenant.begin().await?;
     let tenant_id = transaction.tenant_id();
     let project = match &new_token.project {
         Some(slug) => Some(projects::find_project(transaction.connection(), tenant_id, slug).await?),
         None => None,
     };
+    transaction.commit().await?;
     // Nobody grants what he does not hold: a limited token makes tokens of its own limits.
     tenant.scope.require(project.as_ref().map(|project| project.id), new_token.environment)?;
+    let minted = secret::mint(&tenant.engine, CredentialKind::ServiceToken, tenant.id).await?;
+    let mut transaction = tenant.begin().await?;
     let token =
         insert(&mut transaction, &new_token, &minted, project.as_ref().map(|project| project.id), false).await?;
     record(tenant, &mut transaction, "create_token", None, &token).await?;

@@ -2,14 +2,14 @@
 //! each event its change, and no key is half made.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use crate::support::{DataDir, Server, Visitor, bootstrap, connect};
+use crate::support::{DataDir, Server, Visitor, bootstrap, connect, eventually};
 
 const RUNS: u32 = 50;
 const CLIENTS: usize = 8;
@@ -21,8 +21,11 @@ struct Acknowledged {
     predecessor: Option<String>,
 }
 
+/// What a run waits for before its random moment comes, so that a slow machine dies in the middle of work as well.
+const ACKNOWLEDGED_MIN: usize = 2 * CLIENTS;
+
 /// Creates a key and rotates it, again and again, until the server is gone. Returns what was acknowledged.
-async fn create_and_rotate(service: Visitor, stop: Arc<AtomicBool>) -> Vec<Acknowledged> {
+async fn create_and_rotate(service: Visitor, stop: Arc<AtomicBool>, done: Arc<AtomicUsize>) -> Vec<Acknowledged> {
     let mut acknowledged = Vec::new();
     let mut last: Option<String> = None;
     while !stop.load(Ordering::Relaxed) {
@@ -45,6 +48,7 @@ async fn create_and_rotate(service: Visitor, stop: Arc<AtomicBool>) -> Vec<Ackno
             last = Some(id.clone());
         }
         acknowledged.push(Acknowledged { id, secret, predecessor });
+        done.fetch_add(1, Ordering::Relaxed);
     }
     acknowledged
 }
@@ -84,11 +88,13 @@ async fn what_was_acknowledged_survives_kill_9_whole_and_with_its_audit_event() 
     let (mut keys, mut rotations) = (0, 0);
     for run in 0..RUNS {
         let server = Server::start(&data_dir, &[]).await;
-        let stop = Arc::new(AtomicBool::new(false));
-        let clients: Vec<_> =
-            (0..CLIENTS).map(|_| tokio::spawn(create_and_rotate(server.service(&token), Arc::clone(&stop)))).collect();
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| tokio::spawn(create_and_rotate(server.service(&token), Arc::clone(&stop), Arc::clone(&done))))
+            .collect();
+        eventually("work is under way", async || done.load(Ordering::Relaxed) >= ACKNOWLEDGED_MIN).await;
         // Not a wait for anything: the moment of death is what is drawn at random.
-        let milliseconds = 50 + u64::from(uuid::Uuid::new_v4().as_bytes()[0]) * 2;
+        let milliseconds = u64::from(uuid::Uuid::new_v4().as_bytes()[0]) * 2;
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
         if run % 2 == 1 {
             data_dir.kill_postgres();

@@ -10,5 +10,6 @@ mod schema_rules;
 mod secrecy;
 mod support;
 mod surface;
+mod texts;
 mod usage;
 mod verdicts;
