@@ -69,18 +69,24 @@ pub fn searchable(text: &str) -> String {
     }
 }
 
-/// A key whose prefix was mistyped or left out is still a run of 37 letters and digits: as many of them as a handle has
-/// are kept. Ids have 26.
+/// A key whose prefix was mistyped or left out is still a run of 37 letters and digits that begins with a time: as many of
+/// them as a handle has are kept. Ids and hashes of other systems are left alone.
 fn without_long_runs(text: &str) -> String {
-    const RUN_CHARACTERS_MAX: usize = 26;
     let mut kept = String::with_capacity(text.len());
     for word in text.split_inclusive(|character: char| !character.is_ascii_alphanumeric()) {
         let run = word.trim_end_matches(|character: char| !character.is_ascii_alphanumeric());
-        let end = if run.len() > RUN_CHARACTERS_MAX { HANDLE_CHARACTERS } else { run.len() };
+        let end = if looks_like_a_secret(run) { HANDLE_CHARACTERS } else { run.len() };
         kept.push_str(&word[..end]);
         kept.push_str(&word[run.len()..]);
     }
     kept
+}
+
+fn looks_like_a_secret(run: &str) -> bool {
+    /// A few of the 37 may have been lost on the way.
+    const CHARACTERS_MIN: usize = 33;
+    let begins_with_a_time = run.starts_with('0') && run[1..].starts_with(|second| ('U'..='z').contains(&second));
+    run.len() >= CHARACTERS_MIN && begins_with_a_time && !run.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -99,6 +105,9 @@ mod tests {
             ("tronch".to_owned(), "tronch"),
             (format!("tronch_ks_live_0Uz3kQ9aB12{secret}0000"), "tronch_ks_live_0Uz3kQ9aB12"),
             (format!("0Uz3kQ9aB12{secret}0000 é"), "0Uz3kQ9aB12 é"),
+            ("0123456789abcdefghijklmnopqr".to_owned(), "0123456789abcdefghijklmnopqr"),
+            (format!("0a{}", "5".repeat(62)), "0a55555555555555555555555555555555555555555555555555555555555555"),
+            (format!("1a{secret}000000000000"), "1aKKKKKKKKKKKKKKKKKKKKKK000000000000"),
             ("key_01h455vb4pex5vsknk084sn02q".to_owned(), "key_01h455vb4pex5vsknk084sn02q"),
         ];
         for (text, expected) in table {

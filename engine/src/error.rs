@@ -129,11 +129,15 @@ impl Error {
     /// Writes down what is ours to mend, with its whole chain of causes: once, by whoever answers with it.
     pub fn log_if_ours(&self) {
         if matches!(self, Self::Internal(_) | Self::Unavailable { .. }) {
-            let causes: Vec<String> = std::iter::successors(std::error::Error::source(self), |cause| cause.source())
-                .map(ToString::to_string)
-                .collect();
-            tracing::error!(error.code = self.code().slug(), error.causes = ?causes, "{self}");
+            tracing::error!(error.code = self.code().slug(), error.causes = ?self.causes(), "{self}");
         }
+    }
+
+    /// The chain of causes, the nearest first, for the log.
+    pub(crate) fn causes(&self) -> Vec<String> {
+        std::iter::successors(std::error::Error::source(self), |cause| cause.source())
+            .map(ToString::to_string)
+            .collect()
     }
 
     pub(crate) fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {

@@ -39,7 +39,7 @@ pub struct Health {
     pub database: HealthState,
     /// How long it took to answer, or how long we waited.
     pub database_wait: Duration,
-    /// Whether usage is counted without loss.
+    /// Whether usage is stored as it comes.
     pub usage: HealthState,
     /// Usage events that wait to be added up.
     pub usage_waiting: usize,
@@ -61,14 +61,14 @@ pub async fn check(engine: &Engine, patience: Duration) -> Health {
         checked_at: Utc::now(),
         database: if answered { HealthState::Pass } else { HealthState::Fail },
         database_wait: asked.elapsed(),
-        usage: usage_state(usage_waiting),
+        usage: usage_state(usage_waiting, engine.usage().is_failing()),
         usage_waiting,
     }
 }
 
 /// Half a channel is a second or more behind; events are dropped only when it is full.
-fn usage_state(waiting: usize) -> HealthState {
-    if waiting > USAGE_CHANNEL_EVENTS / 2 { HealthState::Warn } else { HealthState::Pass }
+fn usage_state(waiting: usize, failing: bool) -> HealthState {
+    if failing || waiting > USAGE_CHANNEL_EVENTS / 2 { HealthState::Warn } else { HealthState::Pass }
 }
 
 #[cfg(test)]
@@ -87,7 +87,8 @@ mod tests {
         assert_eq!(health(HealthState::Pass, HealthState::Pass).state(), HealthState::Pass);
         assert_eq!(health(HealthState::Pass, HealthState::Warn).state(), HealthState::Warn);
         assert_eq!(health(HealthState::Fail, HealthState::Warn).state(), HealthState::Fail);
-        assert_eq!(usage_state(USAGE_CHANNEL_EVENTS / 2), HealthState::Pass);
-        assert_eq!(usage_state(USAGE_CHANNEL_EVENTS), HealthState::Warn);
+        assert_eq!(usage_state(USAGE_CHANNEL_EVENTS / 2, false), HealthState::Pass);
+        assert_eq!(usage_state(USAGE_CHANNEL_EVENTS, false), HealthState::Warn);
+        assert_eq!(usage_state(0, true), HealthState::Warn);
     }
 }

@@ -60,11 +60,18 @@ impl AuditQuery {
             actor_id: text("actor"),
             target_id: text("target"),
             from: time("from", self.get("from"))?,
-            until: time("until", self.get("until"))?,
+            until: end("until", self.get("until"))?,
             cursor: text("cursor"),
             limit: PAGE_SIZE_DEFAULT,
         })
     }
+}
+
+/// A day through its end, or a day and a time.
+fn end(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, Error> {
+    let is_day = text.is_some_and(|text| text.len() == "2027-01-31".len());
+    let day = if is_day { std::time::Duration::from_secs(86_400) } else { std::time::Duration::ZERO };
+    Ok(time(field, text)?.map(|time| time + day))
 }
 
 /// A day, or a day and a time, in UTC.

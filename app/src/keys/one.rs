@@ -12,7 +12,7 @@ use super::fields::{environment_badge, is_rotating, key_id_of_address, state_bad
 use super::list::time_or;
 use crate::audit::Timeline;
 use crate::layout::TenantLayout;
-use crate::server_context::{form_state, page, tenant};
+use crate::server_context::{form_state, now, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
 use crate::ui::icons::IconName;
 use crate::ui::islands::{CopyButton, LocalTime};
@@ -34,10 +34,10 @@ pub(crate) fn KeyPage() -> impl IntoView {
         let usage = usage(&tenant, &key, span).await?;
         let history = history(&tenant, &key).await?;
         let keys = format!("/t/{}/keys", tenant.slug());
-        let marks = key.clone();
+        let (marks, marks_of) = (key.clone(), key.clone());
         let body = view! {
             <FormError message=form.error() />
-            {did.as_deref().and_then(said).map(|said| view! { <Notice look="ok" role="status">{said}</Notice> })}
+            {did.as_deref().and_then(|did| said(did, &marks_of)).map(|said| view! { <Notice look="ok" role="status">{said}</Notice> })}
             {rotation(&tenant, &key)}
             <div class="columns">
                 <section aria-labelledby="facts"><h2 id="facts" class="visually-hidden">"Facts"</h2> {facts(&key)}</section>
@@ -100,14 +100,14 @@ async fn history(tenant: &Tenant, key: &KeyView) -> Result<AnyView, Error> {
     .into_any())
 }
 
-/// What a 303 came from; anything else in the address says nothing.
-fn said(did: &str) -> Option<&'static str> {
-    Some(match did {
-        "changed" => "The changes are saved.",
-        "disabled" => "The key is disabled: it is refused until somebody enables it.",
-        "enabled" => "The key is enabled.",
-        "revoked" => "The key is revoked, for ever.",
-        "finished" => "The rotation is finished: the old key has ended.",
+/// What a 303 came from, as far as it is still so; anything else in the address says nothing.
+fn said(did: &str, key: &KeyView) -> Option<&'static str> {
+    Some(match (did, key.state) {
+        ("changed", _) => "The changes are saved.",
+        ("disabled", KeyState::Disabled) => "The key is disabled: it is refused until somebody enables it.",
+        ("enabled", KeyState::Active) => "The key is enabled.",
+        ("revoked", KeyState::Revoked) => "The key is revoked, for ever.",
+        ("finished", KeyState::Expired) => "The rotation is finished: the old key has ended.",
         _ => return None,
     })
 }
@@ -147,12 +147,21 @@ fn rotation(tenant: &Tenant, key: &KeyView) -> impl IntoView + use<> {
         }
         Some(RotationView::Predecessor { grace_ends_at, successor_id }) => {
             let running = is_rotating(key);
-            let end = match grace_ends_at {
-                Some(end) if running => {
-                    view! { " Both work until " <LocalTime iso=format_timestamp(end) /> "." }.into_any()
+            let end = match (key.state, grace_ends_at) {
+                (KeyState::Active, Some(end)) => {
+                    view! { " This one works until " <LocalTime iso=format_timestamp(end) /> "." }.into_any()
                 }
-                Some(end) => view! { " Its grace ended at " <LocalTime iso=format_timestamp(end) /> "." }.into_any(),
-                None => view! { " Both work until somebody finishes the rotation." }.into_any(),
+                (KeyState::Active, None) => {
+                    view! { " This one works until somebody finishes the rotation." }.into_any()
+                }
+                (KeyState::Disabled, Some(end)) => {
+                    view! { " This one is disabled, and ends at " <LocalTime iso=format_timestamp(end) /> "." }
+                        .into_any()
+                }
+                (KeyState::Expired, Some(end)) if end <= now() => {
+                    view! { " Its grace ended at " <LocalTime iso=format_timestamp(end) /> "." }.into_any()
+                }
+                _ => ().into_any(),
             };
             let finish = (running && tenant.allows(Permission::KeysRotate)).then(|| {
                 view! {
@@ -163,7 +172,7 @@ fn rotation(tenant: &Tenant, key: &KeyView) -> impl IntoView + use<> {
             });
             view! {
                 <Notice look=if running { "warn" } else { "info" } title="Replaced.">
-                    " Its successor is " <a href=format!("{keys}/{successor_id}")>"another key"</a> "." {end} {finish}
+                    " Its successor is " <a href=format!("{keys}/{successor_id}")>"the newer key of this name"</a> "." {end} {finish}
                 </Notice>
             }
             .into_any()

@@ -2,14 +2,14 @@
 
 use leptos::prelude::*;
 use leptos_meta::Title;
-use tronch_core::{Permission, ProjectView};
+use tronch_core::{KeyState, Permission, ProjectView};
 use tronch_engine::{keys, projects};
 
 use super::fields::key_id_of_address;
 use super::secret_once::SecretOncePage;
 use crate::form_state::ShownSecret;
 use crate::layout::TenantLayout;
-use crate::server_context::{form_state, page, tenant};
+use crate::server_context::{form_state, now, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
 use crate::ui::field::{SelectField, TextField};
 use crate::ui::icons::IconName;
@@ -42,6 +42,7 @@ pub(crate) fn RotateKeyPage() -> impl IntoView {
         let project = projects.into_iter().find(|project| project.slug == key.project);
         let keys = format!("/t/{}/keys", tenant.slug());
         let here = format!("{keys}/{key_id}");
+        let example = (now() + std::time::Duration::from_secs(86_400)).format("%Y-%m-%dT%H:%M").to_string();
         let first = project.as_ref().map(|project| project.default_grace_seconds.to_string()).unwrap_or_default();
         Ok(view! {
             <Title text="Rotate key" />
@@ -54,6 +55,11 @@ pub(crate) fn RotateKeyPage() -> impl IntoView {
                 <Notice title="A new key takes over.">
                     " It gets this key's name, owner, permissions, metadata and expiry. During the grace both work; then the old one ends by the clock."
                 </Notice>
+                {(key.state == KeyState::Disabled).then(|| view! {
+                    <Notice look="warn" title="This key is disabled.">
+                        " So will be the new one: enable it before you hand it over."
+                    </Notice>
+                })}
                 <form class="form" method="post" action=format!("{here}/rotate")>
                     <FormError message=form.error() />
                     <SelectField
@@ -67,7 +73,7 @@ pub(crate) fn RotateKeyPage() -> impl IntoView {
                         name="grace_until"
                         label="Until (UTC)"
                         value=form.value("grace_until")
-                        hint="Only with the last choice: a day and a time, such as 2027-01-31T12:00."
+                        hint=format!("Only with the last choice: a day and a time, such as {example}.")
                         error=form.field_error("grace_until")
                         mono=true
                     />

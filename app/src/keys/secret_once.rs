@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use leptos_meta::Title;
-use tronch_core::{Environment, KeyView, Permission, TokenView, format_timestamp};
+use tronch_core::{Environment, KeyState, KeyView, Permission, TokenView, format_timestamp};
 
 use crate::form_state::{SecretOf, ShownSecret};
 use crate::layout::TenantLayout;
@@ -53,7 +53,16 @@ pub(crate) fn SecretOncePage(shown: ShownSecret) -> impl IntoView {
 
 fn facts(slug: &str, of: &SecretOf) -> impl IntoView + use<> {
     match of {
-        SecretOf::Rotation { predecessor, .. } => old_key(slug, predecessor).into_any(),
+        SecretOf::Rotation { predecessor, successor } => {
+            let disabled = (successor.state == KeyState::Disabled).then(|| {
+                view! {
+                    <Notice look="warn" title="The new key is disabled,">
+                        " as the old one is. Enable it on its page before you hand it over."
+                    </Notice>
+                }
+            });
+            view! { {disabled} {old_key(slug, predecessor)} }.into_any()
+        }
         SecretOf::Key(_) | SecretOf::Token(_) => ().into_any(),
     }
 }
@@ -62,6 +71,7 @@ fn old_key(slug: &str, predecessor: &KeyView) -> impl IntoView + use<> {
     let link = format!("/t/{slug}/keys/{}", predecessor.id);
     let handle = predecessor.display_handle.clone();
     let until = match predecessor.grace_ends_at {
+        _ if predecessor.state == KeyState::Disabled => view! { " is disabled." }.into_any(),
         Some(end) if end > rotated_at(predecessor) => {
             view! { " keeps working until " <LocalTime iso=format_timestamp(end) /> "." }.into_any()
         }

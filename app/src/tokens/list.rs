@@ -59,6 +59,7 @@ pub(crate) fn TokensPage() -> impl IntoView {
                                 <th scope="col">"Only for"</th>
                                 <th scope="col">"Created"</th>
                                 <th scope="col">"Last used"</th>
+                                <th scope="col">"Ends"</th>
                                 <th scope="col"><span class="visually-hidden">"Actions"</span></th>
                             </tr>
                         </thead>
@@ -131,6 +132,7 @@ fn row(slug: &TenantSlug, token: &TokenView, may_write: bool, now: Timestamp) ->
             <td data-label="Only for">{limits}</td>
             <td data-label="Created">{time(Some(token.created_at))}</td>
             <td data-label="Last used">{time(token.last_used_at)}</td>
+            <td data-label="Ends">{time(token.expires_at)}</td>
             <td data-label="">{revoke}</td>
         </tr>
     }

@@ -28,7 +28,7 @@ pub(crate) fn SpanLinks(span: Span, #[prop(into)] path: String) -> impl IntoView
         .map(|one| {
             let current = (one == span).then_some("true");
             let (label, words) = (short(one), words_of_span(one));
-            view! { <li><a class="segment" href=format!("{path}?span={one}") aria-current=current aria-label=words title=words>{label}</a></li> }
+            view! { <li><a class="segment" href=format!("{path}?span={one}") aria-current=current title=words>{label}</a></li> }
         })
         .collect();
     view! { <nav class="segments" aria-label="Time shown"><ul>{links}</ul></nav> }

@@ -88,9 +88,11 @@ pub(crate) fn total(points: &[UsagePoint]) -> u64 {
     points.iter().flat_map(|point| &point.counts).map(|(_, count)| count).sum()
 }
 
-/// With one decimal. What is not all is never shown as 100 %, what is not nothing never as 0 %.
+/// Rounded to one decimal. What is not all is never shown as 100 %, what is not nothing never as 0 %.
 fn percent(part: u64, whole: u64) -> String {
-    let permille = u128::from(part) * 1000 / u128::from(whole.max(1));
+    let (part, whole) = (u128::from(part), u128::from(whole.max(1)));
+    let permille = (part * 2000 + whole) / (whole * 2);
+    let permille = if part < whole { permille.min(999) } else { permille };
     match permille {
         0 if part > 0 => "< 0.1 %".to_owned(),
         0 => "0 %".to_owned(),
@@ -104,12 +106,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_is_rounded_towards_nothing_and_never_hides_what_there_is() {
+    fn a_share_is_rounded_and_never_hides_what_there_is() {
         let table = [
             (0, 0, "0 %"),
             (0, 7, "0 %"),
             (1, 100_000, "< 0.1 %"),
             (1, 3, "33.3 %"),
+            (2, 3, "66.7 %"),
             (999_999, 1_000_000, "99.9 %"),
             (7, 7, "100 %"),
             (u64::MAX, u64::MAX, "100 %"),

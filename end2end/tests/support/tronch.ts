@@ -176,11 +176,14 @@ async function makeThings(tronch: Tronch): Promise<{ key: string; successor: str
 }
 
 export const test = base.extend<{ fresh: Tronch }, { tronch: Tronch }>({
-  fresh: async ({}, use) => {
-    const tronch = await Tronch.start();
-    await use(tronch);
-    await tronch.stop();
-  },
+  fresh: [
+    async ({}, use) => {
+      const tronch = await Tronch.start();
+      await use(tronch);
+      await tronch.stop();
+    },
+    { timeout: 90_000 },
+  ],
   tronch: [
     async ({}, use) => {
       const tronch = await Tronch.start();

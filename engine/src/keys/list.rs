@@ -94,7 +94,10 @@ async fn page(
     search: Option<&str>,
 ) -> Result<Vec<(KeyRow, String)>, Error> {
     let found = match search {
-        Some(search) => Some(search::find(transaction, search).await?),
+        Some(search) => {
+            let rare = filter.state.is_some_and(|state| state != KeyState::Active);
+            Some(search::find(transaction, search, rare || filter.owner.is_some()).await?)
+        }
         None => None,
     };
     let query = narrowed(sql::visible(transaction), filter, found.as_ref());

@@ -126,6 +126,14 @@ fn rotating(key: &KeyRow) -> RotatingKey {
     }
 }
 
+/// In the largest unit that fits: "30 days", "90 minutes".
+fn duration_words(seconds: u32) -> String {
+    let units = [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
+    let (unit, name) = units.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit)).unwrap_or((1, "second"));
+    let count = seconds / unit;
+    format!("{count} {name}{}", if count == 1 { "" } else { "s" })
+}
+
 fn refusal(refusal: RotationRefusal) -> Error {
     let ended =
         |message: &str| Error::Conflict { code: ErrorCode::KeyNotActive, message: message.to_owned(), field: None };
@@ -134,7 +142,7 @@ fn refusal(refusal: RotationRefusal) -> Error {
         RotationRefusal::Revoked => ended("this key is revoked; create a new one instead"),
         RotationRefusal::Expired => ended("this key has expired; create a new one instead"),
         RotationRefusal::GraceTooLong { max_seconds } => {
-            Error::invalid("grace", format!("this project allows a grace of at most {max_seconds} seconds"))
+            Error::invalid("grace", format!("this project allows a grace of at most {}", duration_words(max_seconds)))
         }
         RotationRefusal::GraceInPast => Error::invalid("grace", "the end of the grace is past already"),
     }

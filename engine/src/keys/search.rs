@@ -1,6 +1,6 @@
 //! Finding keys by a part of their name, a whole owner or a handle. Row security lets an index be searched only with
 //! operators that leak nothing about other tenants' rows, and LIKE is none: so a search walks the tenant's names, in an
-//! index that holds all that it looks at.
+//! index that holds all that it looks at; rows are read too where autovacuum has not come by since they changed.
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -39,7 +39,9 @@ pub(super) struct Wanted {
 }
 
 /// Looks for keys of the tenant, other filters apart.
-pub(super) async fn find(transaction: &mut TenantTx, search: &str) -> Result<Found, Error> {
+///
+/// `narrowed` says that another filter leaves few keys: then those are read and sorted, even when many match.
+pub(super) async fn find(transaction: &mut TenantTx, search: &str, narrowed: bool) -> Result<Found, Error> {
     if search.chars().count() > SEARCH_CHARACTERS_MAX {
         return Err(Error::invalid("search", format!("a search has at most {SEARCH_CHARACTERS_MAX} characters")));
     }
@@ -47,7 +49,7 @@ pub(super) async fn find(transaction: &mut TenantTx, search: &str) -> Result<Fou
     let pattern: String =
         diesel::select(lower(format!("%{}%", escape_like(search)))).get_result(transaction.connection()).await?;
     let wanted = Wanted { owner: search.to_owned(), pattern };
-    // Nothing here that the index does not hold: then it alone is read. What the caller may see is narrowed later.
+    // Nothing here that the index does not hold: then it alone is read, where all rows are old enough. What the caller may see is narrowed later.
     let mut ids: Vec<Uuid> = keys::table
         .filter(keys::tenant_id.eq(transaction.tenant_id()))
         .filter(keys::name_folded.like(&wanted.pattern).or(keys::owner_external_id.eq(&wanted.owner)))
@@ -57,7 +59,8 @@ pub(super) async fn find(transaction: &mut TenantTx, search: &str) -> Result<Fou
         .load(transaction.connection())
         .await?;
     if ids.len() > FEW {
-        plan(transaction, [("enable_bitmapscan", "off"), ("enable_sort", "off")]).await?;
+        let sort = if narrowed { "on" } else { "off" };
+        plan(transaction, [("enable_bitmapscan", sort), ("enable_sort", sort)]).await?;
         return Ok(Found::Many(wanted));
     }
     // A name may look like a handle, so both are looked for.

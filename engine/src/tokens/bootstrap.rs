@@ -22,8 +22,12 @@ pub async fn replace_bootstrap_token(tenant: &Tenant) -> Result<(TokenView, Secr
     let mut transaction = tenant.begin().await?;
     let tenant_id = transaction.tenant_id();
     // Two at once come one after the other: the second ends the token of the first.
-    let _slug: String =
-        tenants::table.find(tenant_id).select(tenants::slug).for_update().first(transaction.connection()).await?;
+    let _slug: String = tenants::table
+        .find(tenant_id)
+        .select(tenants::slug)
+        .for_no_key_update()
+        .first(transaction.connection())
+        .await?;
     let before: Option<TokenRow> = service_tokens::table
         .filter(service_tokens::tenant_id.eq(tenant_id))
         .filter(service_tokens::bootstrap)

@@ -1,7 +1,7 @@
 //! Collecting events beside the calls: a bounded channel, and one task that adds up and stores. A call never waits for it.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub(crate) struct Collector {
 struct Counts {
     offered: AtomicU64,
     dropped: AtomicU64,
+    /// Whether the last try to store a batch failed.
+    failing: AtomicBool,
 }
 
 impl Collector {
@@ -84,6 +86,11 @@ impl Collector {
     /// Events that were taken and not added up yet.
     pub(crate) fn waiting(&self) -> usize {
         self.told.max_capacity() - self.told.capacity()
+    }
+
+    /// Whether counts wait because Postgres does not take them.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.counts.failing.load(Ordering::Relaxed)
     }
 
     /// Stores all that was offered and ends the task; what is offered later is dropped. A second call does nothing.
@@ -163,7 +170,7 @@ impl Task {
             stored: number(self.stored),
             dropped: number(self.counts.dropped.load(Ordering::Relaxed)),
         };
-        Some(Box::pin(store_until_done(self.db.clone(), head, sums)))
+        Some(Box::pin(store_until_done(self.db.clone(), Arc::clone(&self.counts), head, sums)))
     }
 
     async fn close(mut self, mut told: mpsc::Receiver<Told>, storing: Option<Storing>) -> Result<(), Error> {
@@ -194,10 +201,17 @@ async fn done(storing: &mut Option<Storing>) {
 }
 
 /// The same batch again and again: its number makes sure that it counts once, even where an answer was lost.
-async fn store_until_done(db: Db, head: BatchHead, sums: Sums) {
+async fn store_until_done(db: Db, counts: Arc<Counts>, head: BatchHead, sums: Sums) {
     while let Err(error) = store::store(&db, &head, &sums).await {
-        tracing::warn!(batch = head.number, events = sums.events, %error, "usage could not be stored; trying again");
+        counts.failing.store(true, Ordering::Relaxed);
+        let causes = error.causes();
+        tracing::warn!(batch = head.number, events = sums.events, error.causes = ?causes, "usage could not be stored; trying again: {error}");
         tokio::time::sleep(RETRY_INTERVAL).await;
+    }
+    counts.failing.store(false, Ordering::Relaxed);
+    if let Err(error) = store::touch(&db, &sums).await {
+        let causes = error.causes();
+        tracing::warn!(error.causes = ?causes, "some times of last use were not noted: {error}");
     }
     tracing::debug!(batch = head.number, events = sums.events, "stored usage");
 }

@@ -15,6 +15,9 @@ use crate::schema::{usage_batches, usage_incarnations};
 /// How far `last_used_at` may lag behind: each move touches the index that lists are ordered by.
 const LAST_USED_STEP_SECONDS: i64 = 60;
 
+/// Keys whose time of last use is moved in one step.
+const TOUCHED_AT_ONCE: usize = 200;
+
 /// What a batch tells of its incarnation.
 pub(super) struct BatchHead {
     pub(super) incarnation: Uuid,
@@ -34,7 +37,6 @@ pub(super) async fn store(db: &Db, head: &BatchHead, sums: &Sums) -> Result<(), 
             count_incarnation(connection, head).await?;
             if insert_batch(connection, head, sums).await? {
                 add(connection, sums).await?;
-                touch(connection, sums).await?;
             }
             Ok(())
         })
@@ -129,24 +131,28 @@ async fn add(connection: &mut Connection, sums: &Sums) -> Result<(), Error> {
     Ok(())
 }
 
-/// Moves the times of last use forward, never back.
+/// Moves the times of last use forward, never back. In small steps, each for itself: a revocation must not wait long for
+/// a row that only counting holds. A row that somebody else holds is passed over; its time is noted with its next use.
+///
+/// This crosses tenants because one batch holds what happened in all of them.
 #[expect(clippy::disallowed_methods, reason = "Diesel cannot update from unnest")]
-async fn touch(connection: &mut Connection, sums: &Sums) -> Result<(), Error> {
+pub(super) async fn touch(db: &Db, sums: &Sums) -> Result<(), Error> {
+    let mut connection = db.system().await?;
     for (table, used) in [("keys", &sums.keys_used), ("service_tokens", &sums.tokens_used)] {
-        if used.is_empty() {
-            continue;
-        }
         let sql = format!(
             "WITH due AS (SELECT {table}.id, new.at FROM {table} JOIN unnest($1, $2) AS new (id, at) USING (id) \
              WHERE last_used_at IS NULL OR last_used_at < new.at - make_interval(secs => {LAST_USED_STEP_SECONDS}) \
-             ORDER BY {table}.id FOR NO KEY UPDATE OF {table}) \
+             ORDER BY {table}.id FOR NO KEY UPDATE OF {table} SKIP LOCKED) \
              UPDATE {table} SET last_used_at = due.at FROM due WHERE {table}.id = due.id"
         );
-        diesel::sql_query(sql)
-            .bind::<Array<SqlUuid>, _>(used.keys().copied().collect::<Vec<_>>())
-            .bind::<Array<Timestamptz>, _>(used.values().copied().collect::<Vec<_>>())
-            .execute(connection)
-            .await?;
+        let (ids, times): (Vec<Uuid>, Vec<Timestamp>) = used.iter().map(|(id, at)| (*id, *at)).unzip();
+        for (ids, times) in ids.chunks(TOUCHED_AT_ONCE).zip(times.chunks(TOUCHED_AT_ONCE)) {
+            diesel::sql_query(&sql)
+                .bind::<Array<SqlUuid>, _>(ids)
+                .bind::<Array<Timestamptz>, _>(times)
+                .execute(&mut connection)
+                .await?;
+        }
     }
     Ok(())
 }

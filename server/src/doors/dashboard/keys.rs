@@ -216,6 +216,13 @@ fn new_key(sent: &Sent, state: &mut FormState) -> Option<NewKey> {
 }
 
 fn grace(sent: &Sent, state: &mut FormState) -> Option<Grace> {
+    if sent.text("grace") != "until" && sent.filled("grace_until").is_some() {
+        state.refuse(
+            "grace_until",
+            "A date counts only with the choice \u{201c}until a date\u{201d}. Choose that, or empty this field.",
+        );
+        return None;
+    }
     match sent.text("grace").as_str() {
         "until" => match sent.time("grace_until", state) {
             Ok(Some(end)) => Some(Grace::Until(end)),

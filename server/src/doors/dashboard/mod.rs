@@ -170,7 +170,12 @@ async fn enter(engine: &Engine, caller: &Caller, slug: &str) -> Result<Place, Er
 
 /// The way back is kept, for pages only: a form that was sent cannot be sent again by a redirect.
 fn to_sign_in(parts: &Parts) -> Response {
-    let next = if parts.method == axum::http::Method::GET { parts.uri.path() } else { "/" };
+    let next = if parts.method == axum::http::Method::GET {
+        parts.uri.path_and_query().map_or("/", |address| address.as_str())
+    } else {
+        "/"
+    };
+    let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
     Redirect::to(&format!("/sign-in?next={next}")).into_response()
 }
 

@@ -63,10 +63,17 @@ impl DataDir {
 impl Drop for DataDir {
     fn drop(&mut self) {
         // A test that failed may have left it running.
-        if let Some((pid, _)) = self.postmaster().filter(|(pid, _)| Path::new(&format!("/proc/{pid}")).exists()) {
-            signal(pid, "-QUIT");
+        let works_here = |pid: u32| {
+            // A number alone proves nothing: it may be somebody else's by now.
+            std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder == self.0.join("postgres"))
+        };
+        if let Some((pid, _)) = self.postmaster().filter(|(pid, _)| works_here(*pid)) {
+            let sent = Command::new("kill").args(["-QUIT", &pid.to_string()]).status();
             let asked = Instant::now();
-            while Path::new(&format!("/proc/{pid}")).exists() && asked.elapsed() < Duration::from_secs(10) {
+            while sent.as_ref().is_ok_and(std::process::ExitStatus::success)
+                && works_here(pid)
+                && asked.elapsed() < Duration::from_secs(10)
+            {
                 std::thread::yield_now();
             }
         }
@@ -104,7 +111,17 @@ pub fn command(data_dir: &DataDir, arguments: &[&str]) -> Command {
 pub fn run(command: &mut Command, input: &str) -> Output {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary");
-    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("the input is read");
+    // What refuses to start need not read its input.
+    let written = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+    assert!(written.is_ok() || input.is_empty(), "the input was not read");
+    let asked = Instant::now();
+    while child.try_wait().expect("a state").is_none() {
+        if asked.elapsed() > START_PATIENCE {
+            child.kill().expect("it runs");
+            panic!("{command:?} did not end within {START_PATIENCE:?}");
+        }
+        std::thread::yield_now();
+    }
     child.wait_with_output().expect("an end")
 }
 
@@ -119,15 +136,29 @@ pub struct Server {
 
 impl Server {
     /// Starts and waits until it is ready.
+    ///
+    /// The ports were free a moment ago; where somebody was quicker, others are tried.
     pub async fn start(data_dir: &DataDir, settings: &[(&str, &str)]) -> Self {
+        for _ in 0..5 {
+            if let Some(server) = Self::try_start(data_dir, settings).await {
+                return server;
+            }
+        }
+        panic!("no port stayed free");
+    }
+
+    async fn try_start(data_dir: &DataDir, settings: &[(&str, &str)]) -> Option<Self> {
         let mut server = Self::spawn(data_dir, settings);
         let asked = Instant::now();
         loop {
             let answer = reqwest::get(format!("{}/readyz", server.url)).await;
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
-                return server;
-            }
             let ended = server.child.try_wait().expect("a state").is_some();
+            if ended && std::fs::read_to_string(&server.log).is_ok_and(|log| log.contains("cannot be listened on")) {
+                return None;
+            }
+            if !ended && answer.is_ok_and(|answer| answer.status().is_success()) {
+                return Some(server);
+            }
             if ended || asked.elapsed() > START_PATIENCE {
                 panic!("tronch did not become ready:\n{}", std::fs::read_to_string(&server.log).unwrap_or_default());
             }
