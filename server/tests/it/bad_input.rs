@@ -186,7 +186,7 @@ async fn an_ended_token_or_session_is_nobody() {
     system.execute("UPDATE sessions SET expires_at = now()", &[]).await.expect("an ended session");
     let answer = member.get("/t/acme/").await;
     assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/sign-in?next=%2Ft%2Facme%2F"));
-    assert_eq!(member.form("/t/acme/keys/new", &[("name", "x")]).await.header("location"), "/sign-in?next=/");
+    assert_eq!(member.form("/t/acme/keys/new", &[("name", "x")]).await.header("location"), "/sign-in?next=%2F");
 }
 
 #[tokio::test(flavor = "multi_thread")]
