@@ -184,11 +184,12 @@ impl Task {
         if let Some(rest) = self.next_batch() {
             rest.await;
         }
+        // A command that counted nothing says nothing.
         if self.batches > 0 {
             store::close(&self.db, self.incarnation).await?;
+            let offered = self.counts.offered.load(Ordering::Relaxed);
+            tracing::info!(usage.offered = offered, usage.stored = self.stored, "usage is stored");
         }
-        let offered = self.counts.offered.load(Ordering::Relaxed);
-        tracing::info!(usage.offered = offered, usage.stored = self.stored, "usage is stored");
         Ok(())
     }
 }
