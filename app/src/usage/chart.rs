@@ -9,12 +9,7 @@ use crate::ui::chart::{Bucket, Series, StackedBars};
 
 /// How calls ended over time; only verdicts that occurred have a colour in the legend.
 #[component]
-pub(crate) fn UsageChart(
-    #[prop(into)] title: String,
-    points: Vec<UsagePoint>,
-    span: Span,
-    #[prop(optional, into)] no_data: Option<String>,
-) -> impl IntoView {
+pub(crate) fn UsageChart(#[prop(into)] title: String, points: Vec<UsagePoint>, span: Span) -> impl IntoView {
     let codes = occurred(&points);
     let series = codes.iter().map(|code| Series { label: label(*code), class: class(*code) }).collect();
     let buckets = points
@@ -24,7 +19,7 @@ pub(crate) fn UsageChart(
             values: codes.iter().map(|code| count(point, *code)).collect(),
         })
         .collect();
-    let no_data = no_data.unwrap_or_else(|| format!("No call in {}.", words_of_span(span)));
+    let no_data = format!("No call in {}.", words_of_span(span));
     view! { <StackedBars title series buckets no_data /> }
 }
 
