@@ -1,8 +1,9 @@
 //! What a refused form looks like when its page is shown again: the typed values and the errors beside their fields.
 //! Passwords are never part of it.
 
+use leptos::prelude::*;
 use tronch_core::{KeyView, TokenView};
-use tronch_engine::Error;
+use tronch_engine::{Error, new_form_word};
 
 /// The outcome of a form, provided as context to the page that shows it again.
 #[derive(Debug, Clone, Default)]
@@ -62,6 +63,12 @@ impl FormState {
     }
 }
 
+/// Makes a form do once what it does, however often it is sent.
+#[component]
+pub(crate) fn OnceField() -> impl IntoView {
+    view! { <input type="hidden" name="once" value=new_form_word() /> }
+}
+
 /// The refusal as a sentence for people: a capital first, a full stop last.
 pub(crate) fn sentence_of(error: &Error) -> String {
     let text = match error {
@@ -81,8 +88,8 @@ fn capitalised(text: &str) -> String {
 /// A credential that was just made, provided as context to the one page that shows it.
 #[derive(Clone)]
 pub struct ShownSecret {
-    /// The whole secret.
-    pub secret: String,
+    /// The whole secret; nothing when the same form made it before, for then it was shown.
+    pub secret: Option<String>,
     /// What it belongs to.
     pub of: SecretOf,
 }

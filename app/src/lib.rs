@@ -23,6 +23,8 @@ mod overview;
 #[cfg(feature = "ssr")]
 mod people;
 #[cfg(feature = "ssr")]
+mod projects;
+#[cfg(feature = "ssr")]
 mod server_context;
 #[cfg(feature = "ssr")]
 mod shell;
@@ -36,7 +38,7 @@ pub use audit::AuditQuery;
 #[cfg(feature = "ssr")]
 pub use form_state::{Answer, FormState, SecretOf, ShownSecret};
 #[cfg(feature = "ssr")]
-pub use keys::KeysQuery;
+pub use keys::{BULK_ACTIONS, KeysQuery, confirmation_words};
 #[cfg(feature = "ssr")]
 pub use server_context::{Place, Refusal, ServerContext};
 #[cfg(feature = "ssr")]

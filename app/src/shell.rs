@@ -11,9 +11,10 @@ use tronch_engine::Error;
 
 use crate::audit::AuditPage;
 use crate::error_page::ErrorPage;
-use crate::keys::{EditKeyPage, KeyPage, KeysPage, NewKeyPage, RevokeKeyPage, RotateKeyPage};
+use crate::keys::{ChangeKeysPage, EditKeyPage, KeyPage, KeysPage, NewKeyPage, RevokeKeyPage, RotateKeyPage};
 use crate::overview::OverviewPage;
 use crate::people::{SignInPage, SignUpPage};
+use crate::projects::{NewProjectPage, ProjectPage, ProjectsPage};
 use crate::server_context::{Refusal, server_context};
 use crate::tokens::{NewTokenPage, TokensPage};
 use crate::ui::escape::escaped;
@@ -79,10 +80,14 @@ fn Pages() -> impl IntoView {
                 <Route path=path!("/t/:tenant") view=OverviewPage />
                 <Route path=path!("/t/:tenant/keys") view=KeysPage />
                 <Route path=path!("/t/:tenant/keys/new") view=NewKeyPage />
+                <Route path=path!("/t/:tenant/keys/bulk") view=ChangeKeysPage />
                 <Route path=path!("/t/:tenant/keys/:key") view=KeyPage />
                 <Route path=path!("/t/:tenant/keys/:key/edit") view=EditKeyPage />
                 <Route path=path!("/t/:tenant/keys/:key/rotate") view=RotateKeyPage />
                 <Route path=path!("/t/:tenant/keys/:key/revoke") view=RevokeKeyPage />
+                <Route path=path!("/t/:tenant/projects") view=ProjectsPage />
+                <Route path=path!("/t/:tenant/projects/new") view=NewProjectPage />
+                <Route path=path!("/t/:tenant/projects/:project") view=ProjectPage />
                 <Route path=path!("/t/:tenant/tokens") view=TokensPage />
                 <Route path=path!("/t/:tenant/tokens/new") view=NewTokenPage />
                 <Route path=path!("/t/:tenant/audit") view=AuditPage />

@@ -32,3 +32,15 @@ pub const QUERY_DEPTH_MAX: usize = 16;
 pub const PERMISSION_CHARACTERS_MAX: usize = 100;
 /// Usage events waiting to be written; what comes beyond is dropped and counted.
 pub const USAGE_CHANNEL_EVENTS: usize = 10_000;
+/// How far ahead a key's own end is told of.
+pub const EXPIRES_SOON_DAYS: i64 = 7;
+/// After how long without a call a key counts as unused.
+pub const UNUSED_DAYS: i64 = 30;
+/// The same for a key that was never used: it was meant to be.
+pub const UNUSED_FROM_THE_START_DAYS: i64 = 7;
+/// Fewer refused calls a day are nobody's worry.
+pub const REFUSED_CALLS_MIN: u64 = 10;
+/// From this share of a day's calls on, refusals are elevated.
+pub const REFUSED_PERCENT_MIN: u64 = 20;
+/// Keys that are changed in one go.
+pub const KEYS_AT_ONCE_MAX: usize = 100;

@@ -24,6 +24,12 @@ pub enum ErrorCode {
     AlreadyRotated,
     /// The key is revoked or expired, so this cannot be done to it.
     KeyNotActive,
+    /// Somebody else changed it since the caller looked.
+    Changed,
+    /// The same write is being done right now.
+    IdempotencyInProgress,
+    /// The project is archived.
+    ProjectArchived,
     /// The change does not fit what is there, in a way that has no code of its own.
     Conflict,
     /// Somebody signed up before.
@@ -36,6 +42,8 @@ pub enum ErrorCode {
     UnknownField,
     /// A field whose value cannot be taken.
     InvalidField,
+    /// The idempotency key was used before, for something else.
+    IdempotencyKeyReused,
     /// A cursor that this list did not give.
     InvalidCursor,
     /// Wrong e-mail or password.
@@ -52,7 +60,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Each, by status.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidRequest,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -61,12 +69,16 @@ impl ErrorCode {
         Self::NameTaken,
         Self::AlreadyRotated,
         Self::KeyNotActive,
+        Self::Changed,
+        Self::IdempotencyInProgress,
+        Self::ProjectArchived,
         Self::Conflict,
         Self::SetupClosed,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::UnknownField,
         Self::InvalidField,
+        Self::IdempotencyKeyReused,
         Self::InvalidCursor,
         Self::SignInFailed,
         Self::SetupCodeInvalid,
@@ -100,12 +112,18 @@ impl ErrorCode {
             Self::NameTaken => ("name_taken", 409, "This name is taken"),
             Self::AlreadyRotated => ("already_rotated", 409, "This key was rotated already"),
             Self::KeyNotActive => ("key_not_active", 409, "This key is revoked or expired"),
+            Self::Changed => ("changed", 409, "It was changed meanwhile"),
+            Self::IdempotencyInProgress => ("idempotency_in_progress", 409, "This write is being done right now"),
+            Self::ProjectArchived => ("project_archived", 409, "This project is archived"),
             Self::Conflict => ("conflict", 409, "The change does not fit what is there"),
             Self::SetupClosed => ("setup_closed", 409, "This installation is set up already"),
             Self::BodyTooLarge => ("body_too_large", 413, "The body is too large"),
             Self::UnsupportedMediaType => ("unsupported_media_type", 415, "The body is of another type"),
             Self::UnknownField => ("unknown_field", 422, "A field is not known here"),
             Self::InvalidField => ("invalid_field", 422, "A field's value cannot be taken"),
+            Self::IdempotencyKeyReused => {
+                ("idempotency_key_reused", 422, "This idempotency key was used for something else")
+            }
             Self::InvalidCursor => ("invalid_cursor", 422, "The cursor is not of this list"),
             Self::SignInFailed => ("sign_in_failed", 422, "E-mail or password is wrong"),
             Self::SetupCodeInvalid => ("setup_code_invalid", 422, "This is not the setup code"),
@@ -171,12 +189,16 @@ mod tests {
         name_taken              409 This name is taken
         already_rotated         409 This key was rotated already
         key_not_active          409 This key is revoked or expired
+        changed                 409 It was changed meanwhile
+        idempotency_in_progress 409 This write is being done right now
+        project_archived        409 This project is archived
         conflict                409 The change does not fit what is there
         setup_closed            409 This installation is set up already
         body_too_large          413 The body is too large
         unsupported_media_type  415 The body is of another type
         unknown_field           422 A field is not known here
         invalid_field           422 A field's value cannot be taken
+        idempotency_key_reused  422 This idempotency key was used for something else
         invalid_cursor          422 The cursor is not of this list
         sign_in_failed          422 E-mail or password is wrong
         setup_code_invalid      422 This is not the setup code

@@ -3,6 +3,7 @@
 //! Read it from the words everything else is made of, over the form of keys, to the rules; what the outside sees is last.
 
 mod environment;
+mod idempotency_key;
 mod ids;
 mod names;
 pub mod time;
@@ -19,14 +20,17 @@ mod verdict;
 
 pub mod bounds;
 mod error_code;
+mod key_health;
 mod views;
 
 pub use base62::random_digit;
 pub use environment::{Environment, ParseEnvironmentError};
 pub use error_code::{ErrorCode, ParseErrorCodeError};
 pub use handle::{HANDLE_CHARACTERS, Handle, ParseHandleError, searchable};
+pub use idempotency_key::{IdempotencyKey, ParseIdempotencyKeyError};
 pub use ids::{AuditEventId, KeyId, ParseIdError, ProjectId, RequestId, ServiceTokenId, SessionId, TenantId, UserId};
 pub use key::{CREATED_MS_END, CREATED_MS_MIN, CredentialKind, GATE_VALUES, KeyDraft, PresentedKey, PresentedToken};
+pub use key_health::{CallsOfTheDay, KeyHealth, key_health};
 pub use malformed::MalformedReason;
 pub use names::{
     EmailAddress, ExternalId, KeyName, NameError, PersonName, ProjectName, ProjectSlug, RevokeReason, TenantName,
@@ -37,7 +41,7 @@ pub use permission_query::{KeyPermission, KeyPermissionError, PermissionQuery, Q
 pub use rotation::{
     Grace, RotatingKey, RotationPlan, RotationRefusal, RotationRole, RotationSettings, RotationView, rotation_plan,
 };
-pub use time::{ParseTimestampError, Timestamp, format_timestamp, parse_timestamp};
+pub use time::{ParseTimestampError, Timestamp, duration_words, format_timestamp, parse_timestamp};
 pub use time::{serde_timestamp, serde_timestamp_option};
 pub use verdict::{Ask, KeySnapshot, KeyState, ParseKeyStateError, ParseVerdictCodeError, VerdictCode, decide, state};
 pub use views::{AuditEventView, KeyView, OwnerView, Page, ProjectView, SecretOnce, TokenView, UsagePoint};

@@ -22,6 +22,15 @@ pub fn parse_timestamp(text: &str) -> Result<Timestamp, ParseTimestampError> {
     if (0..=9999).contains(&timestamp.year()) { Ok(timestamp) } else { Err(ParseTimestampError) }
 }
 
+/// A length of time in the largest unit that fits without a remainder: "30 days", "90 minutes", "0 seconds".
+pub fn duration_words(seconds: u32) -> String {
+    let units = [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
+    let fits = |unit: u32| seconds >= unit && seconds.is_multiple_of(unit);
+    let (unit, name) = units.into_iter().find(|(unit, _)| fits(*unit)).unwrap_or((1, "second"));
+    let count = seconds / unit;
+    format!("{count} {name}{}", if count == 1 { "" } else { "s" })
+}
+
 /// The text was no RFC 3339 time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a time is RFC 3339 with its offset, such as 2027-01-31T12:00:00Z")]
@@ -71,6 +80,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn lengths_of_time_are_words() {
+        let table = [
+            (0, "0 seconds"),
+            (1, "1 second"),
+            (90, "90 seconds"),
+            (900, "15 minutes"),
+            (5400, "90 minutes"),
+            (3600, "1 hour"),
+            (86_400, "1 day"),
+            (2_592_000, "30 days"),
+        ];
+        for (seconds, words) in table {
+            assert_eq!(duration_words(seconds), words);
+        }
+    }
 
     #[test]
     fn text_form_is_utc_with_milliseconds() {

@@ -139,6 +139,15 @@ pub struct ProjectView {
     pub max_grace_seconds: u32,
     /// Whether the end of a grace ends the old key.
     pub auto_revoke: bool,
+    /// When it was made.
+    #[serde(with = "serde_timestamp")]
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    #[serde(with = "serde_timestamp")]
+    pub updated_at: Timestamp,
+    /// When it was put away; its keys have all ended.
+    #[serde(with = "serde_timestamp_option")]
+    pub archived_at: Option<Timestamp>,
 }
 
 /// Who changed what. Texts are as they were then: names change, history does not.
@@ -206,4 +215,4 @@ pub struct UsagePoint {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -24,6 +24,11 @@ const routes: { path: string; who: "newcomer" | "anonymous" | "owner" }[] = [
   { path: `${home}/keys/{key}/edit`, who: "owner" },
   { path: `${home}/keys/{successor}/rotate`, who: "owner" },
   { path: `${home}/keys/{key}/revoke`, who: "owner" },
+  { path: `${home}/keys/bulk?action=revoke&key={key}&key={successor}`, who: "owner" },
+  { path: `${home}/keys/bulk`, who: "owner" },
+  { path: `${home}/projects`, who: "owner" },
+  { path: `${home}/projects/new`, who: "owner" },
+  { path: `${home}/projects/default`, who: "owner" },
   { path: `${home}/tokens`, who: "owner" },
   { path: `${home}/tokens/new`, who: "owner" },
   { path: `${home}/audit`, who: "owner" },
@@ -35,7 +40,12 @@ test("every page of the route table is looked at", () => {
   const table = readFileSync(resolve(import.meta.dirname, "../../app/src/shell.rs"), "utf8");
   const served = [...table.matchAll(/path!\("([^"]+)"\)/g)].map((match) => match[1]!);
   const looked = routes.map(({ path }) =>
-    path.replace(/\?.*/, "").replace(home, "/t/:tenant").replace(/\{\w+\}/, ":key").replace(/(?<=.)\/$/, ""),
+    path
+      .replace(/\?.*/, "")
+      .replace(home, "/t/:tenant")
+      .replace(/\{\w+\}/, ":key")
+      .replace(/(?<=projects\/)default$/, ":project")
+      .replace(/(?<=.)\/$/, ""),
   );
   expect(served.length).toBeGreaterThan(10);
   expect(served.filter((path) => !looked.includes(path))).toEqual([]);
@@ -65,7 +75,7 @@ for (const who of ["anonymous", "owner"] as const) {
     test(`${path} is accessible to ${who}`, async ({ page, tronch }) => {
       if (who === "owner") await signIn(page, tronch);
       const things = who === "owner" ? await someThings(tronch) : undefined;
-      await page.goto(tronch.url + path.replace(/\{(key|successor)\}/, (_, name: "key" | "successor") => things![name]));
+      await page.goto(tronch.url + path.replaceAll(/\{(key|successor)\}/g, (_, name: "key" | "successor") => things![name]));
       await check(page, path);
     });
   }

@@ -149,11 +149,11 @@ test("a newcomer makes, checks, watches, rotates and revokes a key", async ({ pa
   // The list finds what there was by state, and a pasted key by its handle alone.
   await page.getByRole("link", { name: "Keys", exact: true }).click();
   await page.getByLabel("Search").fill(second);
-  await page.getByRole("button", { name: "Show" }).click();
+  await page.getByRole("button", { name: "Search" }).click();
   await expect(page.locator("tbody tr")).toHaveCount(1);
   expect(page.url()).not.toContain(second.slice(26));
   await page.getByRole("link", { name: "Remove the filter Search" }).click();
   await page.getByLabel("Status").selectOption("revoked");
-  await page.getByRole("button", { name: "Show" }).click();
+  await page.getByRole("button", { name: "Search" }).click();
   await expect(page.locator("tbody tr")).toHaveCount(2);
 });

@@ -11,6 +11,7 @@ pub mod health;
 mod keyring;
 pub mod keys;
 pub mod members;
+mod once;
 pub mod projects;
 mod random;
 mod schema;
@@ -37,6 +38,7 @@ pub use caller::{Caller, Origin};
 pub use db::OpenError;
 pub use error::Error;
 pub use keyring::Master;
+pub use once::{SentWrite, forget_old_writes};
 pub use tenancy::Tenant;
 
 /// What the engine needs to know of its surroundings.
@@ -156,6 +158,12 @@ impl Engine {
     pub fn close(&self) {
         self.shared.db.close();
     }
+}
+
+/// A fresh word for a form, so that sending it twice does once what it does.
+pub fn new_form_word() -> String {
+    // Without random bytes the form goes without: it still works, and a repeat is a second write.
+    random::bytes::<16>().map(|bytes| keyring::hex(&bytes)).unwrap_or_default()
 }
 
 /// A fresh id for one request.

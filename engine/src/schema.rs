@@ -56,6 +56,8 @@ diesel::table! {
         grace_max_seconds -> Integer,
         auto_revoke -> Bool,
         created_at -> Timestamptz,
+        archived_at -> Nullable<Timestamptz>,
+        updated_at -> Timestamptz,
     }
 }
 
@@ -178,6 +180,16 @@ diesel::table! {
         number -> BigInt,
         stored_at -> Timestamptz,
         events -> BigInt,
+    }
+}
+
+diesel::table! {
+    idempotency_keys (tenant_id, key_mac) {
+        tenant_id -> Uuid,
+        key_mac -> Binary,
+        body_mac -> Binary,
+        result_id -> Uuid,
+        expires_at -> Timestamptz,
     }
 }
 

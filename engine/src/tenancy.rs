@@ -8,6 +8,7 @@ use crate::Engine;
 use crate::caller::{Caller, Grant, Identity, Scope};
 use crate::db::Connection;
 use crate::error::Error;
+use crate::once::Once;
 use crate::system;
 
 type Transactions = AnsiTransactionManager;
@@ -22,6 +23,7 @@ pub struct Tenant {
     grant: Grant,
     slug: TenantSlug,
     name: TenantName,
+    once: Option<Once>,
 }
 
 impl Engine {
@@ -48,7 +50,16 @@ impl Engine {
                 (id, name, Grant::Everything, Scope::default())
             }
         };
-        Ok(Tenant { engine: self.clone(), id, caller: caller.clone(), scope, grant, slug: slug.clone(), name })
+        Ok(Tenant {
+            engine: self.clone(),
+            id,
+            caller: caller.clone(),
+            scope,
+            grant,
+            slug: slug.clone(),
+            name,
+            once: None,
+        })
     }
 }
 
@@ -74,6 +85,14 @@ impl Tenant {
     /// `Forbidden` when the caller does not hold it.
     pub fn require(&self, permission: Permission) -> Result<(), Error> {
         if self.grant.allows(permission) { Ok(()) } else { Err(Error::Forbidden { permission: permission.as_str() }) }
+    }
+
+    pub(crate) fn once_of(&self) -> Option<&Once> {
+        self.once.as_ref()
+    }
+
+    pub(crate) fn with_once(self, once: Once) -> Self {
+        Self { once: Some(once), ..self }
     }
 
     /// Begins a transaction that sees this tenant's rows and no others.

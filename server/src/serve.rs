@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tronch_engine::{Engine, sessions, tenants};
+use tronch_engine::{Engine, forget_old_writes, sessions, tenants};
 
 use crate::config::Config;
 use crate::doors::{self, Phase};
@@ -23,7 +23,7 @@ const SETUP_CODE_FILE: &str = "setup-code";
 /// How long the last usage waits for Postgres at a stop.
 const USAGE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often ended sessions are removed.
+/// How often what has ended is removed: sessions, idempotency keys.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Runs the server until SIGTERM or SIGINT.
@@ -54,7 +54,7 @@ async fn serve_opened(
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(run_listener(listener, doors.public, stop.clone()));
     tasks.spawn(run_listener(ops_listener, doors.ops, stop.clone()));
-    let sweeper = tokio::spawn(sweep_sessions(opened.engine.clone(), stop.clone()));
+    let sweeper = tokio::spawn(sweep(opened.engine.clone(), stop.clone()));
     phase.started();
     tracing::info!(listen = %config.listen, ops_listen = %config.ops_listen, "serving");
     wait_for_signal().await?;
@@ -97,7 +97,7 @@ async fn wait_for_signal() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn sweep_sessions(engine: Engine, stop: CancellationToken) {
+async fn sweep(engine: Engine, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         tokio::select! {
@@ -107,6 +107,10 @@ async fn sweep_sessions(engine: Engine, stop: CancellationToken) {
         match sessions::delete_expired_sessions(&engine).await {
             Ok(deleted) => tracing::debug!(deleted, "ended sessions were removed"),
             Err(error) => tracing::warn!(%error, "ended sessions could not be removed; trying again later"),
+        }
+        match forget_old_writes(&engine).await {
+            Ok(deleted) => tracing::debug!(deleted, "idempotency keys past their day were removed"),
+            Err(error) => tracing::warn!(%error, "old idempotency keys could not be removed; trying again later"),
         }
     }
 }

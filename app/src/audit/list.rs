@@ -79,7 +79,7 @@ fn filters(slug: &TenantSlug, query: &AuditQuery) -> impl IntoView + use<> {
             <TextField name="target" label="Target" value=value("target") placeholder="key_01h2x…" mono=true />
             <TextField name="from" label="From (UTC)" value=value("from") placeholder="2027-01-31" mono=true />
             <TextField name="until" label="Until (UTC)" value=value("until") placeholder="2027-02-01" mono=true />
-            <SubmitButton label="Show" look="" icon=IconName::Search />
+            <SubmitButton label="Search" look="" icon=IconName::Search />
         </form>
     }
 }

@@ -5,7 +5,7 @@ use tronch_core::AuditEventView;
 use crate::ui::diff::DiffRow;
 
 /// Every action there is: its word in the log and for people.
-pub(super) const ACTIONS: [(&str, &str); 12] = [
+pub(super) const ACTIONS: [(&str, &str); 16] = [
     ("create_key", "created the key"),
     ("update_key", "changed the key"),
     ("rotate_key", "rotated the key"),
@@ -15,6 +15,10 @@ pub(super) const ACTIONS: [(&str, &str); 12] = [
     ("revoke_key", "revoked the key"),
     ("create_token", "created the service token"),
     ("revoke_token", "revoked the service token"),
+    ("create_project", "created the project"),
+    ("update_project", "changed the project"),
+    ("archive_project", "archived the project"),
+    ("restore_project", "restored the project"),
     ("create_tenant", "created the organisation"),
     ("add_member", "added the member"),
     ("reset_password", "reset the password of"),

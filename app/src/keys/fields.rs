@@ -1,7 +1,7 @@
 //! How parts of a key are shown, wherever a key is shown.
 
 use leptos::prelude::*;
-use tronch_core::{Environment, KeyId, KeyState, KeyView, RotationView};
+use tronch_core::{Environment, KeyHealth, KeyId, KeyState, KeyView, RotationView};
 use tronch_engine::Error;
 
 use crate::ui::badge::Badge;
@@ -12,15 +12,16 @@ pub(super) fn key_id_of_address() -> Result<KeyId, Error> {
     params.with(|params| params.get("key")).and_then(|text| text.parse().ok()).ok_or(Error::NotFound { noun: "key" })
 }
 
-/// `active`, and `rotating` while a grace runs.
-pub(super) fn state_badges(key: &KeyView) -> impl IntoView + use<> {
-    let (label, look) = match key.state {
-        KeyState::Active => ("Active", "ok"),
-        KeyState::Disabled => ("Disabled", "warn"),
-        KeyState::Revoked => ("Revoked", "bad"),
-        KeyState::Expired => ("Expired", "muted"),
+/// How a key is, in one word.
+pub(super) fn health_badge(health: KeyHealth) -> impl IntoView {
+    let look = match health {
+        KeyHealth::Ok => "ok",
+        KeyHealth::Disabled | KeyHealth::ExpiresSoon | KeyHealth::ElevatedRefusals => "warn",
+        KeyHealth::Rotating => "info",
+        KeyHealth::Revoked => "bad",
+        KeyHealth::Expired | KeyHealth::Unused => "muted",
     };
-    view! { <span class="row"><Badge label look />{is_rotating(key).then(|| view! { <Badge label="Rotating" look="info" /> })}</span> }
+    view! { <Badge label=health.label() look /> }
 }
 
 /// Replaced by a successor, and still working.

@@ -1,29 +1,39 @@
 //! The table of keys: filters, search, orders and pages, all in the address.
 
+use std::collections::BTreeMap;
+
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
-use tronch_core::{Environment, KeyState, KeyView, Page, Permission, ProjectView, TenantSlug};
+use tronch_core::{
+    CallsOfTheDay, Environment, KeyId, KeyView, Page, Permission, ProjectView, TenantSlug, Timestamp, UsagePoint,
+    key_health,
+};
+use tronch_engine::usage::{Span, usage_of_keys};
 use tronch_engine::{Error, Tenant, keys, projects};
 
-use super::fields::{environment_badge, state_badges};
-use super::query::KeysQuery;
+use super::bulk::BULK_ACTIONS;
+use super::fields::{environment_badge, health_badge};
+use super::health::health_words;
+use super::query::{KeysQuery, STATUSES};
 use crate::form_state::sentence_of;
 use crate::layout::TenantLayout;
-use crate::server_context::{page, tenant};
+use crate::server_context::{form_state, now, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
+use crate::ui::chart::{MiniBars, grouped};
 use crate::ui::empty::EmptyState;
 use crate::ui::field::{SelectField, TextField};
 use crate::ui::icons::IconName;
-use crate::ui::islands::LocalTime;
-use crate::ui::notice::Notice;
+use crate::ui::islands::{CopyButton, LocalTime};
+use crate::ui::notice::{FormError, Notice};
 use crate::ui::page_head::PageHead;
 use crate::ui::table::{Chip, Pager, SortDirection, SortHead, TableWrap};
 
 /// All keys, or those the address asks for.
 #[component]
 pub(crate) fn KeysPage() -> impl IntoView {
-    let tenant = tenant();
+    let (tenant, form) = (tenant(), form_state());
+    let did = use_query_map().with(|map| map.get("did"));
     let query = use_query_map().with(|map| {
         let names = ["q", "project", "environment", "status", "owner", "sort", "cursor", "before"];
         let pairs: Vec<_> = names.iter().filter_map(|name| Some(((*name).to_owned(), map.get(name)?))).collect();
@@ -32,14 +42,17 @@ pub(crate) fn KeysPage() -> impl IntoView {
     page(async move {
         let tenant = tenant?;
         let projects =
-            if tenant.allows(Permission::ProjectsRead) { projects::list_projects(&tenant).await? } else { vec![] };
+            if tenant.allows(Permission::ProjectsRead) { projects::list_open_projects(&tenant).await? } else { vec![] };
         let found = listed(&tenant, &query).await?;
         let slug = tenant.slug().clone();
         let new_key = tenant.allows(Permission::KeysCreate).then(|| {
             view! { <LinkButton href=format!("/t/{slug}/keys/new") label="Create key" look="primary" icon=IconName::Plus /> }
         });
         let rows = match found {
-            Ok(found) => results(&tenant, &query, found).into_any(),
+            Ok(found) => {
+                let usage = usage_of_page(&tenant, &found).await?;
+                results(&tenant, &query, found, &usage).into_any()
+            }
             Err(sentence) => {
                 let all = format!("/t/{slug}/keys");
                 view! { <Notice look="bad" role="alert">{sentence} " " <a href=all>"Show all keys"</a></Notice> }
@@ -50,6 +63,8 @@ pub(crate) fn KeysPage() -> impl IntoView {
             <Title text="Keys" />
             <TenantLayout here="keys">
                 <PageHead title="Keys" subtitle="What you hand to your customers.">{new_key}</PageHead>
+                <FormError message=form.error() />
+                {did.as_deref().and_then(said).map(|said| view! { <Notice look="ok" role="status">{said}</Notice> })}
                 {filters(&slug, &query, &projects)}
                 {chips(&slug, &query)}
                 {rows}
@@ -57,6 +72,21 @@ pub(crate) fn KeysPage() -> impl IntoView {
         }
         .into_any())
     })
+}
+
+/// What a 303 from a change of several keys came from, such as `revoked-3`; anything else says nothing.
+fn said(did: &str) -> Option<String> {
+    let (done, count) = did.split_once('-')?;
+    let count: usize = count.parse().ok()?;
+    let keys = match count {
+        0 => "No key was".to_owned(),
+        1 => "One key was".to_owned(),
+        count => format!("{count} keys were"),
+    };
+    match done {
+        "disabled" | "enabled" | "revoked" => Some(format!("{keys} {done}.")),
+        _ => None,
+    }
 }
 
 /// A filter that cannot be taken is a sentence above an empty table, not another page.
@@ -78,7 +108,7 @@ fn filters(slug: &TenantSlug, query: &KeysQuery, projects: &[ProjectView]) -> im
     let mut environments = any("Any");
     environments.extend(Environment::ALL.iter().map(|one| (one.as_str().to_owned(), one.as_str().to_owned())));
     let mut states = any("Any");
-    states.extend(KeyState::ALL.iter().map(|one| (one.as_str().to_owned(), one.as_str().to_owned())));
+    states.extend(STATUSES.iter().map(|(word, label, _)| ((*word).to_owned(), (*label).to_owned())));
     let project = (projects.len() > 1).then(|| {
         let mut options = any("Any");
         options.extend(projects.iter().map(|one| (one.slug.to_string(), one.name.to_string())));
@@ -99,7 +129,7 @@ fn filters(slug: &TenantSlug, query: &KeysQuery, projects: &[ProjectView]) -> im
             <SelectField name="environment" label="Environment" value=chosen(&query.environment) options=environments />
             <SelectField name="status" label="Status" value=chosen(&query.status) options=states />
             <TextField name="owner" label="Owner" value=chosen(&query.owner) placeholder="cus_42" />
-            <SubmitButton label="Show" look="" icon=IconName::Search />
+            <SubmitButton label="Search" look="" icon=IconName::Search />
         </form>
     }
 }
@@ -121,7 +151,18 @@ fn chips(slug: &TenantSlug, query: &KeysQuery) -> impl IntoView + use<> {
     (!chips.is_empty()).then(|| view! { <div class="chips">{chips}</div> })
 }
 
-fn results(tenant: &Tenant, query: &KeysQuery, found: Page<KeyView>) -> impl IntoView + use<> {
+/// How the calls about each key of a page ended in the last 24 hours, for those who may see it.
+async fn usage_of_page(tenant: &Tenant, found: &Page<KeyView>) -> Result<KeysUsage, Error> {
+    if !tenant.allows(Permission::UsageRead) || found.items.is_empty() {
+        return Ok(KeysUsage::new());
+    }
+    let ids: Vec<KeyId> = found.items.iter().map(|key| key.id).collect();
+    usage_of_keys(tenant, &ids, Span::Day).await
+}
+
+type KeysUsage = BTreeMap<KeyId, Vec<UsagePoint>>;
+
+fn results(tenant: &Tenant, query: &KeysQuery, found: Page<KeyView>, usage: &KeysUsage) -> impl IntoView + use<> {
     let slug = tenant.slug().clone();
     if found.items.is_empty() {
         return nothing(tenant, query).into_any();
@@ -134,45 +175,105 @@ fn results(tenant: &Tenant, query: &KeysQuery, found: Page<KeyView>) -> impl Int
     });
     let next = found.next_cursor.map(|cursor| query.next_page(cursor).address(&slug));
     let previous = query.previous_page().map(|page| page.address(&slug));
-    let rows: Vec<_> = found.items.iter().map(|key| row(&slug, key)).collect();
+    let bulk: Vec<_> = BULK_ACTIONS
+        .into_iter()
+        .filter(|(_, permission, _)| tenant.allows(*permission))
+        .map(|(word, ..)| {
+            let (label, look) = match word {
+                "disable" => ("Disable", "small"),
+                "enable" => ("Enable", "small"),
+                _ => ("Revoke", "small danger"),
+            };
+            view! { <SubmitButton label look sends=Some(("action", word.to_owned())) /> }
+        })
+        .collect();
+    let choose = !bulk.is_empty();
+    let now = now();
+    let rows: Vec<_> = found.items.iter().map(|key| row(tenant, key, usage.get(&key.id), choose, now)).collect();
     view! {
-        <TableWrap label="Keys">
-            <table class="table cards">
-                <thead>
-                    <tr>
-                        <SortHead label="Name" column="name" current=current.clone() href />
-                        <th scope="col">"Status"</th>
-                        <th scope="col">"Environment"</th>
-                        <th scope="col">"Owner"</th>
-                        <SortHead label="Created" column="created" current=current.clone() first=SortDirection::Descending href />
-                        <SortHead label="Last used" column="used" current=current.clone() first=SortDirection::Descending href />
-                        <SortHead label="Ends" column="ends" current=current href />
-                    </tr>
-                </thead>
-                <tbody>{rows}</tbody>
-            </table>
-        </TableWrap>
+        <form method="get" action=format!("/t/{slug}/keys/bulk")>
+            <TableWrap label="Keys">
+                <table class="table cards">
+                    <thead>
+                        <tr>
+                            {choose.then(|| view! { <th scope="col"><span class="visually-hidden">"Choose"</span></th> })}
+                            <SortHead label="Name" column="name" current=current.clone() href />
+                            <th scope="col">"Status"</th>
+                            <th scope="col">"Environment"</th>
+                            <th scope="col">"Owner"</th>
+                            <th scope="col">"Calls, 24 h"</th>
+                            <SortHead label="Last used" column="used" current=current.clone() first=SortDirection::Descending href />
+                            <SortHead label="Created" column="created" current=current.clone() first=SortDirection::Descending href />
+                            <SortHead label="Ends" column="ends" current=current href />
+                        </tr>
+                    </thead>
+                    <tbody>{rows}</tbody>
+                </table>
+            </TableWrap>
+            {choose.then(|| view! { <div class="bulk" role="group" aria-label="With the chosen keys"><span class="muted small">"With the chosen:"</span> {bulk}</div> })}
+        </form>
         <Pager previous next />
     }
     .into_any()
 }
 
-fn row(slug: &TenantSlug, key: &KeyView) -> impl IntoView + use<> {
+fn row(
+    tenant: &Tenant,
+    key: &KeyView,
+    points: Option<&Vec<UsagePoint>>,
+    choose: bool,
+    now: Timestamp,
+) -> impl IntoView + use<> {
+    let slug = tenant.slug();
     let ends = [key.expires_at, key.grace_ends_at].into_iter().flatten().min();
+    let calls = points.map(|points| CallsOfTheDay::of(points)).unwrap_or_default();
+    let health = key_health(key, calls, now);
+    let (id, name) = (key.id.to_string(), key.name.to_string());
+    let choice = choose.then(|| {
+        view! {
+            <td class="choice">
+                <input type="checkbox" name="key" value=id.clone() aria-label=format!("Choose {name}") />
+            </td>
+        }
+    });
     view! {
         <tr>
+            {choice}
             <td data-label="Name">
-                <a class="row-link" href=format!("/t/{slug}/keys/{}", key.id)>{key.name.to_string()}</a>
-                <div class="mono muted small">{key.display_handle.clone()}</div>
+                <a class="row-link" href=format!("/t/{slug}/keys/{id}")>{name.clone()}</a>
+                <div class="row nowrap">
+                    <span class="mono muted small truncate">{key.display_handle.clone()}</span>
+                    <CopyButton text=id label=format!("Copy the id of {name}") />
+                </div>
             </td>
-            <td data-label="Status">{state_badges(key)}</td>
+            <td data-label="Status">
+                {health_badge(health)}
+                <div class="muted small">{health_words(tenant, key, health, calls)}</div>
+            </td>
             <td data-label="Environment">{environment_badge(key.environment)}</td>
             <td data-label="Owner">{key.owner.as_ref().map(|owner| owner.external_id.to_string()).unwrap_or_else(|| "—".to_owned())}</td>
-            <td data-label="Created">{time_or(Some(key.created_at), "")}</td>
+            <td data-label="Calls, 24 h">{bars(points, calls)}</td>
             <td data-label="Last used">{time_or(key.last_used_at, "never")}</td>
+            <td data-label="Created">{time_or(Some(key.created_at), "")}</td>
             <td data-label="Ends">{time_or(ends, "never")}</td>
         </tr>
     }
+}
+
+/// The last day hour by hour, and as numbers for those who cannot see it.
+fn bars(points: Option<&Vec<UsagePoint>>, calls: CallsOfTheDay) -> AnyView {
+    let Some(points) = points else { return ().into_any() };
+    if calls.all == 0 {
+        return view! { <span class="muted">"none"</span> }.into_any();
+    }
+    let hours: Vec<(u64, u64)> = points
+        .iter()
+        .map(|point| CallsOfTheDay::of(std::slice::from_ref(point)))
+        .map(|hour| (hour.all - hour.refused, hour.refused))
+        .collect();
+    let label = format!("{} calls in 24 hours, {} of them refused", grouped(calls.all), grouped(calls.refused));
+    view! { <MiniBars label bars=hours below="v-valid" above="v-revoked" /> <span class="small">{grouped(calls.all)}</span> }
+        .into_any()
 }
 
 pub(super) fn time_or(time: Option<tronch_core::Timestamp>, otherwise: &'static str) -> impl IntoView + use<> {

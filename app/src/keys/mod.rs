@@ -1,6 +1,8 @@
 //! Keys as pages: the table, one key, and the forms that make, change, rotate and revoke. What they do is the engine's.
 
+mod bulk;
 mod fields;
+mod health;
 mod list;
 mod one;
 mod query;
@@ -9,10 +11,12 @@ mod rotate;
 mod secret_once;
 mod settings;
 
+pub(crate) use bulk::ChangeKeysPage;
+pub use bulk::{BULK_ACTIONS, confirmation_words};
 pub(crate) use list::KeysPage;
 pub(crate) use one::KeyPage;
 pub use query::KeysQuery;
 pub(crate) use revoke::RevokeKeyPage;
-pub(crate) use rotate::RotateKeyPage;
+pub(crate) use rotate::{GRACES, RotateKeyPage};
 pub(crate) use secret_once::SecretOncePage;
 pub(crate) use settings::{EditKeyPage, NewKeyPage};

@@ -3,12 +3,15 @@
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
-use tronch_core::{KeyState, KeyView, Permission, RotationView, format_timestamp};
+use tronch_core::{
+    CallsOfTheDay, KeyHealth, KeyState, KeyView, Permission, RotationView, format_timestamp, key_health,
+};
 use tronch_engine::audit::{AuditFilter, list_audit_events};
 use tronch_engine::usage::{Span, usage_of_key};
 use tronch_engine::{Error, Tenant, keys};
 
-use super::fields::{environment_badge, is_rotating, key_id_of_address, state_badges};
+use super::fields::{environment_badge, health_badge, is_rotating, key_id_of_address};
+use super::health::health_words;
 use super::list::time_or;
 use crate::audit::Timeline;
 use crate::layout::TenantLayout;
@@ -31,6 +34,8 @@ pub(crate) fn KeyPage() -> impl IntoView {
     page(async move {
         let (tenant, key_id) = (tenant?, key_id?);
         let key = keys::get_key(&tenant, key_id).await?;
+        let calls = calls_of_the_day(&tenant, &key).await?;
+        let health = key_health(&key, calls, now());
         let usage = usage(&tenant, &key, span).await?;
         let history = history(&tenant, &key).await?;
         let keys = format!("/t/{}/keys", tenant.slug());
@@ -38,6 +43,7 @@ pub(crate) fn KeyPage() -> impl IntoView {
         let body = view! {
             <FormError message=form.error() />
             {did.as_deref().and_then(|did| said(did, &marks_of)).map(|said| view! { <Notice look="ok" role="status">{said}</Notice> })}
+            {health_note(&tenant, &key, health, calls)}
             {rotation(&tenant, &key)}
             <div class="columns">
                 <section aria-labelledby="facts"><h2 id="facts" class="visually-hidden">"Facts"</h2> {facts(&key)}</section>
@@ -56,7 +62,7 @@ pub(crate) fn KeyPage() -> impl IntoView {
                 <PageHead
                     title=key.name.to_string()
                     crumbs=vec![(keys, "Keys".to_owned())]
-                    beside=move || view! { {state_badges(&marks)} {environment_badge(marks.environment)} }
+                    beside=move || view! { {health_badge(health)} {environment_badge(marks.environment)} }
                 >
                     {actions}
                 </PageHead>
@@ -64,6 +70,21 @@ pub(crate) fn KeyPage() -> impl IntoView {
             </TenantLayout>
         }
         .into_any())
+    })
+}
+
+async fn calls_of_the_day(tenant: &Tenant, key: &KeyView) -> Result<CallsOfTheDay, Error> {
+    if !tenant.allows(Permission::UsageRead) {
+        return Ok(CallsOfTheDay::default());
+    }
+    Ok(CallsOfTheDay::of(&usage_of_key(tenant, key.id, Span::Day).await?))
+}
+
+/// What a person should look at; a rotation has a note of its own, and what has ended says so by its badge.
+fn health_note(tenant: &Tenant, key: &KeyView, health: KeyHealth, calls: CallsOfTheDay) -> impl IntoView + use<> {
+    matches!(health, KeyHealth::ExpiresSoon | KeyHealth::ElevatedRefusals | KeyHealth::Unused).then(|| {
+        let words = health_words(tenant, key, health, calls);
+        view! { <Notice look="warn" title=health.label()>". " {words}</Notice> }
     })
 }
 

@@ -3,7 +3,7 @@
 use tronch_core::bounds::PAGE_SIZE_DEFAULT;
 use tronch_core::{Environment, ExternalId, KeyState, ProjectSlug, TenantSlug};
 use tronch_engine::Error;
-use tronch_engine::keys::{KeyFilter, KeyOrder};
+use tronch_engine::keys::{Condition, KeyFilter, KeyOrder};
 
 use crate::ui::table::SortDirection;
 
@@ -16,7 +16,7 @@ pub struct KeysQuery {
     pub project: Option<String>,
     /// `test` or `live`.
     pub environment: Option<String>,
-    /// A state's word.
+    /// A word of [`STATUSES`].
     pub status: Option<String>,
     /// An owner's external id.
     pub owner: Option<String>,
@@ -29,6 +29,29 @@ pub struct KeysQuery {
 }
 
 const NEWEST_FIRST: &str = "-created";
+
+/// What a status filter looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    State(KeyState),
+    Condition(Condition),
+}
+
+/// Every status there is to filter by: its word in the address, and for people.
+pub(super) const STATUSES: [(&str, &str, Status); 7] = [
+    ("active", "Active", Status::State(KeyState::Active)),
+    ("expires-soon", "Expires soon", Status::Condition(Condition::ExpiresSoon)),
+    ("rotating", "Rotating", Status::Condition(Condition::Rotating)),
+    ("unused", "Unused", Status::Condition(Condition::Unused)),
+    ("disabled", "Disabled", Status::State(KeyState::Disabled)),
+    ("revoked", "Revoked", Status::State(KeyState::Revoked)),
+    ("expired", "Expired", Status::State(KeyState::Expired)),
+];
+
+fn status_of(text: &str) -> Result<Status, &'static str> {
+    let found = STATUSES.iter().find(|(word, ..)| *word == text);
+    found.map(|(.., status)| *status).ok_or("a status is one of the list")
+}
 
 impl KeysQuery {
     /// Reads decoded pairs; what is empty or not known is left out.
@@ -150,10 +173,17 @@ impl KeysQuery {
             "ends" => KeyOrder::Ending,
             _ => return Err(invalid("sort", "keys are sorted by created, name, used or ends")),
         };
+        let status = parsed("status", self.status.as_deref(), status_of)?;
+        let (state, condition) = match status {
+            None => (None, None),
+            Some(Status::State(state)) => (Some(state), None),
+            Some(Status::Condition(condition)) => (None, Some(condition)),
+        };
         Ok(KeyFilter {
             project: parsed("project", self.project.as_deref(), ProjectSlug::parse)?,
             environment: parsed("environment", self.environment.as_deref(), str::parse::<Environment>)?,
-            state: parsed("status", self.status.as_deref(), str::parse::<KeyState>)?,
+            state,
+            condition,
             owner: parsed("owner", self.owner.as_deref(), ExternalId::parse)?,
             search: self.search.clone(),
             order,

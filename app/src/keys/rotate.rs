@@ -2,12 +2,12 @@
 
 use leptos::prelude::*;
 use leptos_meta::Title;
-use tronch_core::{KeyState, Permission, ProjectView};
-use tronch_engine::{keys, projects};
+use tronch_core::{KeyState, Permission, ProjectView, duration_words};
+use tronch_engine::{Error, keys, projects};
 
 use super::fields::key_id_of_address;
 use super::secret_once::SecretOncePage;
-use crate::form_state::ShownSecret;
+use crate::form_state::{OnceField, ShownSecret};
 use crate::layout::TenantLayout;
 use crate::server_context::{form_state, now, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
@@ -17,7 +17,7 @@ use crate::ui::notice::{FormError, Notice};
 use crate::ui::page_head::PageHead;
 
 /// What the list offers, in seconds; a project may allow less.
-const GRACES: [(u32, &str); 7] = [
+pub(crate) const GRACES: [(u32, &str); 7] = [
     (0, "not at all: it ends now"),
     (15 * 60, "for 15 minutes"),
     (3600, "for 1 hour"),
@@ -38,8 +38,12 @@ pub(crate) fn RotateKeyPage() -> impl IntoView {
         let (tenant, key_id) = (tenant?, key_id?);
         tenant.require(Permission::KeysRotate)?;
         let key = keys::get_key(&tenant, key_id).await?;
-        let projects = projects::list_projects(&tenant).await?;
-        let project = projects.into_iter().find(|project| project.slug == key.project);
+        let project = match projects::get_project(&tenant, &key.project).await {
+            Ok(project) => Some(project),
+            // Whoever may rotate but see no project still gets the list of graces.
+            Err(Error::Forbidden { .. }) => None,
+            Err(error) => return Err(error),
+        };
         let keys = format!("/t/{}/keys", tenant.slug());
         let here = format!("{keys}/{key_id}");
         let example = (now() + std::time::Duration::from_secs(86_400)).format("%Y-%m-%dT%H:%M").to_string();
@@ -61,6 +65,7 @@ pub(crate) fn RotateKeyPage() -> impl IntoView {
                     </Notice>
                 })}
                 <form class="form" method="post" action=format!("{here}/rotate")>
+                    <OnceField />
                     <FormError message=form.error() />
                     <SelectField
                         name="grace"
@@ -100,7 +105,7 @@ fn graces(project: Option<&ProjectView>) -> Vec<(String, String)> {
     if let Some(default) = project.map(|project| project.default_grace_seconds)
         && options.iter().all(|(seconds, _)| *seconds != default)
     {
-        options.push((default, format!("for {default} seconds, the project's default")));
+        options.push((default, format!("for {}, the project's default", duration_words(default))));
         options.sort_unstable();
     }
     let mut options: Vec<_> = options.into_iter().map(|(seconds, label)| (seconds.to_string(), label)).collect();

@@ -33,6 +33,9 @@ pub(crate) fn SecretOncePage(shown: ShownSecret) -> impl IntoView {
             ("tokens", "Service token created", "Put it where your service keeps its secrets.", "tokens")
         }
     };
+    let Some(secret) = secret else {
+        return view! { <ShownBefore slug here title of list /> }.into_any();
+    };
     let snippet = snippet(&context.public_url, &of, &secret);
     view! {
         <Title text=title />
@@ -45,9 +48,70 @@ pub(crate) fn SecretOncePage(shown: ShownSecret) -> impl IntoView {
                 <CloseGuard message="I have stored it".to_owned() />
             </section>
             {facts(&slug, &of)}
+            {what(&of)}
             {snippet.map(|(title, code)| view! { <section class="section"><h2>"Try it"</h2><CodeBlock code title /></section> })}
             <p class="form-actions">{next(&slug, &of, list)}</p>
         </TenantLayout>
+    }
+    .into_any()
+}
+
+/// What a form that is sent again is answered with: what it made is there, its secret was shown then.
+#[component]
+fn ShownBefore(
+    slug: String,
+    here: &'static str,
+    title: &'static str,
+    of: SecretOf,
+    list: &'static str,
+) -> impl IntoView {
+    let lost = match &of {
+        SecretOf::Key(key) | SecretOf::Rotation { successor: key, .. } => {
+            let rotate = format!("/t/{slug}/keys/{}/rotate", key.id);
+            view! { " If nobody has it, " <a href=rotate>"rotate the key"</a> " to get another." }.into_any()
+        }
+        SecretOf::Token(_) => {
+            let another = format!("/t/{slug}/tokens/new");
+            view! { " If nobody has it, revoke this token and " <a href=another>"create another"</a> "." }.into_any()
+        }
+    };
+    view! {
+        <Title text=title />
+        <TenantLayout here=here>
+            <PageHead title=title subtitle="This form was sent before; sending it again has changed nothing." />
+            <Notice title="Its secret was shown the first time">" and is kept nowhere." {lost}</Notice>
+            {what(&of)}
+            <p class="form-actions">{next(&slug, &of, list)}</p>
+        </TenantLayout>
+    }
+}
+
+/// Which key or token this is about.
+fn what(of: &SecretOf) -> impl IntoView + use<> {
+    let (name, handle, environment, project, owner) = match of {
+        SecretOf::Key(key) | SecretOf::Rotation { successor: key, .. } => (
+            key.name.to_string(),
+            key.display_handle.clone(),
+            key.environment.to_string(),
+            key.project.to_string(),
+            key.owner.as_ref().map(|owner| owner.external_id.to_string()),
+        ),
+        SecretOf::Token(token) => (
+            token.name.to_string(),
+            tronch_core::CredentialKind::ServiceToken.display_handle(token.handle),
+            token.environment.map_or_else(|| "both".to_owned(), |environment| environment.to_string()),
+            token.project.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string),
+            None,
+        ),
+    };
+    view! {
+        <dl class="kv">
+            <dt>"Name"</dt><dd>{name}</dd>
+            <dt>"Handle"</dt><dd class="mono">{handle}</dd>
+            <dt>"Environment"</dt><dd>{environment}</dd>
+            <dt>"Project"</dt><dd>{project}</dd>
+            {owner.map(|owner| view! { <dt>"Owner"</dt><dd><code>{owner}</code></dd> })}
+        </dl>
     }
 }
 

@@ -2,12 +2,12 @@
 
 use leptos::prelude::*;
 use leptos_meta::Title;
-use tronch_core::{Environment, Permission, ProjectView};
+use tronch_core::{Environment, Permission, ProjectView, format_timestamp};
 use tronch_engine::{keys, projects};
 
 use super::fields::{datetime_local, key_id_of_address};
 use super::secret_once::SecretOncePage;
-use crate::form_state::{FormState, ShownSecret};
+use crate::form_state::{FormState, OnceField, ShownSecret};
 use crate::layout::TenantLayout;
 use crate::server_context::{form_state, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
@@ -36,7 +36,7 @@ pub(crate) fn NewKeyPage() -> impl IntoView {
         let tenant = tenant?;
         tenant.require(Permission::KeysCreate)?;
         let slug = tenant.slug().clone();
-        let projects = projects::list_projects(&tenant).await?;
+        let projects = projects::list_open_projects(&tenant).await?;
         let keys = format!("/t/{slug}/keys");
         Ok(view! {
             <Title text="Create key" />
@@ -47,6 +47,7 @@ pub(crate) fn NewKeyPage() -> impl IntoView {
                     crumbs=vec![(keys.clone(), "Keys".to_owned())]
                 />
                 <form class="form" method="post" action=format!("{keys}/new")>
+                    <OnceField />
                     <FormError message=form.error() />
                     {place_fields(&form, &projects)}
                     {setting_fields(&form, First::default())}
@@ -89,6 +90,7 @@ pub(crate) fn EditKeyPage() -> impl IntoView {
                     crumbs=vec![(keys, "Keys".to_owned()), (here.clone(), key.name.to_string())]
                 />
                 <form class="form" method="post" action=format!("{here}/edit")>
+                    <input type="hidden" name="seen" value=form.value_or("seen", format_timestamp(key.updated_at)) />
                     <FormError message=form.error() />
                     {setting_fields(&form, first)}
                     <div class="form-actions">

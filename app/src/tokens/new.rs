@@ -3,9 +3,9 @@
 use leptos::prelude::*;
 use leptos_meta::Title;
 use tronch_core::{Environment, Permission};
-use tronch_engine::projects::list_projects;
+use tronch_engine::projects::list_open_projects;
 
-use crate::form_state::ShownSecret;
+use crate::form_state::{OnceField, ShownSecret};
 use crate::keys::SecretOncePage;
 use crate::layout::TenantLayout;
 use crate::server_context::{form_state, page, tenant};
@@ -26,7 +26,8 @@ pub(crate) fn NewTokenPage() -> impl IntoView {
         tenant.require(Permission::TokensWrite)?;
         let tokens = format!("/t/{}/tokens", tenant.slug());
         let mut projects = vec![(String::new(), "All projects".to_owned())];
-        projects.extend(list_projects(&tenant).await?.iter().map(|one| (one.slug.to_string(), one.name.to_string())));
+        projects
+            .extend(list_open_projects(&tenant).await?.iter().map(|one| (one.slug.to_string(), one.name.to_string())));
         let mut environments = vec![(String::new(), "Both environments".to_owned())];
         environments.extend(Environment::ALL.iter().map(|one| (one.to_string(), one.to_string())));
         let chosen = form.value_or("permissions", Permission::KeysVerify.as_str());
@@ -56,6 +57,7 @@ pub(crate) fn NewTokenPage() -> impl IntoView {
                     crumbs=vec![(tokens.clone(), "Service tokens".to_owned())]
                 />
                 <form class="form" method="post" action=format!("{tokens}/new")>
+                    <OnceField />
                     <FormError message=form.error() />
                     <TextField
                         name="name"

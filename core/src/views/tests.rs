@@ -9,7 +9,8 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_timestamp(1_800_000_000 + seconds, 0).expect("in range")
 }
 
-fn key_view() -> KeyView {
+/// A key that works, for the tests of whatever is said about keys.
+pub(crate) fn a_key() -> KeyView {
     let handle: Handle = "0Uz3kQ9aB12".parse().expect("a handle");
     KeyView {
         id: KeyId::from_uuid(Uuid::from_u128(1)),
@@ -37,7 +38,7 @@ fn key_view() -> KeyView {
 
 #[test]
 fn a_key_looks_like_this() {
-    let page = Page { items: vec![key_view()], next_cursor: None };
+    let page = Page { items: vec![a_key()], next_cursor: None };
     insta::assert_json_snapshot!(page.map(|key_view| key_view), @r#"
     {
       "items": [

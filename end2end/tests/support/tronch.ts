@@ -70,9 +70,9 @@ export class Tronch {
     if (response.status !== 303) throw new Error(`signing up answered ${response.status}: ${await response.text()}`);
   }
 
-  /** Runs `tronch bootstrap` for the owner's tenant: a service token with every permission. */
-  async bootstrap(): Promise<string> {
-    const words = ["bootstrap", "--email", owner.email, "--tenant", owner.tenantSlug, "--password-stdin", "--json"];
+  /** Runs `tronch bootstrap` for a tenant of the owner's: a service token with every permission. */
+  async bootstrap(tenant: string = owner.tenantSlug): Promise<string> {
+    const words = ["bootstrap", "--email", owner.email, "--tenant", tenant, "--password-stdin", "--json"];
     const environment = { ...inheritedEnvironment(), TRONCH_DATA_DIR: this.dataDir };
     const child = spawn(binary, words, { env: environment, stdio: ["pipe", "pipe", "inherit"] });
     child.stdin.end(`${owner.password}\n`);

@@ -2,13 +2,16 @@
 
 use chrono::Utc;
 use tronch_core::{
-    ErrorCode, ExternalId, KeyId, KeyName, KeyPermission, KeyState, KeyView, Permission, RevokeReason, Timestamp, state,
+    ErrorCode, ExternalId, KeyId, KeyName, KeyPermission, KeyState, KeyView, Permission, ProjectId, RevokeReason,
+    Timestamp, state,
 };
 
 use super::rows::KeyRow;
-use super::{Metadata, check_expiry, check_permission_count, record, sql};
+use super::{Metadata, check_expiry, check_permission_count, made_before, record, sql};
 use crate::error::Error;
-use crate::tenancy::{Tenant, TenantTx};
+use crate::once::ChangeTx;
+use crate::projects;
+use crate::tenancy::Tenant;
 
 /// What of a key is to change; `None` leaves a part as it is.
 #[derive(Default)]
@@ -23,12 +26,15 @@ pub struct KeyChange {
     pub permissions: Option<Vec<KeyPermission>>,
     /// A new end, or none.
     pub expires_at: Option<Option<Timestamp>>,
+    /// `updated_at` of the key that the caller looked at: a change made since is not overwritten.
+    pub unless_changed_since: Option<Timestamp>,
 }
 
 /// Changes a key's settings. Environment and project never change.
 ///
 /// # Errors
-/// `Forbidden` without `keys.update`; `NotFound`; `Conflict` when the key is revoked or expired; `Invalid`; `Unavailable`.
+/// `Forbidden` without `keys.update`; `NotFound`; `Conflict` when the key is revoked or expired, or was changed by
+/// somebody else since `unless_changed_since`; `Invalid`; `Unavailable`.
 pub async fn change_key(tenant: &Tenant, key_id: KeyId, change: KeyChange) -> Result<KeyView, Error> {
     tenant.require(Permission::KeysUpdate)?;
     if let Some(permissions) = &change.permissions {
@@ -39,6 +45,15 @@ pub async fn change_key(tenant: &Tenant, key_id: KeyId, change: KeyChange) -> Re
     }
     edit(tenant, key_id, "update_key", None, |key| {
         require_not_ended(key)?;
+        if change.unless_changed_since.is_some_and(|seen| seen.timestamp_millis() != key.updated_at.timestamp_millis())
+        {
+            return Err(Error::Conflict {
+                code: ErrorCode::Changed,
+                message: "somebody changed this key since you opened it; look at it again before you change it"
+                    .to_owned(),
+                field: None,
+            });
+        }
         if let Some(name) = change.name {
             key.name = name.as_str().to_owned();
         }
@@ -117,21 +132,27 @@ async fn edit(
     reason: Option<&str>,
     change: impl FnOnce(&mut KeyRow) -> Result<(), Error>,
 ) -> Result<KeyView, Error> {
-    let mut transaction = tenant.begin().await?;
+    if let Some(key) = made_before(tenant).await? {
+        return Ok(key);
+    }
+    let mut transaction = tenant.begin_change().await?;
     let (before, project) = sql::lock(&mut transaction, key_id).await?;
     let mut after = before.clone();
     change(&mut after)?;
+    if before.disabled_at.is_some() && after.disabled_at.is_none() {
+        projects::require_open(&mut transaction, ProjectId::from_uuid(before.project_id)).await?;
+    }
     if super::rows::audited(&before) != super::rows::audited(&after) {
         after.updated_at = Utc::now();
         write(tenant, &mut transaction, action, &before, &after, reason).await?;
     }
-    transaction.commit().await?;
+    transaction.commit(after.id).await?;
     after.view(tenant.slug(), &project)
 }
 
 pub(super) async fn write(
     tenant: &Tenant,
-    transaction: &mut TenantTx,
+    transaction: &mut ChangeTx,
     action: &'static str,
     before: &KeyRow,
     after: &KeyRow,

@@ -1,13 +1,13 @@
 //! Listing keys: filters, orders and pages. Each page begins after the last row of the one before, never at an offset.
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use diesel::dsl::sql as raw;
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::sql_types::Timestamptz;
 use diesel_async::RunQueryDsl;
-use tronch_core::bounds::PAGE_SIZE_MAX;
-use tronch_core::{Environment, ExternalId, KeyState, KeyView, Page, Permission, PresentedKey, ProjectSlug};
+use tronch_core::bounds::{EXPIRES_SOON_DAYS, PAGE_SIZE_MAX, UNUSED_DAYS, UNUSED_FROM_THE_START_DAYS};
+use tronch_core::{Environment, ExternalId, KeyState, KeyView, Page, Permission, PresentedKey, ProjectSlug, Timestamp};
 
 use super::rows::KeyRow;
 use super::search::{self, Found};
@@ -31,6 +31,17 @@ pub enum KeyOrder {
     Ending,
 }
 
+/// What to look for among the keys that work, beside their state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// Their own end is near.
+    ExpiresSoon,
+    /// They were replaced and still work, or would if they were enabled.
+    Rotating,
+    /// Nobody has used them for long.
+    Unused,
+}
+
 /// Which keys are listed. Empty lists all.
 #[derive(Debug, Clone, Default)]
 pub struct KeyFilter {
@@ -40,6 +51,8 @@ pub struct KeyFilter {
     pub environment: Option<Environment>,
     /// Only in this state.
     pub state: Option<KeyState>,
+    /// Only those of which this holds.
+    pub condition: Option<Condition>,
     /// Only issued to this owner.
     pub owner: Option<ExternalId>,
     /// Part of a name, an owner, a handle, or a whole key, of which only the handle is looked at.
@@ -95,7 +108,7 @@ async fn page(
 ) -> Result<Vec<(KeyRow, String)>, Error> {
     let found = match search {
         Some(search) => {
-            let rare = filter.state.is_some_and(|state| state != KeyState::Active);
+            let rare = filter.state.is_some_and(|state| state != KeyState::Active) || filter.condition.is_some();
             Some(search::find(transaction, search, rare || filter.owner.is_some()).await?)
         }
         None => None,
@@ -131,10 +144,31 @@ fn narrowed<'a>(mut query: KeyQuery<'a>, filter: &'a KeyFilter, found: Option<&F
             query.filter(keys::revoked_at.is_null()).filter(keys::disabled_at.is_null()).filter(keys::ends_at.gt(now))
         }
     };
+    query = match filter.condition {
+        None => query,
+        Some(condition) => meeting(query, condition, now),
+    };
     if let Some(found) = found {
         query = search::among(query, found);
     }
     query
+}
+
+fn meeting(query: KeyQuery<'_>, condition: Condition, now: Timestamp) -> KeyQuery<'_> {
+    let ago = |days| now - TimeDelta::days(days);
+    let query = query.filter(keys::revoked_at.is_null()).filter(keys::ends_at.gt(now));
+    match condition {
+        Condition::ExpiresSoon => {
+            let soon = now + TimeDelta::days(EXPIRES_SOON_DAYS);
+            query.filter(keys::disabled_at.is_null()).filter(keys::ends_at.le(soon)).filter(keys::expires_at.le(soon))
+        }
+        Condition::Rotating => query.filter(keys::successor_id.is_not_null()),
+        Condition::Unused => query.filter(keys::disabled_at.is_null()).filter(
+            keys::used_at
+                .le(ago(UNUSED_DAYS))
+                .and(keys::last_used_at.is_not_null().or(keys::created_at.le(ago(UNUSED_FROM_THE_START_DAYS)))),
+        ),
+    }
 }
 
 /// Skips to where the last page ended; the first comparison is the one an index can use.

@@ -2,6 +2,7 @@
 
 mod change;
 mod list;
+mod many;
 mod rotate;
 pub(crate) mod rows;
 mod search;
@@ -15,13 +16,15 @@ use tronch_core::{
 
 use crate::audit::{self, Change};
 use crate::error::Error;
+use crate::once::ChangeTx;
 use crate::projects;
 use crate::secret::{self, Minted};
 use crate::tenancy::{Tenant, TenantTx};
 use rows::{KeyRow, NewKeyRow, audited};
 
 pub use change::{KeyChange, change_key, disable_key, enable_key, revoke_key};
-pub use list::{KeyFilter, KeyOrder, list_keys};
+pub use list::{Condition, KeyFilter, KeyOrder, list_keys};
+pub use many::{ManyChange, ManyChanged, change_keys, get_keys};
 pub use rotate::{Rotated, finish_rotation, rotate_key};
 
 /// What a new key is to be. All but the name has a default.
@@ -94,24 +97,36 @@ fn holds_nul(value: &serde_json::Value) -> bool {
     }
 }
 
+/// What a verb made that makes keys.
+pub struct MadeKey {
+    /// The key.
+    pub key: KeyView,
+    /// Its secret, never to be had again: nothing when the same write made the key before.
+    pub secret: Option<SecretOnce>,
+}
+
 /// Makes a key and returns its secret, which is never to be had again.
 ///
 /// # Errors
 /// `Forbidden` without `keys.create`; `OutsideToken` outside a token's limits; `NotFound` for a project that is not there; `Invalid` for an expiry that is past or
 /// too many permissions; `Unavailable`.
-pub async fn create_key(tenant: &Tenant, new_key: NewKey) -> Result<(KeyView, SecretOnce), Error> {
+pub async fn create_key(tenant: &Tenant, new_key: NewKey) -> Result<MadeKey, Error> {
     tenant.require(Permission::KeysCreate)?;
+    if let Some(key) = made_before(tenant).await? {
+        return Ok(MadeKey { key, secret: None });
+    }
     check_permission_count(&new_key.permissions)?;
     check_expiry(new_key.expires_at)?;
     // What is refused anyway is refused before anything is hashed, and hashing waits outside of a transaction.
     let mut transaction = tenant.begin().await?;
     let tenant_id = transaction.tenant_id();
-    let project = projects::find_project(transaction.connection(), tenant_id, &new_key.project).await?;
+    let project = projects::find_open_project(transaction.connection(), tenant_id, &new_key.project).await?;
     transaction.commit().await?;
     tenant.scope.require(Some(project.id), Some(new_key.environment))?;
     let kind = CredentialKind::Key(new_key.environment);
     let minted = secret::mint(&tenant.engine, kind, tenant.id).await?;
-    let mut transaction = tenant.begin().await?;
+    let mut transaction = tenant.begin_change().await?;
+    projects::require_open(&mut transaction, project.id).await?;
     let metadata = new_key.metadata.into_value();
     let row = NewKeyRow {
         id: KeyId::generate(minted.created_at, crate::random::bytes()?).uuid(),
@@ -134,9 +149,15 @@ pub async fn create_key(tenant: &Tenant, new_key: NewKey) -> Result<(KeyView, Se
     };
     let key = sql::insert(&mut transaction, &row).await?;
     record(tenant, &mut transaction, "create_key", None, &key, None).await?;
-    transaction.commit().await?;
+    transaction.commit(key.id).await?;
     let Minted { secret, .. } = minted;
-    Ok((key.view(tenant.slug(), project.slug.as_str())?, secret))
+    Ok(MadeKey { key: key.view(tenant.slug(), project.slug.as_str())?, secret: Some(secret) })
+}
+
+/// The key that the same write made or changed before, as it is now.
+async fn made_before(tenant: &Tenant) -> Result<Option<KeyView>, Error> {
+    let Some(earlier) = tenant.earlier() else { return Ok(None) };
+    find_key(tenant, KeyId::from_uuid(earlier)).await.map(Some)
 }
 
 /// One key.
@@ -145,6 +166,10 @@ pub async fn create_key(tenant: &Tenant, new_key: NewKey) -> Result<(KeyView, Se
 /// `Forbidden` without `keys.read`; `NotFound`; `Unavailable`.
 pub async fn get_key(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, Error> {
     tenant.require(Permission::KeysRead)?;
+    find_key(tenant, key_id).await
+}
+
+async fn find_key(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, Error> {
     let mut transaction = tenant.begin().await?;
     let (key, project) = sql::find(&mut transaction, key_id).await?;
     transaction.commit().await?;
@@ -173,7 +198,7 @@ fn check_expiry(expires_at: Option<Timestamp>) -> Result<(), Error> {
 /// Appends the audit event of a change to a key.
 async fn record(
     tenant: &Tenant,
-    transaction: &mut TenantTx,
+    transaction: &mut ChangeTx,
     action: &'static str,
     before: Option<&KeyRow>,
     after: &KeyRow,

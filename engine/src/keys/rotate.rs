@@ -3,15 +3,15 @@
 use chrono::Utc;
 use tronch_core::{
     CredentialKind, ErrorCode, Grace, KeyId, KeyView, Permission, RotatingKey, RotationRefusal, SecretOnce,
-    rotation_plan,
+    duration_words, rotation_plan,
 };
 use uuid::Uuid;
 
 use super::change::write;
 use super::rows::{KeyRow, NewKeyRow};
-use super::{record, sql};
+use super::{find_key, made_before, record, sql};
 use crate::error::Error;
-use crate::projects::{find_project, rotation_settings};
+use crate::projects::{self, find_project, rotation_settings};
 use crate::secret;
 use crate::tenancy::Tenant;
 
@@ -21,8 +21,8 @@ pub struct Rotated {
     pub successor: KeyView,
     /// The old key, with the end of its grace.
     pub predecessor: KeyView,
-    /// The new key's secret, never to be had again.
-    pub secret: SecretOnce,
+    /// The new key's secret, never to be had again: nothing when the same write rotated the key before.
+    pub secret: Option<SecretOnce>,
 }
 
 /// Issues a successor with the old key's name, owner, settings, environment and expiry.
@@ -32,10 +32,13 @@ pub struct Rotated {
 /// or expired; `Invalid` for a grace that the project does not allow; `Unavailable`.
 pub async fn rotate_key(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<Rotated, Error> {
     tenant.require(Permission::KeysRotate)?;
+    if let Some(successor) = made_before(tenant).await? {
+        return Ok(Rotated { successor, predecessor: find_key(tenant, key_id).await?, secret: None });
+    }
     // Hashing may wait for its turn, so it comes before the lock; a refusal wastes it, which costs nobody anything.
     let (kind, _) = preview(tenant, key_id, grace).await?;
     let minted = secret::mint(&tenant.engine, kind, tenant.id).await?;
-    let mut transaction = tenant.begin().await?;
+    let mut transaction = tenant.begin_change().await?;
     let tenant_id = transaction.tenant_id();
     let (old, project_slug) = sql::lock(&mut transaction, key_id).await?;
     let slug = tronch_core::ProjectSlug::parse(&project_slug).map_err(Error::internal)?;
@@ -61,6 +64,7 @@ pub async fn rotate_key(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<
         disabled_at: plan.successor_disabled.then_some(now),
         predecessor_id: Some(old.id),
     };
+    projects::require_open(&mut transaction, project.id).await?;
     let successor = sql::insert(&mut transaction, &row).await?;
     let mut ended = old.clone();
     ended.successor_id = Some(successor.id);
@@ -68,11 +72,11 @@ pub async fn rotate_key(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<
     ended.updated_at = now;
     write(tenant, &mut transaction, "rotate_key", &old, &ended, None).await?;
     record(tenant, &mut transaction, "create_key", None, &successor, Some("successor of a rotated key")).await?;
-    transaction.commit().await?;
+    transaction.commit(successor.id).await?;
     Ok(Rotated {
         successor: successor.view(tenant.slug(), &project_slug)?,
         predecessor: ended.view(tenant.slug(), &project_slug)?,
-        secret: minted.secret,
+        secret: Some(minted.secret),
     })
 }
 
@@ -82,7 +86,10 @@ pub async fn rotate_key(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<
 /// `Forbidden` without `keys.rotate`; `NotFound`; `Conflict` when the key was never rotated; `Unavailable`.
 pub async fn finish_rotation(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, Error> {
     tenant.require(Permission::KeysRotate)?;
-    let mut transaction = tenant.begin().await?;
+    if let Some(key) = made_before(tenant).await? {
+        return Ok(key);
+    }
+    let mut transaction = tenant.begin_change().await?;
     let (before, project) = sql::lock(&mut transaction, key_id).await?;
     if before.successor_id.is_none() {
         return Err(Error::Conflict {
@@ -101,7 +108,7 @@ pub async fn finish_rotation(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, 
         after.updated_at = now;
         write(tenant, &mut transaction, "finish_rotation", &before, &after, None).await?;
     }
-    transaction.commit().await?;
+    transaction.commit(after.id).await?;
     after.view(tenant.slug(), &project)
 }
 
@@ -124,14 +131,6 @@ fn rotating(key: &KeyRow) -> RotatingKey {
         successor_id: key.successor_id.map(KeyId::from_uuid),
         disabled: key.disabled_at.is_some(),
     }
-}
-
-/// In the largest unit that fits: "30 days", "90 minutes".
-fn duration_words(seconds: u32) -> String {
-    let units = [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
-    let (unit, name) = units.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit)).unwrap_or((1, "second"));
-    let count = seconds / unit;
-    format!("{count} {name}{}", if count == 1 { "" } else { "s" })
 }
 
 fn refusal(refusal: RotationRefusal) -> Error {

@@ -8,12 +8,13 @@ use uuid::Uuid;
 
 use super::rows::{KeyRow, NewKeyRow};
 use crate::error::Error;
+use crate::once::ChangeTx;
 use crate::schema::{keys, projects};
 use crate::tenancy::TenantTx;
 
 const NOT_FOUND: Error = Error::NotFound { noun: "key" };
 
-pub(super) async fn insert(transaction: &mut TenantTx, row: &NewKeyRow<'_>) -> Result<KeyRow, Error> {
+pub(super) async fn insert(transaction: &mut ChangeTx, row: &NewKeyRow<'_>) -> Result<KeyRow, Error> {
     Ok(diesel::insert_into(keys::table)
         .values(row)
         .returning(KeyRow::as_returning())
@@ -49,7 +50,7 @@ pub(super) async fn find(transaction: &mut TenantTx, id: KeyId) -> Result<(KeyRo
 }
 
 /// The same, locked until the transaction ends: of two changes at once the second sees what the first did.
-pub(super) async fn lock(transaction: &mut TenantTx, id: KeyId) -> Result<(KeyRow, String), Error> {
+pub(super) async fn lock(transaction: &mut ChangeTx, id: KeyId) -> Result<(KeyRow, String), Error> {
     let locked: Option<Uuid> = keys::table
         .filter(keys::tenant_id.eq(transaction.tenant_id()))
         .filter(keys::id.eq(id.uuid()))
@@ -63,7 +64,7 @@ pub(super) async fn lock(transaction: &mut TenantTx, id: KeyId) -> Result<(KeyRo
 }
 
 /// Writes what a verb may change; everything else of a key never changes.
-pub(super) async fn update(transaction: &mut TenantTx, row: &KeyRow) -> Result<(), Error> {
+pub(super) async fn update(transaction: &mut ChangeTx, row: &KeyRow) -> Result<(), Error> {
     let target = keys::table.filter(keys::tenant_id.eq(transaction.tenant_id())).filter(keys::id.eq(row.id));
     let changed = diesel::update(target)
         .set((

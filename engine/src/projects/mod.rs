@@ -1,53 +1,49 @@
 //! Projects: groups of keys for one API of the tenant. Each tenant begins with `default`.
 
+mod change;
+mod rows;
+
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use tronch_core::{Permission, ProjectId, ProjectName, ProjectSlug, ProjectView, RotationSettings};
+use tronch_core::{
+    ErrorCode, Page, Permission, ProjectId, ProjectSlug, ProjectView, RotationSettings, bounds::PAGE_SIZE_MAX,
+};
 use uuid::Uuid;
 
+use crate::cursor::Cursor;
 use crate::error::Error;
-use crate::schema::projects;
-use crate::tenancy::Tenant;
+use crate::once::ChangeTx;
+use crate::schema::{keys, projects};
+use crate::tenancy::{Tenant, TenantTx};
+use rows::ProjectRow;
 
-/// Projects one tenant may have.
-const PROJECTS_MAX: i64 = 500;
+pub use change::{NewProject, ProjectChange, archive_project, create_project, restore_project, update_project};
 
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = projects)]
-struct ProjectRow {
-    id: Uuid,
-    slug: String,
-    name: String,
-    grace_default_seconds: i32,
-    grace_max_seconds: i32,
-    auto_revoke: bool,
-}
+/// Projects one tenant may have, archived ones among them.
+pub const PROJECTS_MAX: i64 = 500;
 
-impl ProjectRow {
-    fn view(self) -> Result<ProjectView, Error> {
-        Ok(ProjectView {
-            id: ProjectId::from_uuid(self.id),
-            slug: ProjectSlug::parse(&self.slug).map_err(Error::internal)?,
-            name: ProjectName::parse(&self.name).map_err(Error::internal)?,
-            default_grace_seconds: u32::try_from(self.grace_default_seconds).map_err(Error::internal)?,
-            max_grace_seconds: u32::try_from(self.grace_max_seconds).map_err(Error::internal)?,
-            auto_revoke: self.auto_revoke,
-        })
+const NOT_FOUND: Error = Error::NotFound { noun: "project" };
+
+type ProjectQuery<'a> = diesel::dsl::IntoBoxed<'a, projects::table, diesel::pg::Pg>;
+
+/// The tenant's projects, as far as the caller's scope reaches.
+fn visible<'a>(transaction: &TenantTx) -> ProjectQuery<'a> {
+    let query = projects::table.filter(projects::tenant_id.eq(transaction.tenant_id())).into_boxed();
+    match transaction.scope().project {
+        Some(project) => query.filter(projects::id.eq(project.uuid())),
+        None => query,
     }
 }
 
-/// The tenant's projects that the caller may see, by slug.
+/// The projects that keys can be made in, by slug, all at once: what a form offers to choose from.
 ///
 /// # Errors
 /// `Forbidden` without `projects.read`; `Unavailable`.
-pub async fn list_projects(tenant: &Tenant) -> Result<Vec<ProjectView>, Error> {
+pub async fn list_open_projects(tenant: &Tenant) -> Result<Vec<ProjectView>, Error> {
     tenant.require(Permission::ProjectsRead)?;
     let mut transaction = tenant.begin().await?;
-    let mut query = projects::table.filter(projects::tenant_id.eq(transaction.tenant_id())).into_boxed();
-    if let Some(project) = tenant.scope.project {
-        query = query.filter(projects::id.eq(project.uuid()));
-    }
-    let rows: Vec<ProjectRow> = query
+    let rows: Vec<ProjectRow> = visible(&transaction)
+        .filter(projects::archived_at.is_null())
         .order(projects::slug)
         .limit(PROJECTS_MAX)
         .select(ProjectRow::as_select())
@@ -55,6 +51,84 @@ pub async fn list_projects(tenant: &Tenant) -> Result<Vec<ProjectView>, Error> {
         .await?;
     transaction.commit().await?;
     rows.into_iter().map(ProjectRow::view).collect()
+}
+
+/// One page of the tenant's projects that the caller may see, by slug, archived ones among them.
+///
+/// # Errors
+/// `Forbidden` without `projects.read`; `Invalid` for a limit, `InvalidCursor` for a cursor that cannot be taken;
+/// `Unavailable`.
+pub async fn list_projects(tenant: &Tenant, cursor: Option<&str>, limit: u32) -> Result<Page<ProjectView>, Error> {
+    tenant.require(Permission::ProjectsRead)?;
+    if !(1..=PAGE_SIZE_MAX).contains(&limit) {
+        return Err(Error::invalid("limit", format!("a page has 1 to {PAGE_SIZE_MAX} rows")));
+    }
+    let mut transaction = tenant.begin().await?;
+    let mut query = visible(&transaction);
+    if let Some(cursor) = cursor {
+        let (slug, _) = Cursor::parse(cursor)?.text_and_id()?;
+        query = query.filter(projects::slug.gt(slug));
+    }
+    let rows: Vec<ProjectRow> = query
+        .order(projects::slug)
+        .limit(i64::from(limit) + 1)
+        .select(ProjectRow::as_select())
+        .load(transaction.connection())
+        .await?;
+    transaction.commit().await?;
+    let size = limit as usize;
+    let next_cursor = (rows.len() > size).then(|| Cursor::of_text(&rows[size - 1].slug, rows[size - 1].id).to_string());
+    let items: Result<Vec<ProjectView>, Error> = rows.into_iter().take(size).map(ProjectRow::view).collect();
+    Ok(Page { items: items?, next_cursor })
+}
+
+/// One project.
+///
+/// # Errors
+/// `Forbidden` without `projects.read`; `NotFound`; `Unavailable`.
+pub async fn get_project(tenant: &Tenant, slug: &ProjectSlug) -> Result<ProjectView, Error> {
+    tenant.require(Permission::ProjectsRead)?;
+    let mut transaction = tenant.begin().await?;
+    let row: Option<ProjectRow> = visible(&transaction)
+        .filter(projects::slug.eq(slug.as_str()))
+        .select(ProjectRow::as_select())
+        .first(transaction.connection())
+        .await
+        .optional()?;
+    transaction.commit().await?;
+    row.ok_or(NOT_FOUND)?.view()
+}
+
+/// How many keys of each project work, or would if they were enabled.
+pub struct WorkingKeys(Vec<(Uuid, i64)>);
+
+impl WorkingKeys {
+    /// Of one project.
+    pub fn of(&self, project_id: ProjectId) -> u64 {
+        let found = self.0.iter().find(|(id, _)| *id == project_id.uuid());
+        found.map_or(0, |(_, count)| u64::try_from(*count).unwrap_or(0))
+    }
+}
+
+/// Counts what would keep projects from being archived.
+///
+/// # Errors
+/// `Forbidden` without `projects.read`; `Unavailable`.
+pub async fn count_working_keys(tenant: &Tenant, of: &[ProjectView]) -> Result<WorkingKeys, Error> {
+    tenant.require(Permission::ProjectsRead)?;
+    let ids: Vec<Uuid> = of.iter().map(|project| project.id.uuid()).collect();
+    let mut transaction = tenant.begin().await?;
+    let counts: Vec<(Uuid, i64)> = keys::table
+        .filter(keys::tenant_id.eq(transaction.tenant_id()))
+        .filter(keys::project_id.eq_any(ids))
+        .filter(keys::revoked_at.is_null())
+        .filter(keys::ends_at.gt(chrono::Utc::now()))
+        .group_by(keys::project_id)
+        .select((keys::project_id, diesel::dsl::count_star()))
+        .load(transaction.connection())
+        .await?;
+    transaction.commit().await?;
+    Ok(WorkingKeys(counts))
 }
 
 /// The project of a slug, inside a running transaction.
@@ -70,7 +144,38 @@ pub(crate) async fn find_project(
         .first(connection)
         .await
         .optional()?;
-    row.ok_or(Error::NotFound { noun: "project" })?.view()
+    row.ok_or(NOT_FOUND)?.view()
+}
+
+/// The same, unless it is archived.
+pub(crate) async fn find_open_project(
+    connection: &mut AsyncPgConnection,
+    tenant_id: Uuid,
+    slug: &ProjectSlug,
+) -> Result<ProjectView, Error> {
+    let project = find_project(connection, tenant_id, slug).await?;
+    if project.archived_at.is_some() { Err(archived()) } else { Ok(project) }
+}
+
+/// Refuses when the project is archived, and keeps it from being archived until the transaction ends: whatever makes a
+/// key work asks here.
+pub(crate) async fn require_open(transaction: &mut ChangeTx, project_id: ProjectId) -> Result<(), Error> {
+    let archived_at: Option<chrono::DateTime<chrono::Utc>> = projects::table
+        .filter(projects::tenant_id.eq(transaction.tenant_id()))
+        .filter(projects::id.eq(project_id.uuid()))
+        .select(projects::archived_at)
+        .for_share()
+        .first(transaction.connection())
+        .await?;
+    if archived_at.is_some() { Err(archived()) } else { Ok(()) }
+}
+
+fn archived() -> Error {
+    Error::Conflict {
+        code: ErrorCode::ProjectArchived,
+        message: "this project is archived; restore it, or choose another".to_owned(),
+        field: Some("project"),
+    }
 }
 
 /// What a project says about rotation.

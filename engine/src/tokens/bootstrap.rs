@@ -19,7 +19,7 @@ use crate::tenancy::Tenant;
 pub async fn replace_bootstrap_token(tenant: &Tenant) -> Result<(TokenView, SecretOnce), Error> {
     tenant.caller.require_operator()?;
     let minted = secret::mint(&tenant.engine, CredentialKind::ServiceToken, tenant.id).await?;
-    let mut transaction = tenant.begin().await?;
+    let mut transaction = tenant.begin_change().await?;
     let tenant_id = transaction.tenant_id();
     // Two at once come one after the other: the second ends the token of the first.
     let _slug: String = tenants::table
@@ -56,6 +56,6 @@ pub async fn replace_bootstrap_token(tenant: &Tenant) -> Result<(TokenView, Secr
     };
     let token = insert(&mut transaction, &new_token, &minted, None, true).await?;
     record(tenant, &mut transaction, "create_token", None, &token).await?;
-    transaction.commit().await?;
+    transaction.commit(token.id).await?;
     Ok((token.view(None)?, minted.secret))
 }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::audit::{self, Change};
 use crate::cursor::Cursor;
 use crate::error::Error;
+use crate::once::ChangeTx;
 use crate::projects;
 use crate::schema::{projects as project_table, service_tokens};
 use crate::secret::{self, Minted};
@@ -40,13 +41,24 @@ pub struct NewToken {
     pub expires_at: Option<Timestamp>,
 }
 
+/// What making a token made.
+pub struct MadeToken {
+    /// The token.
+    pub token: TokenView,
+    /// Its secret, never to be had again: nothing when the same write made the token before.
+    pub secret: Option<SecretOnce>,
+}
+
 /// Makes a service token and returns its secret, which is never to be had again.
 ///
 /// # Errors
 /// `Forbidden` without `tokens.write` or when a permission is not held; `OutsideToken` outside a token's limits; `NotFound` for a project that is not there;
 /// `Invalid` for no permission at all or an expiry that is past; `Unavailable`.
-pub async fn create_token(tenant: &Tenant, new_token: NewToken) -> Result<(TokenView, SecretOnce), Error> {
+pub async fn create_token(tenant: &Tenant, new_token: NewToken) -> Result<MadeToken, Error> {
     tenant.require(Permission::TokensWrite)?;
+    if let Some(token) = made_before(tenant).await? {
+        return Ok(MadeToken { token, secret: None });
+    }
     for permission in &new_token.permissions {
         tenant.require(*permission)?;
     }
@@ -60,24 +72,33 @@ pub async fn create_token(tenant: &Tenant, new_token: NewToken) -> Result<(Token
     let mut transaction = tenant.begin().await?;
     let tenant_id = transaction.tenant_id();
     let project = match &new_token.project {
-        Some(slug) => Some(projects::find_project(transaction.connection(), tenant_id, slug).await?),
+        Some(slug) => Some(projects::find_open_project(transaction.connection(), tenant_id, slug).await?),
         None => None,
     };
     transaction.commit().await?;
     // Nobody grants what he does not hold: a limited token makes tokens of its own limits.
     tenant.scope.require(project.as_ref().map(|project| project.id), new_token.environment)?;
     let minted = secret::mint(&tenant.engine, CredentialKind::ServiceToken, tenant.id).await?;
-    let mut transaction = tenant.begin().await?;
+    let mut transaction = tenant.begin_change().await?;
     let token =
         insert(&mut transaction, &new_token, &minted, project.as_ref().map(|project| project.id), false).await?;
     record(tenant, &mut transaction, "create_token", None, &token).await?;
-    transaction.commit().await?;
+    transaction.commit(token.id).await?;
     let project_slug = project.map(|project| project.slug.as_str().to_owned());
-    Ok((token.view(project_slug.as_deref())?, minted.secret))
+    Ok(MadeToken { token: token.view(project_slug.as_deref())?, secret: Some(minted.secret) })
+}
+
+/// The token that the same write made or changed before, as it is now.
+async fn made_before(tenant: &Tenant) -> Result<Option<TokenView>, Error> {
+    let Some(earlier) = tenant.earlier() else { return Ok(None) };
+    let mut transaction = tenant.begin().await?;
+    let (token, project) = lock(&mut transaction, earlier).await?;
+    transaction.commit().await?;
+    token.view(project.as_deref()).map(Some)
 }
 
 async fn insert(
-    transaction: &mut TenantTx,
+    transaction: &mut ChangeTx,
     new_token: &NewToken,
     minted: &Minted,
     project_id: Option<ProjectId>,
@@ -156,7 +177,10 @@ pub async fn list_tokens(tenant: &Tenant, cursor: Option<&str>, limit: u32) -> R
 /// `Forbidden` without `tokens.write`; `NotFound`; `Unavailable`.
 pub async fn revoke_token(tenant: &Tenant, token_id: ServiceTokenId) -> Result<TokenView, Error> {
     tenant.require(Permission::TokensWrite)?;
-    let mut transaction = tenant.begin().await?;
+    if let Some(token) = made_before(tenant).await? {
+        return Ok(token);
+    }
+    let mut transaction = tenant.begin_change().await?;
     let (before, project) = lock(&mut transaction, token_id.uuid()).await?;
     let environment = before.environment.as_deref().map(str::parse).transpose().map_err(Error::internal)?;
     if tenant.scope.require(before.project_id.map(ProjectId::from_uuid), environment).is_err() {
@@ -174,7 +198,7 @@ pub async fn revoke_token(tenant: &Tenant, token_id: ServiceTokenId) -> Result<T
             .await?;
         record(tenant, &mut transaction, "revoke_token", Some(&before), &after).await?;
     }
-    transaction.commit().await?;
+    transaction.commit(after.id).await?;
     after.view(project.as_deref())
 }
 
@@ -204,7 +228,7 @@ async fn lock(transaction: &mut TenantTx, id: Uuid) -> Result<(TokenRow, Option<
 
 async fn record(
     tenant: &Tenant,
-    transaction: &mut TenantTx,
+    transaction: &mut ChangeTx,
     action: &'static str,
     before: Option<&TokenRow>,
     after: &TokenRow,

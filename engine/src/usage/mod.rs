@@ -7,5 +7,5 @@ mod store;
 mod sums;
 
 pub(crate) use collector::Collector;
-pub use series::{ParseSpanError, Span, usage_of_key, usage_of_tenant};
+pub use series::{ParseSpanError, Span, usage_of_key, usage_of_keys, usage_of_tenant};
 pub(crate) use sums::Event;

@@ -5,9 +5,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{TimeDelta, Utc};
-use diesel::sql_types::{Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
-use tronch_core::{KeyId, Permission, Timestamp, UsagePoint, VerdictCode};
+use tronch_core::{Environment, KeyId, Permission, ProjectId, Timestamp, UsagePoint};
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -86,7 +86,7 @@ pub async fn usage_of_tenant(tenant: &Tenant, span: Span) -> Result<Vec<UsagePoi
     tenant.require(Permission::UsageRead)?;
     // What was no key of the tenant's belongs to no project.
     tenant.scope.require(None, None)?;
-    series(tenant.begin().await?, Uuid::nil(), span).await
+    Ok(series(tenant.begin().await?, &[Uuid::nil()], span).await?.remove(&Uuid::nil()).unwrap_or_default())
 }
 
 /// How often which verdict was given on one key.
@@ -97,11 +97,28 @@ pub async fn usage_of_key(tenant: &Tenant, key_id: KeyId, span: Span) -> Result<
     tenant.require(Permission::UsageRead)?;
     let mut transaction = tenant.begin().await?;
     keys::require_visible(&mut transaction, key_id).await?;
-    series(transaction, key_id.uuid(), span).await
+    Ok(series(transaction, &[key_id.uuid()], span).await?.remove(&key_id.uuid()).unwrap_or_default())
+}
+
+/// The same for several keys at once, each with its points. What the caller may not see has counted nothing.
+///
+/// # Errors
+/// `Forbidden` without `usage.read`; `Unavailable`.
+pub async fn usage_of_keys(
+    tenant: &Tenant,
+    key_ids: &[KeyId],
+    span: Span,
+) -> Result<BTreeMap<KeyId, Vec<UsagePoint>>, Error> {
+    tenant.require(Permission::UsageRead)?;
+    let ids: Vec<Uuid> = key_ids.iter().map(|id| id.uuid()).collect();
+    let found = series(tenant.begin().await?, &ids, span).await?;
+    Ok(found.into_iter().map(|(id, points)| (KeyId::from_uuid(id), points)).collect())
 }
 
 #[derive(diesel::QueryableByName)]
 struct StepRow {
+    #[diesel(sql_type = SqlUuid)]
+    key_id: Uuid,
     #[diesel(sql_type = Timestamptz)]
     step: Timestamp,
     #[diesel(sql_type = Text)]
@@ -111,38 +128,44 @@ struct StepRow {
 }
 
 #[expect(clippy::disallowed_methods, reason = "Diesel knows no date_bin, and the three tables are one query")]
-async fn series(mut transaction: TenantTx, key_id: Uuid, span: Span) -> Result<Vec<UsagePoint>, Error> {
+async fn series(
+    mut transaction: TenantTx,
+    key_ids: &[Uuid],
+    span: Span,
+) -> Result<BTreeMap<Uuid, Vec<UsagePoint>>, Error> {
     let (table, step, steps) = span.steps();
     let seconds = step.num_seconds();
     let running = Utc::now().timestamp().div_euclid(seconds) * seconds;
     let at = |unix: i64| Timestamp::from_timestamp(unix, 0).ok_or_else(|| Error::internal("a time out of range"));
     let first = at(running - seconds * i64::from(steps - 1))?;
     let sql = format!(
-        "SELECT date_bin(make_interval(secs => {seconds}), at, 'epoch'::timestamptz) AS step, code, \
-         sum(count)::bigint AS count FROM {table} WHERE tenant_id = $1 AND key_id = $2 AND at >= $3 GROUP BY 1, 2"
+        "SELECT key_id, date_bin(make_interval(secs => {seconds}), at, 'epoch'::timestamptz) AS step, code, \
+         sum(count)::bigint AS count FROM {table} WHERE tenant_id = $1 AND key_id = ANY($2) AND at >= $3 \
+         AND ($4 IS NULL OR project_id = $4) AND ($5 IS NULL OR environment = $5) GROUP BY 1, 2, 3"
     );
+    let scope = transaction.scope();
     let rows: Vec<StepRow> = diesel::sql_query(sql)
         .bind::<SqlUuid, _>(transaction.tenant_id())
-        .bind::<SqlUuid, _>(key_id)
+        .bind::<Array<SqlUuid>, _>(key_ids)
         .bind::<Timestamptz, _>(first)
+        .bind::<Nullable<SqlUuid>, _>(scope.project.map(ProjectId::uuid))
+        .bind::<Nullable<Text>, _>(scope.environment.map(Environment::as_str))
         .load(transaction.connection())
         .await?;
     transaction.commit().await?;
-    let mut points: BTreeMap<Timestamp, Vec<(VerdictCode, u64)>> = BTreeMap::new();
-    for index in 0..i64::from(steps) {
-        points.insert(first + TimeDelta::seconds(seconds * index), Vec::new());
-    }
+    let step_of = |index| first + TimeDelta::seconds(seconds * i64::from(index));
+    let empty: Vec<UsagePoint> =
+        (0..steps).map(|index| UsagePoint { at: step_of(index), counts: Vec::new() }).collect();
+    let mut found: BTreeMap<Uuid, Vec<UsagePoint>> = key_ids.iter().map(|id| (*id, empty.clone())).collect();
     for row in rows {
         let count = u64::try_from(row.count).map_err(Error::internal)?;
+        let points = found.entry(row.key_id).or_default();
         // What a node with a clock ahead of ours counted belongs to a step that has not begun.
-        let Some(counts) = points.get_mut(&row.step) else { continue };
-        counts.push((row.code.parse().map_err(Error::internal)?, count));
+        let Some(point) = points.iter_mut().find(|point| point.at == row.step) else { continue };
+        point.counts.push((row.code.parse().map_err(Error::internal)?, count));
     }
-    Ok(points
-        .into_iter()
-        .map(|(at, mut counts)| {
-            counts.sort_unstable();
-            UsagePoint { at, counts }
-        })
-        .collect())
+    for point in found.values_mut().flatten() {
+        point.counts.sort_unstable();
+    }
+    Ok(found)
 }

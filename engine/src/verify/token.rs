@@ -159,6 +159,7 @@ async fn only_project(engine: &Engine, tenant_id: TenantId) -> Result<ProjectSlu
     let mut connection = engine.db().data_plane().await?;
     let slugs: Vec<String> = projects::table
         .filter(projects::tenant_id.eq(tenant_id.uuid()))
+        .filter(projects::archived_at.is_null())
         .select(projects::slug)
         .limit(2)
         .load(&mut connection)

@@ -22,12 +22,16 @@ enum Body {
     Form(Vec<(&'static str, String)>),
 }
 
-/// Rows that every entry finds: `{tenant}`, `{key}` and `{token}` of the path.
+/// Rows that every entry finds: `{tenant}`, `{project}`, `{key}` and `{token}` of the path.
 struct Things {
     tenant: &'static str,
+    project: String,
     key: String,
     token: String,
 }
+
+/// Stands in a sample for a word that no row has yet.
+const FRESH: &str = "a-fresh-word";
 
 fn sample(route: &Route) -> Option<Sample> {
     let form = |fields: &[(&'static str, &str)]| {
@@ -39,6 +43,9 @@ fn sample(route: &Route) -> Option<Sample> {
     match (route.method.as_str(), route.path) {
         // The dashboard.
         ("GET", path) if path.starts_with("/t/{tenant}/") => ok(Body::None),
+        ("POST", "/t/{tenant}/keys/bulk") => {
+            see_other(form(&[("action", "disable"), ("key", "{key}"), ("confirmation", "disable 1 key")]))
+        }
         ("POST", "/t/{tenant}/keys/search" | "/t/{tenant}/audit/search") => see_other(form(&[("q", "x")])),
         ("POST", "/t/{tenant}/keys/new") => {
             ok(form(&[("name", "from a form"), ("project", "default"), ("environment", "test")]))
@@ -50,8 +57,16 @@ fn sample(route: &Route) -> Option<Sample> {
         ("POST", "/t/{tenant}/keys/{key}/finish") => see_other(form(&[])),
         ("POST", "/t/{tenant}/tokens/new") => ok(form(&[("name", "from a form"), ("permissions", "keys.read")])),
         ("POST", "/t/{tenant}/tokens/{token}/revoke") => see_other(form(&[])),
+        ("POST", "/t/{tenant}/projects/new") => see_other(form(&[("name", "from a form"), ("slug", FRESH)])),
+        ("POST", "/t/{tenant}/projects/{project}/edit") => {
+            see_other(form(&[("name", "edited"), ("default_grace_seconds", "0"), ("max_grace_seconds", "0")]))
+        }
+        ("POST", path) if path.starts_with("/t/{tenant}/projects/{project}/") => see_other(form(&[])),
         // The API.
-        ("POST", "/api/v1/keys/verify") => ok(Body::Json(json!({ "key": "x" }))),
+        ("POST", "/api/v1/projects") => created(json!({ "slug": FRESH })),
+        ("PATCH", "/api/v1/projects/{project}") => ok(Body::Json(json!({ "name": "changed" }))),
+        ("POST", path) if path.starts_with("/api/v1/projects/{project}/") => ok(Body::None),
+        ("POST", "/api/v1/keys/verify") => ok(Body::Json(json!({ "key": "x", "project": "default" }))),
         ("POST", "/api/v1/keys") => created(json!({ "name": "from the API" })),
         ("PATCH", "/api/v1/keys/{key_id}") => ok(Body::Json(json!({ "name": "changed" }))),
         ("POST", "/api/v1/keys/{key_id}/rotate") => created(json!({ "grace_seconds": 60 })),
@@ -66,6 +81,7 @@ fn address(route: &Route, things: &Things) -> String {
     route
         .path
         .replace("{tenant}", things.tenant)
+        .replace("{project}", &things.project)
         .replace("{key}", &things.key)
         .replace("{key_id}", &things.key)
         .replace("{token}", &things.token)
@@ -74,10 +90,18 @@ fn address(route: &Route, things: &Things) -> String {
 
 async fn ask(visitor: &Visitor, route: &Route, sample: &Sample, things: &Things) -> Answer {
     let request = visitor.request(route.method.clone(), &address(route, things));
+    let fresh = format!("p{}", uuid::Uuid::new_v4().simple());
     let request = match &sample.body {
         Body::None => request,
-        Body::Json(body) => request.json(body),
-        Body::Form(fields) => request.form(fields),
+        Body::Json(body) => {
+            let body: Value = serde_json::from_str(&body.to_string().replace(FRESH, &fresh)).expect("JSON");
+            request.json(&body)
+        }
+        Body::Form(fields) => {
+            let filled = |value: &String| value.replace(FRESH, &fresh).replace("{key}", &things.key);
+            let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, filled(value))).collect();
+            request.form(&fields)
+        }
     };
     let request = if route.path.starts_with("/t/") && route.method == Method::POST {
         request.header("sec-fetch-site", "same-origin")
@@ -97,7 +121,10 @@ async fn things(service: &Visitor, tenant: &'static str, route: &Route) -> Thing
     let body = json!({ "name": "a token", "permissions": ["keys.read"] });
     let answer = service.post("/api/v1/service-tokens", &body).await;
     let token = answer.json()["service_token"]["id"].as_str().expect("an id").to_owned();
-    Things { tenant, key, token }
+    let project = format!("p{}", uuid::Uuid::new_v4().simple());
+    let answer = service.post("/api/v1/projects", &json!({ "slug": project })).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+    Things { tenant, project, key, token }
 }
 
 /// Everything a wrong caller must not change, as text. When something was last used is written beside the calls.
@@ -208,13 +235,20 @@ async fn another_tenants_thing_is_absent(
     sample: &Sample,
     theirs: &Things,
 ) {
-    let names_a_thing = ["{key}", "{key_id}", "{token}", "{token_id}"].iter().any(|name| route.path.contains(name));
+    let names_a_thing =
+        ["{project}", "{key}", "{key_id}", "{token}", "{token_id}"].iter().any(|name| route.path.contains(name));
     if !names_a_thing {
         return;
     }
-    let there = Things { tenant: "other", key: theirs.key.clone(), token: theirs.token.clone() };
+    let there = Things {
+        tenant: "other",
+        project: theirs.project.clone(),
+        key: theirs.key.clone(),
+        token: theirs.token.clone(),
+    };
     let nowhere = Things {
         tenant: "other",
+        project: "p-that-nobody-has".to_owned(),
         key: tronch_core::KeyId::from_uuid(uuid::Uuid::from_u128(1)).to_string(),
         token: tronch_core::ServiceTokenId::from_uuid(uuid::Uuid::from_u128(1)).to_string(),
     };
@@ -231,6 +265,7 @@ async fn another_tenants_thing_is_absent(
             .text
             .replace(nonce, "NONCE")
             .replace(request_id, "REQUEST")
+            .replace(&things.project, "PROJECT")
             .replace(&things.key, "KEY")
             .replace(&things.token, "TOKEN")
     };

@@ -3,8 +3,12 @@
 mod access;
 mod bad_input;
 mod bad_start;
+mod idempotency;
+mod keys_table;
 mod kill;
 mod many_keys;
+mod openapi;
+mod projects;
 mod row_security;
 mod schema_rules;
 mod secrecy;

@@ -1,10 +1,11 @@
 //! Reading a JSON body strictly: its type, its size, its syntax, its fields. What a field means is the handlers' business.
 
-use axum::body::Bytes;
+use axum::body::{self, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 use tronch_core::ErrorCode;
 use tronch_core::bounds::BODY_BYTES_MAX;
@@ -22,12 +23,17 @@ pub(crate) struct OptionalBody<T>(pub(crate) T);
 #[serde(deny_unknown_fields)]
 pub(crate) struct Nothing {}
 
+/// For fields that may be left out but not be `null`: only some take that.
+pub(crate) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
         let headers = request.headers().clone();
-        let bytes = read(request).await?;
+        let bytes = read(request.into_body()).await?;
         require_json(&headers)?;
         parse(&bytes).map(Self)
     }
@@ -38,7 +44,7 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalB
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
         let headers = request.headers().clone();
-        let bytes = read(request).await?;
+        let bytes = read(request.into_body()).await?;
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }
@@ -47,8 +53,9 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalB
     }
 }
 
-async fn read(request: Request) -> Result<Bytes, Problem> {
-    match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
+/// The whole body, as far as a body may go.
+pub(crate) async fn read(body: body::Body) -> Result<Bytes, Problem> {
+    match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             let detail = format!("a body has at most {BODY_BYTES_MAX} bytes");

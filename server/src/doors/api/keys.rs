@@ -6,12 +6,13 @@ use axum::http::{StatusCode, Uri};
 use serde::{Deserialize, Deserializer};
 use tronch_core::{
     Environment, ErrorCode, ExternalId, Grace, KeyId, KeyName, KeyPermission, KeyState, ProjectSlug, RevokeReason,
-    Timestamp, serde_timestamp_option,
+    SecretOnce, Timestamp, serde_timestamp_option,
 };
 use tronch_engine::keys::{self, KeyChange, KeyFilter, KeyOrder, Metadata, NewKey};
 use utoipa::ToSchema;
 
-use super::json::{Body, Nothing, OptionalBody};
+use super::idempotency::KeyParameter;
+use super::json::{Body, Nothing, OptionalBody, given};
 use super::openapi::Refused;
 use super::out::{KeyOut, ListOut, NewKeyOut};
 use super::query::Query;
@@ -100,11 +101,6 @@ pub(crate) struct RevokeKeyIn {
     reason: Option<RevokeReason>,
 }
 
-/// Tells "left out" from `null`, which only some fields take.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
 fn given_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Timestamp>>, D::Error> {
     serde_timestamp_option::deserialize(deserializer).map(Some)
 }
@@ -134,6 +130,7 @@ pub(crate) async fn list_keys(inside: Inside, uri: Uri) -> Result<Json<ListOut<K
         project: query.field("project", ProjectSlug::parse)?,
         environment: query.field("environment", str::parse::<Environment>)?,
         state: query.field("state", str::parse::<KeyState>)?,
+        condition: None,
         owner: query.field("owner", ExternalId::parse)?,
         search: query.text("search").map(ToOwned::to_owned),
         order,
@@ -160,7 +157,7 @@ fn parse_sort(text: &str) -> Result<(KeyOrder, bool), &'static str> {
 /// Create a key. Its secret is in this answer and never to be had again.
 #[utoipa::path(
     post, path = "/api/v1/keys", tag = "keys", operation_id = "create_key",
-    security(("service_token" = ["keys.create"])), request_body = CreateKeyIn,
+    security(("service_token" = ["keys.create"])), params(KeyParameter), request_body = CreateKeyIn,
     responses((status = 201, description = "The key and its secret", body = NewKeyOut), (status = "default", response = Refused))
 )]
 pub(crate) async fn create_key(
@@ -176,8 +173,9 @@ pub(crate) async fn create_key(
         permissions: asked.permissions.unwrap_or_default(),
         expires_at: asked.expires_at,
     };
-    let (key, secret) = keys::create_key(&inside.tenant, new_key).await?;
-    Ok((StatusCode::CREATED, Json(NewKeyOut { key: key.try_into()?, secret: secret.expose_once() })))
+    let made = keys::create_key(&inside.tenant, new_key).await?;
+    let secret = made.secret.map(SecretOnce::expose_once);
+    Ok((StatusCode::CREATED, Json(NewKeyOut { key: made.key.try_into()?, secret })))
 }
 
 /// Look at a key.
@@ -195,7 +193,7 @@ pub(crate) async fn get_key(inside: Inside, Path(id): KeyPath, uri: Uri) -> Resu
 /// Change a key's name, owner, metadata, permissions or expiry.
 #[utoipa::path(
     patch, path = "/api/v1/keys/{key_id}", tag = "keys", operation_id = "update_key",
-    security(("service_token" = ["keys.update"])), params(("key_id" = String, Path, description = "`key_…`")),
+    security(("service_token" = ["keys.update"])), params(("key_id" = String, Path, description = "`key_…`"), KeyParameter),
     request_body = UpdateKeyIn,
     responses((status = 200, description = "The key as it is now", body = KeyOut), (status = "default", response = Refused))
 )]
@@ -210,6 +208,7 @@ pub(crate) async fn update_key(
         metadata: asked.metadata.map(Metadata::from_value).transpose()?,
         permissions: asked.permissions,
         expires_at: asked.expires_at,
+        unless_changed_since: None,
     };
     let key = keys::change_key(&inside.tenant, key_id(&id)?, change).await?;
     Ok(Json(key.try_into()?))
@@ -218,7 +217,7 @@ pub(crate) async fn update_key(
 /// Revoke a key, for ever. Revoking twice is fine.
 #[utoipa::path(
     delete, path = "/api/v1/keys/{key_id}", tag = "keys", operation_id = "revoke_key",
-    security(("service_token" = ["keys.revoke"])), params(("key_id" = String, Path, description = "`key_…`")),
+    security(("service_token" = ["keys.revoke"])), params(("key_id" = String, Path, description = "`key_…`"), KeyParameter),
     request_body = Option<RevokeKeyIn>,
     responses((status = 200, description = "The key, revoked", body = KeyOut), (status = "default", response = Refused))
 )]
@@ -235,7 +234,7 @@ pub(crate) async fn revoke_key(
 #[utoipa::path(
     post, path = "/api/v1/keys/{key_id}/rotate", tag = "keys", operation_id = "rotate_key",
     security(("service_token" = ["keys.rotate"])),
-    params(("key_id" = String, Path, description = "`key_…` of the old key")), request_body = Option<RotateKeyIn>,
+    params(("key_id" = String, Path, description = "`key_…` of the old key"), KeyParameter), request_body = Option<RotateKeyIn>,
     responses((status = 201, description = "The new key and its secret", body = NewKeyOut), (status = "default", response = Refused))
 )]
 pub(crate) async fn rotate_key(
@@ -255,15 +254,15 @@ pub(crate) async fn rotate_key(
     let rotated = keys::rotate_key(&inside.tenant, key_id(&id)?, grace)
         .await
         .map_err(|error| Problem::from(error).renamed("grace", field))?;
-    let out = NewKeyOut { key: rotated.successor.try_into()?, secret: rotated.secret.expose_once() };
-    Ok((StatusCode::CREATED, Json(out)))
+    let secret = rotated.secret.map(SecretOnce::expose_once);
+    Ok((StatusCode::CREATED, Json(NewKeyOut { key: rotated.successor.try_into()?, secret })))
 }
 
 /// End the old key of a rotation before its grace does.
 #[utoipa::path(
     post, path = "/api/v1/keys/{key_id}/finish-rotation", tag = "keys", operation_id = "finish_rotation",
     security(("service_token" = ["keys.rotate"])),
-    params(("key_id" = String, Path, description = "`key_…` of the old key")),
+    params(("key_id" = String, Path, description = "`key_…` of the old key"), KeyParameter),
     responses((status = 200, description = "The old key, ended", body = KeyOut), (status = "default", response = Refused))
 )]
 pub(crate) async fn finish_rotation(
@@ -278,7 +277,7 @@ pub(crate) async fn finish_rotation(
 /// Switch a key off. Disabling twice is fine.
 #[utoipa::path(
     post, path = "/api/v1/keys/{key_id}/disable", tag = "keys", operation_id = "disable_key",
-    security(("service_token" = ["keys.update"])), params(("key_id" = String, Path, description = "`key_…`")),
+    security(("service_token" = ["keys.update"])), params(("key_id" = String, Path, description = "`key_…`"), KeyParameter),
     responses((status = 200, description = "The key as it is now", body = KeyOut), (status = "default", response = Refused))
 )]
 pub(crate) async fn disable_key(
@@ -293,7 +292,7 @@ pub(crate) async fn disable_key(
 /// Switch a key on again. Enabling twice is fine.
 #[utoipa::path(
     post, path = "/api/v1/keys/{key_id}/enable", tag = "keys", operation_id = "enable_key",
-    security(("service_token" = ["keys.update"])), params(("key_id" = String, Path, description = "`key_…`")),
+    security(("service_token" = ["keys.update"])), params(("key_id" = String, Path, description = "`key_…`"), KeyParameter),
     responses((status = 200, description = "The key as it is now", body = KeyOut), (status = "default", response = Refused))
 )]
 pub(crate) async fn enable_key(

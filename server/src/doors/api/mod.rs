@@ -2,6 +2,7 @@
 
 mod audit_events;
 mod health;
+mod idempotency;
 pub(crate) mod json;
 mod keys;
 pub(crate) mod openapi;
@@ -40,7 +41,7 @@ pub(crate) fn routes(config: &Config, engine: &Engine) -> Router {
     let api = Api { engine: engine.clone(), verifier: verifier.clone(), public_url: config.public_url.origin() };
     Router::new()
         .merge(route_table(verify::table()).with_state(verifier))
-        .merge(route_table(table()).with_state(api))
+        .merge(route_table(table()).with_state(api).layer(middleware::from_fn(idempotency::idempotency_layer)))
         .layer(CatchPanicLayer::custom(of_a_panic))
         .layer(middleware::from_fn(problem_layer))
 }
@@ -49,8 +50,8 @@ pub(crate) fn routes(config: &Config, engine: &Engine) -> Router {
 pub(crate) fn table() -> Vec<Entry<Api>> {
     use Access::{Anyone, Token};
     use Permission::{
-        AuditRead, KeysCreate, KeysRead, KeysRevoke, KeysRotate, KeysUpdate, ProjectsRead, TokensRead, TokensWrite,
-        UsageRead,
+        AuditRead, KeysCreate, KeysRead, KeysRevoke, KeysRotate, KeysUpdate, ProjectsRead, ProjectsWrite, TokensRead,
+        TokensWrite, UsageRead,
     };
     vec![
         get("/api/v1/keys", Token(KeysRead), keys::list_keys),
@@ -63,6 +64,11 @@ pub(crate) fn table() -> Vec<Entry<Api>> {
         post("/api/v1/keys/{key_id}/disable", Token(KeysUpdate), keys::disable_key),
         post("/api/v1/keys/{key_id}/enable", Token(KeysUpdate), keys::enable_key),
         get("/api/v1/projects", Token(ProjectsRead), projects::list_projects),
+        post("/api/v1/projects", Token(ProjectsWrite), projects::create_project),
+        get("/api/v1/projects/{project}", Token(ProjectsRead), projects::get_project),
+        patch("/api/v1/projects/{project}", Token(ProjectsWrite), projects::update_project),
+        post("/api/v1/projects/{project}/archive", Token(ProjectsWrite), projects::archive_project),
+        post("/api/v1/projects/{project}/restore", Token(ProjectsWrite), projects::restore_project),
         get("/api/v1/service-tokens", Token(TokensRead), service_tokens::list_tokens),
         post("/api/v1/service-tokens", Token(TokensWrite), service_tokens::create_token),
         delete("/api/v1/service-tokens/{token_id}", Token(TokensWrite), service_tokens::revoke_token),
@@ -110,13 +116,10 @@ impl FromRequestParts<Api> for Inside {
             // No operation that changes something takes a query yet.
             query::Query::read(&parts.uri, &[])?;
         }
-        if parts.headers.contains_key("idempotency-key") {
-            let detail = "this version does not keep idempotency keys; send the request without one";
-            return Err(Problem::new(ErrorCode::UnknownField, detail).at("Idempotency-Key"));
-        }
         let (slug, project, environment) = (token.tenant().clone(), token.project().cloned(), token.environment());
         let caller = api.verifier.caller(token, origin_of(parts));
-        Ok(Self { tenant: api.engine.tenant(&caller, &slug).await?, project, environment })
+        let tenant = idempotency::once(api.engine.tenant(&caller, &slug).await?, parts).await?;
+        Ok(Self { tenant, project, environment })
     }
 }
 

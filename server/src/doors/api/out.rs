@@ -152,9 +152,9 @@ impl TryFrom<KeyView> for KeyOut {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct NewKeyOut {
     pub(crate) key: KeyOut,
-    /// The whole key, in this answer and never again.
+    /// The whole key, in this answer and never again; `null` in the answer to a repeat.
     #[schema(example = "tronch_sk_live_…")]
-    pub(crate) secret: String,
+    pub(crate) secret: Option<String>,
 }
 
 /// A service token. Its secret is nowhere in it.
@@ -196,9 +196,9 @@ impl From<TokenView> for TokenOut {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct NewTokenOut {
     pub(crate) service_token: TokenOut,
-    /// The whole token, in this answer and never again.
+    /// The whole token, in this answer and never again; `null` in the answer to a repeat.
     #[schema(example = "tronch_st_…")]
-    pub(crate) secret: String,
+    pub(crate) secret: Option<String>,
 }
 
 /// A project.
@@ -207,9 +207,16 @@ pub(crate) struct ProjectOut {
     id: String,
     slug: String,
     name: String,
+    /// The grace of a rotation that asks for none.
     default_grace_seconds: u32,
+    /// The longest grace a rotation may ask for.
     max_grace_seconds: u32,
+    /// Whether the end of a grace ends the old key; without it somebody finishes the rotation.
     auto_revoke: bool,
+    created_at: String,
+    updated_at: String,
+    /// Archived projects take no keys.
+    archived_at: Option<String>,
 }
 
 impl From<ProjectView> for ProjectOut {
@@ -221,6 +228,9 @@ impl From<ProjectView> for ProjectOut {
             default_grace_seconds: view.default_grace_seconds,
             max_grace_seconds: view.max_grace_seconds,
             auto_revoke: view.auto_revoke,
+            created_at: format_timestamp(view.created_at),
+            updated_at: format_timestamp(view.updated_at),
+            archived_at: time(view.archived_at),
         }
     }
 }

@@ -4,10 +4,11 @@ use axum::Json;
 use axum::extract::Path;
 use axum::http::{StatusCode, Uri};
 use serde::Deserialize;
-use tronch_core::{Environment, Permission, ProjectSlug, Timestamp, TokenName, serde_timestamp_option};
+use tronch_core::{Environment, Permission, ProjectSlug, SecretOnce, Timestamp, TokenName, serde_timestamp_option};
 use tronch_engine::tokens::{self, NewToken};
 use utoipa::ToSchema;
 
+use super::idempotency::KeyParameter;
 use super::json::Body;
 use super::openapi::Refused;
 use super::out::{ListOut, NewTokenOut, TokenOut};
@@ -56,7 +57,7 @@ pub(crate) async fn list_tokens(inside: Inside, uri: Uri) -> Result<Json<ListOut
 /// Create a service token. Its secret is in this answer and never to be had again.
 #[utoipa::path(
     post, path = "/api/v1/service-tokens", tag = "service tokens", operation_id = "create_token",
-    security(("service_token" = ["tokens.write"])), request_body = CreateTokenIn,
+    security(("service_token" = ["tokens.write"])), params(KeyParameter), request_body = CreateTokenIn,
     responses((status = 201, description = "The token and its secret", body = NewTokenOut), (status = "default", response = Refused))
 )]
 pub(crate) async fn create_token(
@@ -70,14 +71,15 @@ pub(crate) async fn create_token(
         environment: asked.environment.or(inside.environment),
         expires_at: asked.expires_at,
     };
-    let (token, secret) = tokens::create_token(&inside.tenant, new_token).await?;
-    Ok((StatusCode::CREATED, Json(NewTokenOut { service_token: token.into(), secret: secret.expose_once() })))
+    let made = tokens::create_token(&inside.tenant, new_token).await?;
+    let secret = made.secret.map(SecretOnce::expose_once);
+    Ok((StatusCode::CREATED, Json(NewTokenOut { service_token: made.token.into(), secret })))
 }
 
 /// Revoke a service token, for ever. Revoking twice is fine.
 #[utoipa::path(
     delete, path = "/api/v1/service-tokens/{token_id}", tag = "service tokens", operation_id = "revoke_token",
-    security(("service_token" = ["tokens.write"])), params(("token_id" = String, Path, description = "`stk_…`")),
+    security(("service_token" = ["tokens.write"])), params(("token_id" = String, Path, description = "`stk_…`"), KeyParameter),
     responses((status = 200, description = "The token, revoked", body = TokenOut), (status = "default", response = Refused))
 )]
 pub(crate) async fn revoke_token(inside: Inside, Path(id): Path<String>) -> Result<Json<TokenOut>, Problem> {

@@ -2,12 +2,12 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use tronch_app::{FormState, KeysQuery, Place, SecretOf, ShownSecret};
+use tronch_app::{BULK_ACTIONS, FormState, KeysQuery, Place, SecretOf, ShownSecret, confirmation_words};
 use tronch_core::{
     Environment, ExternalId, Grace, KeyId, KeyName, KeyPermission, KeyView, Permission, ProjectSlug, RevokeReason,
-    searchable,
+    SecretOnce, parse_timestamp, searchable,
 };
-use tronch_engine::keys::{self, KeyChange, Metadata, NewKey};
+use tronch_engine::keys::{self, KeyChange, ManyChange, Metadata, NewKey};
 use tronch_engine::{Error, Tenant};
 
 use super::sent::Sent;
@@ -16,7 +16,7 @@ use super::{Dashboard, Inside, see_other};
 /// What the address of a key's form names.
 type KeyPath = Path<(String, String)>;
 
-const SETTINGS: [&str; 5] = ["name", "owner", "permissions", "metadata", "expires_at"];
+const SETTINGS: [&str; 6] = ["name", "owner", "permissions", "metadata", "expires_at", "seen"];
 
 /// `POST /t/{tenant}/keys/search`: filters become an address, and a pasted key becomes its handle on the way.
 pub(crate) async fn search(State(dashboard): State<Dashboard>, Inside(place): Inside, sent: Sent) -> Response {
@@ -35,9 +35,10 @@ pub(crate) async fn create(State(dashboard): State<Dashboard>, Inside(place): In
     let Some(new_key) = new_key(&sent, &mut state) else {
         return dashboard.form_again(sent.parts, place, state).await;
     };
-    match keys::create_key(&place.tenant, new_key).await {
-        Ok((key, secret)) => {
-            let shown = ShownSecret { secret: secret.expose_once(), of: SecretOf::Key(key) };
+    match async { keys::create_key(&sent.once(place.tenant.clone()).await?, new_key).await }.await {
+        Ok(made) => {
+            let secret = made.secret.map(SecretOnce::expose_once);
+            let shown = ShownSecret { secret, of: SecretOf::Key(made.key) };
             dashboard.show_secret(sent.parts, place, shown).await
         }
         Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
@@ -61,6 +62,7 @@ pub(crate) async fn change(
         metadata: Some(settings.metadata),
         permissions: Some(settings.permissions),
         expires_at: Some(settings.expires_at),
+        unless_changed_since: sent.filled("seen").and_then(|text| parse_timestamp(&text).ok()),
     };
     let changed = async { keys::change_key(&place.tenant, key_id(&key)?, change).await }.await;
     answer(&dashboard, sent, place, state, changed, "changed").await
@@ -107,6 +109,42 @@ pub(crate) async fn enable(
     answer_from_key_page(&dashboard, sent, place, enabled, "enabled").await
 }
 
+/// `POST /t/{tenant}/keys/bulk`: the same to several keys, once its words were typed.
+pub(crate) async fn change_many(State(dashboard): State<Dashboard>, Inside(place): Inside, mut sent: Sent) -> Response {
+    let mut state = sent.state(&["reason", "confirmation"]);
+    let action = sent.text("action");
+    let permission = BULK_ACTIONS.iter().find(|(word, ..)| *word == action).map(|(_, permission, _)| *permission);
+    let may = permission.ok_or(Error::NotFound { noun: "page" }).and_then(|needed| place.tenant.require(needed));
+    if let Err(error) = may {
+        return dashboard.refuse(sent.parts, place, state, error).await;
+    }
+    // Shown again, the page reads from its address what it is about.
+    let asked = sent.pairs().into_iter().filter(|(name, _)| name == "action" || name == "key");
+    let asked = form_urlencoded::Serializer::new(String::new()).extend_pairs(asked).finish();
+    if let Ok(uri) = format!("{}?{asked}", sent.parts.uri.path()).parse() {
+        sent.parts.uri = uri;
+    }
+    let ids: Result<Vec<KeyId>, Error> = sent.all("key").map(key_id).collect();
+    let reason = state.take("reason", sent.filled("reason").map(|text| RevokeReason::parse(&text)).transpose());
+    let words = confirmation_words(&action, ids.as_ref().map_or(0, Vec::len));
+    if sent.text("confirmation").trim() != words {
+        state.refuse("confirmation", format!("Type \u{201c}{words}\u{201d}, so that nothing happens by mistake."));
+    }
+    let Some(reason) = reason.filter(|_| !state.is_refused()) else {
+        return dashboard.form_again(sent.parts, place, state).await;
+    };
+    let (change, done) = match action.as_str() {
+        "disable" => (ManyChange::Disable, "disabled"),
+        "enable" => (ManyChange::Enable, "enabled"),
+        "revoke" => (ManyChange::Revoke(reason), "revoked"),
+        _ => return dashboard.refuse(sent.parts, place, state, Error::NotFound { noun: "page" }).await,
+    };
+    match async { keys::change_keys(&place.tenant, &ids?, &change).await }.await {
+        Ok(many) => see_other(&format!("/t/{}/keys?did={done}-{}", place.tenant.slug(), many.changed)),
+        Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
+    }
+}
+
 /// `POST /t/{tenant}/keys/{key}/finish`: ends a grace now.
 pub(crate) async fn finish(
     State(dashboard): State<Dashboard>,
@@ -129,10 +167,11 @@ pub(crate) async fn rotate(
     let Some(grace) = grace(&sent, &mut state) else {
         return dashboard.form_again(sent.parts, place, state).await;
     };
-    match async { keys::rotate_key(&place.tenant, key_id(&key)?, grace).await }.await {
+    let rotated = async { keys::rotate_key(&sent.once(place.tenant.clone()).await?, key_id(&key)?, grace).await }.await;
+    match rotated {
         Ok(rotated) => {
             let of = SecretOf::Rotation { successor: rotated.successor, predecessor: Box::new(rotated.predecessor) };
-            let shown = ShownSecret { secret: rotated.secret.expose_once(), of };
+            let shown = ShownSecret { secret: rotated.secret.map(SecretOnce::expose_once), of };
             dashboard.show_secret(sent.parts, place, shown).await
         }
         Err(error) => dashboard.refuse(sent.parts, place, state, error).await,

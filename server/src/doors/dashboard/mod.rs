@@ -3,6 +3,7 @@
 mod audit;
 mod keys;
 mod pages;
+mod projects;
 mod sent;
 mod session_store;
 mod sign_in;
@@ -84,7 +85,10 @@ pub(crate) fn routes(config: &Config, engine: &Engine) -> anyhow::Result<Router>
 
 /// The dashboard's table.
 pub(crate) fn table() -> Vec<Entry<Dashboard>> {
-    use Permission::{AuditRead, KeysCreate, KeysRead, KeysRevoke, KeysRotate, KeysUpdate, TokensRead, TokensWrite};
+    use Permission::{
+        AuditRead, KeysCreate, KeysRead, KeysRevoke, KeysRotate, KeysUpdate, ProjectsRead, ProjectsWrite, TokensRead,
+        TokensWrite,
+    };
     let holder = |permission| Access::Member(Some(permission));
     vec![
         get("/", Access::Anyone, start),
@@ -99,6 +103,8 @@ pub(crate) fn table() -> Vec<Entry<Dashboard>> {
         post("/t/{tenant}/keys/search", holder(KeysRead), keys::search),
         get("/t/{tenant}/keys/new", holder(KeysCreate), page),
         post("/t/{tenant}/keys/new", holder(KeysCreate), keys::create),
+        get("/t/{tenant}/keys/bulk", holder(KeysUpdate), page),
+        post("/t/{tenant}/keys/bulk", holder(KeysUpdate), keys::change_many),
         get("/t/{tenant}/keys/{key}", holder(KeysRead), page),
         get("/t/{tenant}/keys/{key}/edit", holder(KeysUpdate), page),
         post("/t/{tenant}/keys/{key}/edit", holder(KeysUpdate), keys::change),
@@ -109,6 +115,13 @@ pub(crate) fn table() -> Vec<Entry<Dashboard>> {
         post("/t/{tenant}/keys/{key}/disable", holder(KeysUpdate), keys::disable),
         post("/t/{tenant}/keys/{key}/enable", holder(KeysUpdate), keys::enable),
         post("/t/{tenant}/keys/{key}/finish", holder(KeysRotate), keys::finish),
+        get("/t/{tenant}/projects", holder(ProjectsRead), page),
+        get("/t/{tenant}/projects/new", holder(ProjectsWrite), page),
+        post("/t/{tenant}/projects/new", holder(ProjectsWrite), projects::create),
+        get("/t/{tenant}/projects/{project}", holder(ProjectsRead), page),
+        post("/t/{tenant}/projects/{project}/edit", holder(ProjectsWrite), projects::change),
+        post("/t/{tenant}/projects/{project}/archive", holder(ProjectsWrite), projects::archive),
+        post("/t/{tenant}/projects/{project}/restore", holder(ProjectsWrite), projects::restore),
         get("/t/{tenant}/tokens", holder(TokensRead), page),
         get("/t/{tenant}/tokens/new", holder(TokensWrite), page),
         post("/t/{tenant}/tokens/new", holder(TokensWrite), tokens::create),

@@ -6,8 +6,8 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
 use tronch_app::FormState;
-use tronch_core::{Timestamp, parse_timestamp};
-use tronch_engine::Error;
+use tronch_core::{IdempotencyKey, Timestamp, parse_timestamp};
+use tronch_engine::{Error, SentWrite, Tenant};
 
 use super::Dashboard;
 
@@ -64,6 +64,18 @@ impl Sent {
     /// The fields to show again if the form is refused; several of one name are joined by spaces.
     pub(crate) fn state(&self, names: &[&'static str]) -> FormState {
         FormState::with_values(names.iter().map(|name| (*name, self.all(name).collect::<Vec<_>>().join(" "))).collect())
+    }
+
+    /// The tenant, in which this form does once what it does, however often it is sent: a reload sends it again.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(crate) async fn once(&self, tenant: Tenant) -> Result<Tenant, Error> {
+        let Ok(key) = IdempotencyKey::parse(&self.text("once")) else { return Ok(tenant) };
+        // Whoever goes back and types something else wants something else, so what was typed is part of the route.
+        let typed = form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.fields).finish();
+        let route = format!("{} {} {typed}", self.parts.method, self.parts.uri.path());
+        tenant.once(&SentWrite { door: "dashboard", route: &route, key: &key, body: &[] }).await
     }
 
     /// A time typed into a `datetime-local` field, which is UTC on these pages. A sentence beside the field otherwise.

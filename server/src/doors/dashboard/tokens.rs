@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 use tronch_app::{FormState, SecretOf, ShownSecret};
-use tronch_core::{Environment, Permission, ProjectSlug, TokenName};
+use tronch_core::{Environment, Permission, ProjectSlug, SecretOnce, TokenName};
 use tronch_engine::Error;
 use tronch_engine::tokens::{self, NewToken};
 
@@ -16,9 +16,10 @@ pub(crate) async fn create(State(dashboard): State<Dashboard>, Inside(place): In
     let Some(new_token) = new_token(&sent, &mut state) else {
         return dashboard.form_again(sent.parts, place, state).await;
     };
-    match tokens::create_token(&place.tenant, new_token).await {
-        Ok((token, secret)) => {
-            let shown = ShownSecret { secret: secret.expose_once(), of: SecretOf::Token(token) };
+    match async { tokens::create_token(&sent.once(place.tenant.clone()).await?, new_token).await }.await {
+        Ok(made) => {
+            let secret = made.secret.map(SecretOnce::expose_once);
+            let shown = ShownSecret { secret, of: SecretOf::Token(made.token) };
             dashboard.show_secret(sent.parts, place, shown).await
         }
         Err(error) => dashboard.refuse(sent.parts, place, state, error).await,

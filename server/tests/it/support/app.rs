@@ -133,7 +133,7 @@ impl TestApp {
             environment: serde_json::from_value(part("environment")).expect("an environment"),
             expires_at: None,
         };
-        create_token(&tenant, new_token).await.expect("a token").1.expose_once()
+        create_token(&tenant, new_token).await.expect("a token").secret.expect("a new one").expose_once()
     }
 }
 

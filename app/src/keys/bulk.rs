@@ -1,0 +1,200 @@
+//! Changing several keys in one go: what will be hit, and the words to type before it happens. What happens is the
+//! engine's.
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+use leptos_router::hooks::use_location;
+use tronch_core::{KeyId, KeyState, KeyView, Permission};
+use tronch_engine::usage::{Span, usage_of_keys};
+use tronch_engine::{Error, Tenant, keys};
+
+use super::fields::environment_badge;
+use super::list::time_or;
+use crate::layout::TenantLayout;
+use crate::server_context::{form_state, page, tenant};
+use crate::ui::button::{LinkButton, SubmitButton};
+use crate::ui::chart::grouped;
+use crate::ui::field::TextField;
+use crate::ui::notice::{FormError, Notice};
+use crate::ui::page_head::PageHead;
+use crate::ui::table::TableWrap;
+use crate::usage::total;
+
+/// What can be done to several keys: its word, what it takes, and what it means.
+pub const BULK_ACTIONS: [(&str, Permission, &str); 3] = [
+    ("disable", Permission::KeysUpdate, "They are refused until somebody enables them."),
+    ("enable", Permission::KeysUpdate, "They pass again, unless the clock has ended them."),
+    ("revoke", Permission::KeysRevoke, "They are refused for ever. This cannot be undone."),
+];
+
+/// What has to be typed: what is done, to how many.
+pub fn confirmation_words(action: &str, keys: usize) -> String {
+    format!("{action} {keys} {}", if keys == 1 { "key" } else { "keys" })
+}
+
+/// Asks before several keys are changed: `?action=revoke&key=key_…&key=…`.
+#[component]
+pub(crate) fn ChangeKeysPage() -> impl IntoView {
+    let (tenant, form) = (tenant(), form_state());
+    let asked = use_location().search.get();
+    page(async move {
+        let tenant = tenant?;
+        let (action, key_ids) = asked_for(asked.trim_start_matches('?'))?;
+        let (word, permission, means) = action;
+        tenant.require(permission)?;
+        let back = format!("/t/{}/keys", tenant.slug());
+        if key_ids.is_empty() {
+            return Ok(nothing_chosen(word, back).into_any());
+        }
+        let chosen = keys::get_keys(&tenant, &key_ids).await?;
+        let calls = calls_of_the_day(&tenant, &key_ids).await?;
+        let words = confirmation_words(word, chosen.len());
+        let title = capitalised(&words);
+        let rows: Vec<_> = chosen.iter().zip(&calls).map(|(key, calls)| row(&tenant, key, *calls)).collect();
+        let hidden: Vec<_> =
+            key_ids.iter().map(|id| view! { <input type="hidden" name="key" value=id.to_string() /> }).collect();
+        let reason = (word == "revoke").then(|| {
+            view! {
+                <TextField
+                    name="reason"
+                    label="Reason"
+                    value=form.value("reason")
+                    hint="For the audit log: who reads it in a year?"
+                    error=form.field_error("reason")
+                    maxlength=500
+                />
+            }
+        });
+        let hit = hit(&chosen, calls.iter().sum(), tenant.allows(Permission::UsageRead));
+        Ok(view! {
+            <Title text=title.clone() />
+            <TenantLayout here="keys">
+                <PageHead title=title crumbs=vec![(back.clone(), "Keys".to_owned())] />
+                <Notice look="warn" title=means>{hit}</Notice>
+                <TableWrap label="Keys that are changed">
+                    <table class="table cards">
+                        <thead>
+                            <tr>
+                                <th scope="col">"Name"</th>
+                                <th scope="col">"Now"</th>
+                                <th scope="col">"Environment"</th>
+                                <th scope="col">"Owner"</th>
+                                <th scope="col">"Last used"</th>
+                                <th scope="col" class="number">"Calls, 24 h"</th>
+                            </tr>
+                        </thead>
+                        <tbody>{rows}</tbody>
+                    </table>
+                </TableWrap>
+                <form class="form" method="post" action=format!("{back}/bulk")>
+                    <FormError message=form.error() />
+                    <input type="hidden" name="action" value=word />
+                    {hidden}
+                    {reason}
+                    <TextField
+                        name="confirmation"
+                        label=format!("Type \u{201c}{words}\u{201d}")
+                        value=form.value("confirmation")
+                        error=form.field_error("confirmation")
+                        required=true
+                        mono=true
+                    />
+                    <div class="form-actions">
+                        <SubmitButton label=capitalised(&words) look=if word == "revoke" { "danger" } else { "primary" } />
+                        <LinkButton href=back.clone() label="Cancel" look="quiet" />
+                    </div>
+                </form>
+            </TenantLayout>
+        }
+        .into_any())
+    })
+}
+
+type BulkAction = (&'static str, Permission, &'static str);
+
+fn asked_for(query: &str) -> Result<(BulkAction, Vec<KeyId>), Error> {
+    let mut action = Some(BULK_ACTIONS[0]);
+    let mut key_ids: Vec<KeyId> = Vec::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "action" => action = BULK_ACTIONS.into_iter().find(|(word, ..)| *word == value),
+            "key" => {
+                let id = value.parse().map_err(|_| Error::NotFound { noun: "key" })?;
+                if !key_ids.contains(&id) {
+                    key_ids.push(id);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok((action.ok_or(Error::NotFound { noun: "page" })?, key_ids))
+}
+
+fn nothing_chosen(word: &str, back: String) -> impl IntoView + use<> {
+    let title = capitalised(&format!("{word} keys"));
+    view! {
+        <Title text=title.clone() />
+        <TenantLayout here="keys">
+            <PageHead title=title crumbs=vec![(back.clone(), "Keys".to_owned())] />
+            <Notice title="No key is chosen.">" Tick the keys in the list first. " <a href=back>"Back to the keys"</a></Notice>
+        </TenantLayout>
+    }
+}
+
+/// All calls about each of the keys in the last 24 hours, in the keys' order.
+async fn calls_of_the_day(tenant: &Tenant, key_ids: &[KeyId]) -> Result<Vec<u64>, Error> {
+    if !tenant.allows(Permission::UsageRead) {
+        return Ok(vec![0; key_ids.len()]);
+    }
+    let usage = usage_of_keys(tenant, key_ids, Span::Day).await?;
+    Ok(key_ids.iter().map(|id| usage.get(id).map_or(0, |points| total(points))).collect())
+}
+
+/// What stops or begins: how much is called, for how many owners.
+fn hit(chosen: &[KeyView], calls: u64, knows_calls: bool) -> String {
+    let mut owners: Vec<String> =
+        chosen.iter().filter_map(|key| key.owner.as_ref()).map(|owner| owner.external_id.to_string()).collect();
+    owners.sort_unstable();
+    owners.dedup();
+    let called = match (knows_calls, calls) {
+        (false, _) => String::new(),
+        (true, 0) => " They were not called in the last 24 hours.".to_owned(),
+        (true, 1) => " They were called once in the last 24 hours.".to_owned(),
+        (true, calls) => format!(" They were called {} times in the last 24 hours.", grouped(calls)),
+    };
+    let issued = match owners.as_slice() {
+        [] => String::new(),
+        [one] => format!(" They were issued to {one}."),
+        several => format!(" They were issued to {} owners.", several.len()),
+    };
+    let revoked = chosen.iter().filter(|key| key.state == KeyState::Revoked).count();
+    let stay = match revoked {
+        0 => String::new(),
+        1 => " One is revoked already and stays so.".to_owned(),
+        some => format!(" {some} are revoked already and stay so."),
+    };
+    format!("{called}{issued}{stay}")
+}
+
+fn row(tenant: &Tenant, key: &KeyView, calls: u64) -> impl IntoView + use<> {
+    let href = format!("/t/{}/keys/{}", tenant.slug(), key.id);
+    view! {
+        <tr>
+            <td data-label="Name">
+                <a class="row-link" href=href>{key.name.to_string()}</a>
+                <div class="mono muted small">{key.display_handle.clone()}</div>
+            </td>
+            <td data-label="Now">{capitalised(key.state.as_str())}</td>
+            <td data-label="Environment">{environment_badge(key.environment)}</td>
+            <td data-label="Owner">{key.owner.as_ref().map_or_else(|| "—".to_owned(), |owner| owner.external_id.to_string())}</td>
+            <td data-label="Last used">{time_or(key.last_used_at, "never")}</td>
+            <td data-label="Calls, 24 h" class="number">{grouped(calls)}</td>
+        </tr>
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}", characters.as_str())
+}

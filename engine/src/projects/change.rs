@@ -1,0 +1,275 @@
+//! Making projects, changing their settings, putting them away and taking them out again. Reading them is in `mod.rs`.
+
+use chrono::Utc;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use tronch_core::bounds::GRACE_SECONDS_MAX;
+use tronch_core::{ErrorCode, Permission, ProjectId, ProjectName, ProjectSlug, ProjectView, Timestamp};
+
+use super::rows::{ProjectRow, audited};
+use super::{NOT_FOUND, PROJECTS_MAX, visible};
+use crate::audit::{self, Change};
+use crate::error::Error;
+use crate::once::ChangeTx;
+use crate::schema::{keys, projects, tenants};
+use crate::tenancy::Tenant;
+
+/// What a new project is to be. Its rotation settings begin as they do for `default`.
+pub struct NewProject {
+    /// Its word in addresses and requests, for ever.
+    pub slug: ProjectSlug,
+    /// What people call it.
+    pub name: ProjectName,
+}
+
+/// What of a project is to change; `None` leaves a part as it is. Graces are in seconds.
+#[derive(Default)]
+pub struct ProjectChange {
+    /// A new name.
+    pub name: Option<ProjectName>,
+    /// The grace of a rotation that asks for none.
+    pub default_grace_seconds: Option<u32>,
+    /// The longest grace.
+    pub max_grace_seconds: Option<u32>,
+    /// Whether the end of a grace ends the old key.
+    pub auto_revoke: Option<bool>,
+    /// `updated_at` of the project that the caller looked at: a change made since is not overwritten.
+    pub unless_changed_since: Option<Timestamp>,
+}
+
+/// Makes a project.
+///
+/// # Errors
+/// `Forbidden` without `projects.write`; `OutsideToken` for a limited service token; `Conflict` when the slug is taken or
+/// there are too many projects; `Unavailable`.
+pub async fn create_project(tenant: &Tenant, new_project: NewProject) -> Result<ProjectView, Error> {
+    tenant.require(Permission::ProjectsWrite)?;
+    tenant.scope.require(None, None)?;
+    if let Some(project) = made_before(tenant).await? {
+        return Ok(project);
+    }
+    let now = Utc::now();
+    let project_id = ProjectId::generate(now, crate::random::bytes()?);
+    let mut transaction = tenant.begin_change().await?;
+    let tenant_id = transaction.tenant_id();
+    one_at_a_time(&mut transaction).await?;
+    let count: i64 =
+        projects::table.filter(projects::tenant_id.eq(tenant_id)).count().get_result(transaction.connection()).await?;
+    if count >= PROJECTS_MAX {
+        return Err(conflict(format!("an organisation has at most {PROJECTS_MAX} projects")));
+    }
+    let project_row: ProjectRow = diesel::insert_into(projects::table)
+        .values((
+            projects::id.eq(project_id.uuid()),
+            projects::tenant_id.eq(tenant_id),
+            projects::slug.eq(new_project.slug.as_str()),
+            projects::name.eq(new_project.name.as_str()),
+            projects::created_at.eq(now),
+            projects::updated_at.eq(now),
+        ))
+        .returning(ProjectRow::as_returning())
+        .get_result(transaction.connection())
+        .await?;
+    record(tenant, &mut transaction, "create_project", None, &project_row).await?;
+    transaction.commit(project_row.id).await?;
+    project_row.view()
+}
+
+/// Changes a project's name and its rules of rotation. Rotations that run already keep the grace they were given.
+///
+/// # Errors
+/// `Forbidden` without `projects.write`; `OutsideToken`; `NotFound`; `Invalid` for a grace out of bounds; `Conflict` when
+/// it is archived or was changed since `unless_changed_since`; `Unavailable`.
+pub async fn update_project(tenant: &Tenant, slug: &ProjectSlug, change: ProjectChange) -> Result<ProjectView, Error> {
+    edit(tenant, slug, "update_project", async |_, project| {
+        if project.archived_at.is_some() {
+            return Err(super::archived());
+        }
+        if change
+            .unless_changed_since
+            .is_some_and(|seen| seen.timestamp_millis() != project.updated_at.timestamp_millis())
+        {
+            return Err(Error::Conflict {
+                code: ErrorCode::Changed,
+                message: "somebody changed this project since you opened it; look at it again before you change it"
+                    .to_owned(),
+                field: None,
+            });
+        }
+        if let Some(name) = change.name {
+            project.name = name.as_str().to_owned();
+        }
+        if let Some(max) = change.max_grace_seconds {
+            project.grace_max_seconds = seconds("max_grace_seconds", max)?;
+        }
+        if let Some(default) = change.default_grace_seconds {
+            project.grace_default_seconds = seconds("default_grace_seconds", default)?;
+        }
+        if project.grace_default_seconds > project.grace_max_seconds {
+            return Err(Error::invalid("default_grace_seconds", "this cannot be longer than the longest grace"));
+        }
+        project.auto_revoke = change.auto_revoke.unwrap_or(project.auto_revoke);
+        Ok(())
+    })
+    .await
+}
+
+/// Puts a project away: it is offered nowhere and takes no keys. Its history stays. Archiving twice is fine.
+///
+/// # Errors
+/// `Forbidden` without `projects.write`; `OutsideToken`; `NotFound`; `Conflict` while one of its keys works or is only
+/// disabled, or when it is the last open one; `Unavailable`.
+pub async fn archive_project(tenant: &Tenant, slug: &ProjectSlug) -> Result<ProjectView, Error> {
+    edit(tenant, slug, "archive_project", async |transaction, project| {
+        if project.archived_at.is_some() {
+            return Ok(());
+        }
+        let now = Utc::now();
+        let working: i64 = keys::table
+            .filter(keys::tenant_id.eq(transaction.tenant_id()))
+            .filter(keys::project_id.eq(project.id))
+            .filter(keys::revoked_at.is_null())
+            .filter(keys::ends_at.gt(now))
+            .count()
+            .get_result(transaction.connection())
+            .await?;
+        if working > 0 {
+            let keys = if working == 1 {
+                "one key of this project works".to_owned()
+            } else {
+                format!("{working} keys of this project work")
+            };
+            return Err(conflict(format!("{keys} or could be enabled again; revoke first, then archive")));
+        }
+        one_at_a_time(transaction).await?;
+        let open: i64 = projects::table
+            .filter(projects::tenant_id.eq(transaction.tenant_id()))
+            .filter(projects::archived_at.is_null())
+            .count()
+            .get_result(transaction.connection())
+            .await?;
+        if open <= 1 {
+            return Err(conflict("this is the only open project; make another first".to_owned()));
+        }
+        project.archived_at = Some(now);
+        Ok(())
+    })
+    .await
+}
+
+/// Takes an archived project out again. Restoring twice is fine.
+///
+/// # Errors
+/// `Forbidden` without `projects.write`; `OutsideToken`; `NotFound`; `Unavailable`.
+pub async fn restore_project(tenant: &Tenant, slug: &ProjectSlug) -> Result<ProjectView, Error> {
+    edit(tenant, slug, "restore_project", async |_, project| {
+        project.archived_at = None;
+        Ok(())
+    })
+    .await
+}
+
+/// Locks, changes, writes and records; a change that changes nothing leaves no trace.
+async fn edit(
+    tenant: &Tenant,
+    slug: &ProjectSlug,
+    action: &'static str,
+    change: impl AsyncFnOnce(&mut ChangeTx, &mut ProjectRow) -> Result<(), Error>,
+) -> Result<ProjectView, Error> {
+    tenant.require(Permission::ProjectsWrite)?;
+    if let Some(project) = made_before(tenant).await? {
+        return Ok(project);
+    }
+    let mut transaction = tenant.begin_change().await?;
+    let before = lock(tenant, &mut transaction, slug).await?;
+    let mut after = before.clone();
+    change(&mut transaction, &mut after).await?;
+    if audited(&before) != audited(&after) {
+        after.updated_at = Utc::now();
+        let target =
+            projects::table.filter(projects::tenant_id.eq(transaction.tenant_id())).filter(projects::id.eq(after.id));
+        diesel::update(target)
+            .set((
+                projects::name.eq(&after.name),
+                projects::grace_default_seconds.eq(after.grace_default_seconds),
+                projects::grace_max_seconds.eq(after.grace_max_seconds),
+                projects::auto_revoke.eq(after.auto_revoke),
+                projects::archived_at.eq(after.archived_at),
+                projects::updated_at.eq(after.updated_at),
+            ))
+            .execute(transaction.connection())
+            .await?;
+        record(tenant, &mut transaction, action, Some(&before), &after).await?;
+    }
+    transaction.commit(after.id).await?;
+    after.view()
+}
+
+/// The project, locked against every other change and against keys that are just being made in it. A token that is
+/// limited to an environment cannot change what belongs to both.
+async fn lock(tenant: &Tenant, transaction: &mut ChangeTx, slug: &ProjectSlug) -> Result<ProjectRow, Error> {
+    let found: Option<ProjectRow> = projects::table
+        .filter(projects::tenant_id.eq(transaction.tenant_id()))
+        .filter(projects::slug.eq(slug.as_str()))
+        .select(ProjectRow::as_select())
+        .for_update()
+        .first(transaction.connection())
+        .await
+        .optional()?;
+    let seen = |id| tenant.scope.project.is_none_or(|project| project.uuid() == id);
+    let project_row = found.filter(|project_row| seen(project_row.id)).ok_or(NOT_FOUND)?;
+    tenant.scope.require(Some(ProjectId::from_uuid(project_row.id)), None)?;
+    Ok(project_row)
+}
+
+/// Makes changes that count a tenant's projects wait for one another.
+async fn one_at_a_time(transaction: &mut ChangeTx) -> Result<(), Error> {
+    let tenant = tenants::table.find(transaction.tenant_id()).select(tenants::id).for_no_key_update();
+    let _locked: uuid::Uuid = tenant.first(transaction.connection()).await?;
+    Ok(())
+}
+
+/// The project that the same write made or changed before, as it is now.
+async fn made_before(tenant: &Tenant) -> Result<Option<ProjectView>, Error> {
+    let Some(earlier) = tenant.earlier() else { return Ok(None) };
+    let mut transaction = tenant.begin().await?;
+    let project_row: Option<ProjectRow> = visible(&transaction)
+        .filter(projects::id.eq(earlier))
+        .select(ProjectRow::as_select())
+        .first(transaction.connection())
+        .await
+        .optional()?;
+    transaction.commit().await?;
+    project_row.ok_or(NOT_FOUND)?.view().map(Some)
+}
+
+fn seconds(field: &'static str, seconds: u32) -> Result<i32, Error> {
+    match i32::try_from(seconds) {
+        Ok(taken) if seconds <= GRACE_SECONDS_MAX => Ok(taken),
+        _ => Err(Error::invalid(field, format!("a grace has 0 to {GRACE_SECONDS_MAX} seconds, which is 30 days"))),
+    }
+}
+
+fn conflict(message: String) -> Error {
+    Error::Conflict { code: ErrorCode::Conflict, message, field: None }
+}
+
+async fn record(
+    tenant: &Tenant,
+    transaction: &mut ChangeTx,
+    action: &'static str,
+    before: Option<&ProjectRow>,
+    after: &ProjectRow,
+) -> Result<(), Error> {
+    let change = Change {
+        action,
+        target_kind: "project",
+        target_id: ProjectId::from_uuid(after.id).to_string(),
+        target_name: &after.name,
+        before: before.map(audited),
+        after: Some(audited(after)),
+        reason: None,
+    };
+    let tenant_id = transaction.tenant_id();
+    audit::record(transaction.connection(), tenant_id, &tenant.caller, change).await
+}

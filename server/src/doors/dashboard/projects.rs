@@ -1,0 +1,112 @@
+//! The forms of projects. Each calls one verb, and answers with a 303 or the form again.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use tronch_app::{FormState, Place};
+use tronch_core::{ProjectName, ProjectSlug, ProjectView, parse_timestamp};
+use tronch_engine::Error;
+use tronch_engine::projects::{self, NewProject, ProjectChange};
+
+use super::sent::Sent;
+use super::{Dashboard, Inside, see_other};
+
+/// What the address of a project's form names.
+type ProjectPath = Path<(String, String)>;
+
+const SETTINGS: [&str; 5] = ["name", "default_grace_seconds", "max_grace_seconds", "auto_revoke", "seen"];
+
+/// `POST /t/{tenant}/projects/new`.
+pub(crate) async fn create(State(dashboard): State<Dashboard>, Inside(place): Inside, sent: Sent) -> Response {
+    let mut state = sent.state(&["name", "slug"]);
+    let name = state.take("name", ProjectName::parse(&sent.text("name")));
+    let slug = state.take("slug", ProjectSlug::parse(&sent.text("slug")));
+    let (Some(name), Some(slug)) = (name, slug) else {
+        return dashboard.form_again(sent.parts, place, state).await;
+    };
+    let new_project = NewProject { slug, name };
+    match async { projects::create_project(&sent.once(place.tenant.clone()).await?, new_project).await }.await {
+        Ok(project) => see_other(&address(&place, &project, "created")),
+        Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
+    }
+}
+
+/// `POST /t/{tenant}/projects/{project}/edit`.
+pub(crate) async fn change(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    Path((_, project)): ProjectPath,
+    sent: Sent,
+) -> Response {
+    let mut state = sent.state(&SETTINGS);
+    let outcome = match settings(&sent, &mut state) {
+        None => return dashboard.form_again(of_project(sent).parts, place, state).await,
+        Some(change) => async { projects::update_project(&place.tenant, &slug_of(&project)?, change).await }.await,
+    };
+    answer(&dashboard, sent, place, state, outcome, "changed").await
+}
+
+/// `POST /t/{tenant}/projects/{project}/archive`.
+pub(crate) async fn archive(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    Path((_, project)): ProjectPath,
+    sent: Sent,
+) -> Response {
+    let archived = async { projects::archive_project(&place.tenant, &slug_of(&project)?).await }.await;
+    answer(&dashboard, sent, place, FormState::default(), archived, "archived").await
+}
+
+/// `POST /t/{tenant}/projects/{project}/restore`.
+pub(crate) async fn restore(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    Path((_, project)): ProjectPath,
+    sent: Sent,
+) -> Response {
+    let restored = async { projects::restore_project(&place.tenant, &slug_of(&project)?).await }.await;
+    answer(&dashboard, sent, place, FormState::default(), restored, "restored").await
+}
+
+fn settings(sent: &Sent, state: &mut FormState) -> Option<ProjectChange> {
+    let name = state.take("name", ProjectName::parse(&sent.text("name")));
+    let mut seconds = |field| state.take(field, sent.text(field).parse().map_err(|_| "choose one of the list"));
+    let default = seconds("default_grace_seconds");
+    let max = seconds("max_grace_seconds");
+    Some(ProjectChange {
+        name: Some(name?),
+        default_grace_seconds: Some(default?),
+        max_grace_seconds: Some(max?),
+        auto_revoke: Some(sent.filled("auto_revoke").is_some()),
+        unless_changed_since: sent.filled("seen").and_then(|text| parse_timestamp(&text).ok()),
+    })
+}
+
+fn slug_of(text: &str) -> Result<ProjectSlug, Error> {
+    ProjectSlug::parse(text).map_err(|_| Error::NotFound { noun: "project" })
+}
+
+fn address(place: &Place, project: &ProjectView, did: &str) -> String {
+    format!("/t/{}/projects/{}?did={did}", place.tenant.slug(), project.slug)
+}
+
+/// All forms of a project stand on its page, and have no address of their own to be shown again at.
+fn of_project(mut sent: Sent) -> Sent {
+    if let Some(uri) = sent.parts.uri.path().rsplit_once('/').and_then(|(page, _)| page.parse().ok()) {
+        sent.parts.uri = uri;
+    }
+    sent
+}
+
+async fn answer(
+    dashboard: &Dashboard,
+    sent: Sent,
+    place: Place,
+    state: FormState,
+    outcome: Result<ProjectView, Error>,
+    did: &str,
+) -> Response {
+    match outcome {
+        Ok(project) => see_other(&address(&place, &project, did)),
+        Err(error) => dashboard.refuse(of_project(sent).parts, place, state, error).await,
+    }
+}
