@@ -45,7 +45,7 @@ pub(crate) fn SecretOncePage(shown: ShownSecret) -> impl IntoView {
                 <h2 id="secret-title">"Copy it now: it is shown only this once"</h2>
                 <code class="secret-value" tabindex="0">{secret.clone()}</code>
                 <CopyButton text=secret label="Copy the secret".to_owned() />
-                <CloseGuard message="I have stored it".to_owned() />
+                <CloseGuard />
             </section>
             {facts(&slug, &of)}
             {what(&of)}

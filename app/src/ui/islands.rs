@@ -1,53 +1,74 @@
 //! What wakes in the browser. Without JavaScript each part shows nothing, or text that is complete as it stands.
+//!
+//! An island here is a fixed piece of the page and a function that takes it over in the browser (`use:`). It takes no
+//! properties: what it needs to know stands in the element before it. Signals, and properties as JSON, would nearly double
+//! what the browser loads: see docs/decisions/0014-size-of-the-browser-part.md.
 
 use std::time::Duration;
 
 use leptos::prelude::*;
-use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::*;
+use web_sys::{Element, Event, EventTarget, Storage};
+
+const SAID_FOR: Duration = Duration::from_secs(2);
 
 /// Copies a text to the clipboard and says so. Hidden until it can, and where the browser refuses it, as over plain HTTP.
-#[island]
+#[component]
 pub fn CopyButton(text: String, label: String) -> impl IntoView {
-    let (ready, set_ready) = signal(false);
-    let (said, set_said) = signal("");
-    Effect::new(move |_| set_ready.set(window().is_secure_context()));
     view! {
-        <button
-            type="button"
-            class="copy"
-            class:done=move || said.get() == "Copied"
-            hidden=move || !ready.get()
-            title=label.clone()
-            on:click=move |_| copy(&text, set_said)
-        >
-            <svg class="icon" viewBox="0 0 24 24" width="16" height="16" aria-hidden="true">
-                <path d=move || if said.get() == "Copied" { "m4.5 12.5 5 5 10-11" } else { "M9 9h11v11H9zM5 15H4V4h11v1" } />
-            </svg>
-            <span class="copy-label">{label.clone()}</span>
-        </button>
-        <span class="copy-said" role="status">{move || said.get()}</span>
+        <data value=text hidden>{label}</data>
+        <CopyIsland />
     }
 }
 
-fn copy(text: &str, set_said: WriteSignal<&'static str>) {
+#[island]
+fn CopyIsland() -> impl IntoView {
+    view! {
+        <button type="button" class="copy" hidden use:copies>
+            <svg class="icon" viewBox="0 0 24 24" width="16" height="16" aria-hidden="true"><path d="" /></svg>
+            <span class="copy-label"></span>
+        </button>
+        <span class="copy-said" role="status"></span>
+    }
+}
+
+fn copies(button: Element) {
+    let Some(data) = before_island(&button).filter(|_| window().is_secure_context()) else { return };
+    let label = data.text_content().unwrap_or_default();
+    set(&button, "title", &label);
+    write(&button, ".copy-label", &label);
+    say(&button, "");
+    show(&button);
+    let text = data.get_attribute("value").unwrap_or_default();
+    listen(&button.clone(), "click", move |_| copy(&text, button.clone()));
+}
+
+fn copy(text: &str, button: Element) {
     let written = window().navigator().clipboard().write_text(text);
     leptos::task::spawn_local(async move {
-        set_said.set(if written.await.is_ok() { "Copied" } else { "Not copied" });
-        set_timeout(move || set_said.set(""), Duration::from_secs(2));
+        say(&button, if written.await.is_ok() { "Copied" } else { "Not copied" });
+        set_timeout(move || say(&button, ""), SAID_FOR);
     });
 }
 
+/// What the button has just done: in words beside it, and by its own look.
+fn say(button: &Element, said: &str) {
+    let done = said == "Copied";
+    button.set_class_name(if done { "copy done" } else { "copy" });
+    draw(button, if done { "m4.5 12.5 5 5 10-11" } else { "M9 9h11v11H9zM5 15H4V4h11v1" });
+    if let Some(status) = button.next_element_sibling() {
+        status.set_text_content(Some(said));
+    }
+}
+
 /// A time: UTC for everybody, and beside it the reader's own zone once the page is awake. `iso` is RFC 3339 in UTC.
-#[island]
+#[component]
 pub fn LocalTime(iso: String) -> impl IntoView {
-    let (local, set_local) = signal(None::<String>);
-    let parsed = iso.clone();
-    Effect::new(move |_| set_local.set(in_readers_zone(&parsed)));
     let utc = utc_to_the_minute(&iso);
     let exact = iso.clone();
     view! {
         <time datetime=iso title=exact>{utc}</time>
-        <span class="time-local">{move || local.get().map(|local| format!(" {local}"))}</span>
+        <LocalTimeIsland />
     }
 }
 
@@ -59,7 +80,19 @@ fn utc_to_the_minute(iso: &str) -> String {
     }
 }
 
-/// `15:08 UTC+1`, with the day where it is another; nothing where the reader lives by UTC.
+#[island]
+fn LocalTimeIsland() -> impl IntoView {
+    view! { <span class="time-local" use:tells_local_time></span> }
+}
+
+fn tells_local_time(span: Element) {
+    let iso = before_island(&span).and_then(|time| time.get_attribute("datetime"));
+    if let Some(local) = iso.and_then(|iso| in_readers_zone(&iso)) {
+        span.set_text_content(Some(&local));
+    }
+}
+
+/// ` 15:08 UTC+1`, with the day where it is another; nothing where the reader lives by UTC.
 fn in_readers_zone(iso: &str) -> Option<String> {
     let date = js_sys::Date::new(&JsValue::from_str(iso));
     let minutes_behind = date.get_timezone_offset();
@@ -72,95 +105,124 @@ fn in_readers_zone(iso: &str) -> Option<String> {
         format!("{}-{:02}-{:02} ", date.get_full_year(), date.get_month() + 1, date.get_date())
     };
     let sign = if minutes_behind < 0.0 { '+' } else { '−' };
-    let (hours, minutes) = ((minutes_behind.abs() / 60.0).floor(), minutes_behind.abs() % 60.0);
-    let zone = if minutes == 0.0 { format!("UTC{sign}{hours}") } else { format!("UTC{sign}{hours}:{minutes:02}") };
-    Some(format!("{day}{:02}:{:02} {zone}", date.get_hours(), date.get_minutes()))
+    // A whole number of minutes within a day. Writing a float would bring in its own 10 KB.
+    let distance = minutes_behind.abs() as u32;
+    let (hours, minutes) = (distance / 60, distance % 60);
+    let zone = if minutes == 0 { format!("UTC{sign}{hours}") } else { format!("UTC{sign}{hours}:{minutes:02}") };
+    Some(format!(" {day}{:02}:{:02} {zone}", date.get_hours(), date.get_minutes()))
 }
 
 /// Where the reader's choice of light or dark is kept, in the browser alone.
 const THEME: &str = "theme";
+/// The attribute of the document that wears it; without one the colours are as the system has them.
+const WORN: &str = "data-theme";
 
 /// Light, dark, or as the system has it. The choice stays in this browser.
 #[island]
 pub fn ThemeToggle() -> impl IntoView {
-    let (theme, set_theme) = signal(None::<String>);
-    Effect::new(move |_| {
-        let kept = kept_theme().unwrap_or_else(|| "system".to_owned());
-        wear(&kept);
-        set_theme.set(Some(kept));
-    });
-    let turn = move |_| {
-        let next = match theme.get_untracked().as_deref() {
-            Some("system") => "light",
-            Some("light") => "dark",
-            _ => "system",
-        };
-        wear(next);
-        keep_theme(next);
-        set_theme.set(Some(next.to_owned()));
-    };
     view! {
-        <button type="button" class="copy" hidden=move || theme.get().is_none() on:click=turn title="Light, dark or as the system">
-            <svg class="icon" viewBox="0 0 24 24" width="16" height="16" aria-hidden="true">
-                <path d=move || match theme.get().as_deref() {
-                    Some("light") => {
-                        "M16 12a4 4 0 1 1-8 0 4 4 0 0 1 8 0ZM12 2.5v2m0 15v2M2.5 12h2m15 0h2M5.3 5.3l1.4 1.4m10.6 10.6 1.4 1.4m0-13.4-1.4 1.4M6.7 17.3l-1.4 1.4"
-                    }
-                    Some("dark") => "M20 14.5A8.5 8.5 0 1 1 9.5 4a7 7 0 0 0 10.5 10.5Z",
-                    _ => "M3 4.5h18v12H3zM8.5 20.5h7M12 16.5v4",
-                } />
-            </svg>
-            <span class="copy-label">{move || format!("Colours: {}", theme.get().unwrap_or_default())}</span>
+        <button type="button" class="copy" hidden title="Light, dark or as the system" use:turns_theme>
+            <svg class="icon" viewBox="0 0 24 24" width="16" height="16" aria-hidden="true"><path d="" /></svg>
+            <span class="copy-label"></span>
         </button>
     }
 }
 
-/// What this browser keeps between pages; some forbid it, then there is nothing to keep the choice in.
-fn storage() -> Result<JsValue, JsValue> {
-    js_sys::Reflect::get(&window(), &JsValue::from_str("localStorage"))
-}
-
-fn kept_theme() -> Option<String> {
-    let kept = js_sys::Reflect::get(&storage().ok()?, &JsValue::from_str(THEME)).ok()?;
-    kept.as_string()
-}
-
-fn keep_theme(theme: &str) {
-    let kept = storage()
-        .and_then(|storage| js_sys::Reflect::set(&storage, &JsValue::from_str(THEME), &JsValue::from_str(theme)));
-    // A browser that keeps nothing has still changed this page.
-    drop(kept);
-}
-
-fn wear(theme: &str) {
+fn turns_theme(button: Element) {
     let Some(root) = document().document_element() else { return };
-    let done = match theme {
-        "light" | "dark" => root.set_attribute("data-theme", theme),
-        _ => root.remove_attribute("data-theme"),
-    };
-    drop(done);
+    let kept = storage().and_then(|storage| storage.get_item(THEME).ok()?);
+    wear(&root, &button, kept.as_deref().unwrap_or_default());
+    show(&button);
+    listen(&button.clone(), "click", move |_| {
+        let next = match root.get_attribute(WORN).as_deref() {
+            None => "light",
+            Some("light") => "dark",
+            Some(_) => "system",
+        };
+        wear(&root, &button, next);
+        // A browser that keeps nothing has still changed this page.
+        drop(storage().map(|storage| storage.set_item(THEME, next)));
+    });
 }
 
-/// Asks before the page is left, until the reader ticks the box that says `message`. Nothing without JavaScript.
+/// Nothing in a browser that forbids keeping things.
+fn storage() -> Option<Storage> {
+    window().local_storage().ok()?
+}
+
+fn wear(root: &Element, button: &Element, theme: &str) {
+    let (path, name) = match theme {
+        "light" => (
+            "M16 12a4 4 0 1 1-8 0 4 4 0 0 1 8 0ZM12 2.5v2m0 15v2M2.5 12h2m15 0h2M5.3 5.3l1.4 1.4m10.6 10.6 1.4 1.4m0-13.4-1.4 1.4M6.7 17.3l-1.4 1.4",
+            theme,
+        ),
+        "dark" => ("M20 14.5A8.5 8.5 0 1 1 9.5 4a7 7 0 0 0 10.5 10.5Z", theme),
+        _ => ("M3 4.5h18v12H3zM8.5 20.5h7M12 16.5v4", "system"),
+    };
+    match name {
+        "system" => drop(root.remove_attribute(WORN)),
+        _ => set(root, WORN, name),
+    }
+    draw(button, path);
+    write(button, ".copy-label", &["Colours: ", name].concat());
+}
+
+/// Asks before the page is left, until the reader ticks its box. Nothing without JavaScript.
 #[island]
-pub fn CloseGuard(message: String) -> impl IntoView {
-    let (ready, set_ready) = signal(false);
-    let (done, set_done) = signal(false);
-    Effect::new(move |_| {
-        set_ready.set(true);
-        let handle = window_event_listener(leptos::ev::beforeunload, move |event| {
-            if !done.get_untracked() {
-                event.prevent_default();
-                // Older browsers ask only when this is set; none shows the text.
-                event.set_return_value("unsaved");
-            }
-        });
-        on_cleanup(move || handle.remove());
-    });
+pub fn CloseGuard() -> impl IntoView {
     view! {
-        <div class="checkbox close-guard" hidden=move || !ready.get()>
-            <input type="checkbox" id="close-guard" on:change=move |event| set_done.set(event_target_checked(&event)) />
-            <label for="close-guard">{message}</label>
+        <div class="checkbox close-guard" hidden use:guards>
+            <input type="checkbox" id="close-guard" />
+            <label for="close-guard">"I have stored it"</label>
         </div>
+    }
+}
+
+fn guards(division: Element) {
+    let Some(input) = find(&division, "input") else { return };
+    show(&division);
+    let input: web_sys::HtmlInputElement = input.unchecked_into();
+    listen(&window(), "beforeunload", move |event| {
+        if !input.checked() {
+            event.prevent_default();
+            // Older browsers ask only when this is set; none shows the text.
+            event.unchecked_ref::<web_sys::BeforeUnloadEvent>().set_return_value("unsaved");
+        }
+    });
+}
+
+/// The element before the island that `inside` stands in directly.
+fn before_island(inside: &Element) -> Option<Element> {
+    inside.parent_element()?.previous_element_sibling()
+}
+
+/// For as long as the page lives.
+fn listen(target: &EventTarget, event: &str, act: impl FnMut(Event) + 'static) {
+    let closure = Closure::<dyn FnMut(Event)>::new(act).into_js_value();
+    drop(target.add_event_listener_with_callback(event, closure.unchecked_ref()));
+}
+
+fn find(within: &Element, selector: &str) -> Option<Element> {
+    within.query_selector(selector).ok()?
+}
+
+fn show(element: &Element) {
+    drop(element.remove_attribute("hidden"));
+}
+
+fn set(element: &Element, attribute: &str, value: &str) {
+    drop(element.set_attribute(attribute, value));
+}
+
+fn write(within: &Element, selector: &str, text: &str) {
+    if let Some(found) = find(within, selector) {
+        found.set_text_content(Some(text));
+    }
+}
+
+/// Gives the icon of a button its lines.
+fn draw(button: &Element, path: &str) {
+    if let Some(found) = find(button, "path") {
+        set(&found, "d", path);
     }
 }
