@@ -31,6 +31,12 @@ pub fn shell(assets: &Assets) -> impl IntoView + use<> {
     provide_meta_context();
     let options = LeptosOptions::builder().output_name("tronch").site_pkg_dir(assets.folder.clone()).build();
     let stylesheet = format!("/{}/tronch.css", assets.folder);
+    // Nothing but islands ever wakes. `HydrationScripts` says the same, but is not on every page.
+    if let Some(shared) = Owner::current_shared_context() {
+        shared.set_is_hydrating(false);
+    }
+    // Islands stand in the frame of a tenant's pages; whoever has yet to sign in loads no script.
+    let scripts = server_context().place.map(|_| view! { <HydrationScripts options islands=true /> });
     view! {
         <!DOCTYPE html>
         <html lang="en">
@@ -40,7 +46,7 @@ pub fn shell(assets: &Assets) -> impl IntoView + use<> {
                 <meta name="color-scheme" content="light dark" />
                 <link rel="icon" href=format!("/{}/icon.svg", assets.folder) type="image/svg+xml" />
                 <link rel="stylesheet" href=stylesheet />
-                <HydrationScripts options islands=true />
+                {scripts}
                 <MetaTags />
             </head>
             <body>
