@@ -14,6 +14,9 @@ use wasm_bindgen_cli_support::Bindgen;
 
 const WASM: &str = "wasm32-unknown-unknown/wasm-release/tronch_frontend.wasm";
 
+/// What a page may make a browser fetch before it is awake: wasm and script together, with brotli. The CSS is apart.
+const LOADED_BYTES_MAX: usize = 60_000;
+
 /// How hard brotli tries: 0 to 11. The result goes into the binary once, so it may take its second.
 const BROTLI_QUALITY: i32 = 11;
 
@@ -38,9 +41,11 @@ fn browser() -> Result<()> {
         .web(true)
         .context("wasm-bindgen")?
         .typescript(false)
+        // Names of functions are most of the module, and speak to nobody but a debugger.
+        .remove_name_section(true)
+        .remove_producers_section(true)
         .generate(&staging)
         .context("wasm-bindgen")?;
-    optimise(root, &staging.join("tronch_bg.wasm"))?;
     fs::write(staging.join("tronch.css"), stylesheet(&root.join("style"))?)?;
     fs::copy(root.join("style/icon.svg"), staging.join("icon.svg"))?;
     publish(&staging, &root.join("target/site"))
@@ -60,29 +65,6 @@ fn compile(root: &Path) -> Result<()> {
         .context("cargo cannot be started")?;
     if !status.success() {
         bail!("the browser part does not compile");
-    }
-    Ok(())
-}
-
-/// Shrinks the module where binaryen is at hand; without it the module is larger and otherwise the same.
-fn optimise(root: &Path, wasm: &Path) -> Result<()> {
-    let from_npm = root.join("end2end/node_modules/.bin/wasm-opt");
-    let in_path = environment("PATH").unwrap_or_default();
-    let mut places =
-        std::iter::once(from_npm).chain(std::env::split_paths(&in_path).map(|place| place.join("wasm-opt")));
-    let Some(tool) = places.find(|tool| tool.is_file()) else {
-        return Ok(());
-    };
-    let status = Command::new(&tool)
-        .arg("-Oz")
-        .arg("--all-features")
-        .arg(wasm)
-        .arg("-o")
-        .arg(wasm)
-        .status()
-        .with_context(|| format!("{} cannot be started", tool.display()))?;
-    if !status.success() {
-        bail!("{} failed on {}", tool.display(), wasm.display());
     }
     Ok(())
 }
@@ -113,15 +95,28 @@ fn publish(staging: &Path, site: &Path) -> Result<()> {
     }
     let compressed = staging.with_extension("compressed");
     recreate(&compressed)?;
+    let mut sizes = Vec::new();
     for (name, path) in &files {
-        compress(name, &fs::read(path)?, &compressed.join(&hash))?;
+        sizes.push((name.as_str(), compress(name, &fs::read(path)?, &compressed.join(&hash))?));
     }
+    let loaded_bytes = loaded_bytes(&sizes)?;
+    println!("    wasm and script: {loaded_bytes} bytes with brotli, of {LOADED_BYTES_MAX}");
     recreate(site)?;
     fs::rename(&compressed, &packages).context("the browser part cannot be put in its place")
 }
 
-/// Writes a file and its brotli twin, and says how large they are.
-fn compress(name: &str, content: &[u8], folder: &Path) -> Result<()> {
+/// The sum of what wakes a page, from each file's name and compressed size in bytes.
+fn loaded_bytes(sizes: &[(&str, usize)]) -> Result<usize> {
+    let loaded = sizes.iter().filter(|(name, _)| name.ends_with(".wasm") || name.ends_with(".js"));
+    let bytes = loaded.map(|(_, bytes)| bytes).sum();
+    if bytes > LOADED_BYTES_MAX {
+        bail!("wasm and script are {bytes} bytes with brotli, {LOADED_BYTES_MAX} are allowed: see docs/decisions/0014");
+    }
+    Ok(bytes)
+}
+
+/// Writes a file and its brotli twin, and says how large they are. Returns the twin's size in bytes.
+fn compress(name: &str, content: &[u8], folder: &Path) -> Result<usize> {
     let path = folder.join(name);
     fs::create_dir_all(path.parent().unwrap_or(folder))?;
     let mut compressed = Vec::new();
@@ -129,7 +124,8 @@ fn compress(name: &str, content: &[u8], folder: &Path) -> Result<()> {
     brotli::BrotliCompress(&mut &*content, &mut compressed, &parameters)?;
     println!("    {name}: {} bytes, {} with brotli", content.len(), compressed.len());
     fs::write(&path, content)?;
-    Ok(fs::write(folder.join(format!("{name}.br")), compressed)?)
+    fs::write(folder.join(format!("{name}.br")), &compressed)?;
+    Ok(compressed.len())
 }
 
 /// Every file below a folder, by its path within it: wasm-bindgen may put snippets into folders of their own.
@@ -162,4 +158,28 @@ fn recreate(folder: &Path) -> Result<()> {
         _ => {}
     }
     Ok(fs::create_dir_all(folder)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LOADED_BYTES_MAX, loaded_bytes};
+
+    #[test]
+    fn wasm_and_every_script_count_and_styles_do_not() {
+        let sizes = [
+            ("snippets/a/inline0.js", 7),
+            ("tronch.css", LOADED_BYTES_MAX),
+            ("tronch.js", 20),
+            ("tronch_bg.wasm", 300),
+        ];
+        assert_eq!(loaded_bytes(&sizes).expect("it is within the limit"), 327);
+    }
+
+    #[test]
+    fn one_byte_too_many_is_refused() {
+        assert!(loaded_bytes(&[("tronch.js", 1), ("tronch_bg.wasm", LOADED_BYTES_MAX - 1)]).is_ok());
+        let refused =
+            loaded_bytes(&[("tronch.js", 1), ("tronch_bg.wasm", LOADED_BYTES_MAX)]).expect_err("it is too large");
+        assert!(refused.to_string().contains("60001 bytes"), "{refused}");
+    }
 }
