@@ -5,7 +5,7 @@ use tronch_core::Permission;
 
 use crate::server_context::{Place, server_context};
 use crate::ui::icons::{Icon, IconName};
-use crate::ui::islands::ThemeToggle;
+use crate::ui::islands::{KeyboardShortcuts, ThemeToggle};
 
 /// The frame. `here` names the entry of the navigation that is current.
 #[component]
@@ -20,6 +20,7 @@ pub(crate) fn TenantLayout(here: &'static str, children: Children) -> impl IntoV
                 {context.place.as_ref().map(tenant_switch)}
                 <div class="who">
                     <span class="truncate" title=email>{who}</span>
+                    <KeyboardShortcuts />
                     <ThemeToggle />
                     <form method="post" action="/sign-out"><button class="button quiet small" type="submit">"Sign out"</button></form>
                 </div>

@@ -156,3 +156,57 @@ for (const [timezoneId, shown] of [
     await context.close();
   });
 }
+
+test("the keyboard searches, goes from row to row, chooses and opens", async ({ page, tronch }) => {
+  await signIn(page, tronch);
+  await someThings(tronch);
+  await page.goto(`${tronch.url}/t/${owner.tenantSlug}/keys`);
+  const shortcuts = page.getByRole("button", { name: "Keyboard shortcuts" });
+  await expect(shortcuts).toBeVisible();
+  await page.keyboard.press("?");
+  await expect(page.getByRole("dialog", { name: "Keyboard shortcuts" })).toBeVisible();
+  await page.keyboard.press("Escape");
+  await expect(page.getByRole("dialog")).toBeHidden();
+  await shortcuts.click();
+  await page.getByRole("button", { name: "Close" }).click();
+
+  await page.keyboard.press("/");
+  await expect(page.getByLabel("Search")).toBeFocused();
+  await page.keyboard.type("jkxc?");
+  await expect(page.getByLabel("Search")).toHaveValue("jkxc?");
+  await page.getByLabel("Search").blur();
+
+  const rows = page.locator("tbody .row-link");
+  await page.keyboard.press("j");
+  await expect(rows.nth(0)).toBeFocused();
+  await page.keyboard.press("j");
+  await expect(rows.nth(1)).toBeFocused();
+  await page.keyboard.press("x");
+  await expect(page.locator("tbody .choice input").nth(1)).toBeChecked();
+  await page.keyboard.press("k");
+  await expect(rows.nth(0)).toBeFocused();
+  const opened = await rows.nth(0).getAttribute("href");
+  await page.keyboard.press("Enter");
+  await expect(page).toHaveURL(tronch.url + opened);
+  await page.goBack();
+  await expect(shortcuts).toBeVisible();
+  await page.keyboard.press("c");
+  await expect(page).toHaveURL(/\/keys\/new$/);
+});
+
+test("one box ticks every key of the page", async ({ page, tronch }) => {
+  await signIn(page, tronch);
+  await someThings(tronch);
+  await page.goto(`${tronch.url}/t/${owner.tenantSlug}/keys`);
+  const all = page.getByRole("checkbox", { name: "Choose all on this page" });
+  const boxes = page.locator("tbody .choice input");
+  const chosen = page.locator("tbody .choice input:checked");
+  await all.check();
+  await expect(chosen).toHaveCount(await boxes.count());
+  await boxes.first().uncheck();
+  await expect(all).not.toBeChecked();
+  await boxes.first().check();
+  await expect(all).toBeChecked();
+  await all.uncheck();
+  await expect(chosen).toHaveCount(0);
+});

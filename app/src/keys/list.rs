@@ -24,7 +24,7 @@ use crate::ui::chart::{MiniBars, grouped};
 use crate::ui::empty::EmptyState;
 use crate::ui::field::{SelectField, TextField};
 use crate::ui::icons::IconName;
-use crate::ui::islands::{CopyButton, LocalTime};
+use crate::ui::islands::{ChooseAll, CopyButton, LocalTime};
 use crate::ui::notice::{FormError, Notice};
 use crate::ui::page_head::PageHead;
 use crate::ui::table::{Chip, Pager, SortDirection, SortHead, TableWrap};
@@ -196,7 +196,7 @@ fn results(tenant: &Tenant, query: &KeysQuery, found: Page<KeyView>, usage: &Key
                 <table class="table cards">
                     <thead>
                         <tr>
-                            {choose.then(|| view! { <th scope="col"><span class="visually-hidden">"Choose"</span></th> })}
+                            {choose.then(|| view! { <th scope="col" class="choice"><span class="visually-hidden">"Choose"</span> <ChooseAll /></th> })}
                             <SortHead label="Name" column="name" current=current.clone() href />
                             <th scope="col">"Status"</th>
                             <th scope="col">"Environment"</th>

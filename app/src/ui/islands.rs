@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use leptos::prelude::*;
 use wasm_bindgen::prelude::*;
-use web_sys::{Element, Event, EventTarget, Storage};
+use web_sys::{Element, Event, EventTarget, HtmlDialogElement, HtmlElement, HtmlInputElement, KeyboardEvent, Storage};
 
 const SAID_FOR: Duration = Duration::from_secs(2);
 
@@ -181,7 +181,7 @@ pub fn CloseGuard() -> impl IntoView {
 fn guards(division: Element) {
     let Some(input) = find(&division, "input") else { return };
     show(&division);
-    let input: web_sys::HtmlInputElement = input.unchecked_into();
+    let input: HtmlInputElement = input.unchecked_into();
     listen(&window(), "beforeunload", move |event| {
         if !input.checked() {
             event.prevent_default();
@@ -189,6 +189,119 @@ fn guards(division: Element) {
             event.unchecked_ref::<web_sys::BeforeUnloadEvent>().set_return_value("unsaved");
         }
     });
+}
+
+/// A box that ticks every box of the list it stands above. Nothing without JavaScript.
+#[island]
+pub fn ChooseAll() -> impl IntoView {
+    view! { <input type="checkbox" hidden aria-label="Choose all on this page" use:chooses_all /> }
+}
+
+fn chooses_all(all: Element) {
+    let Ok(Some(form)) = all.closest("form") else { return };
+    show(&all);
+    let all: HtmlInputElement = all.unchecked_into();
+    let (boxes, head) = (form.clone(), all.clone());
+    listen(&all, "change", move |_| {
+        for one in every(&boxes, CHOICES) {
+            one.unchecked_ref::<HtmlInputElement>().set_checked(head.checked());
+        }
+    });
+    let boxes = form.clone();
+    listen(&form, "change", move |_| {
+        let chosen = every(&boxes, CHOSEN).len();
+        all.set_checked(chosen > 0 && chosen == every(&boxes, CHOICES).len());
+    });
+}
+
+const CHOICES: &str = "tbody .choice input";
+const CHOSEN: &str = "tbody .choice input:checked";
+
+/// Keys that do what links and boxes of the page do, and the list of them. Nothing without JavaScript.
+#[island]
+pub fn KeyboardShortcuts() -> impl IntoView {
+    view! {
+        <button type="button" class="copy" hidden title="Keyboard shortcuts" use:takes_keys>
+            <kbd class="kbd" aria-hidden="true">"?"</kbd>
+            <span class="copy-label">"Keyboard shortcuts"</span>
+        </button>
+        <dialog class="dialog" aria-label="Keyboard shortcuts">
+            <h2>"Keyboard shortcuts"</h2>
+            <dl class="kv keys">
+                <dt><kbd class="kbd">"/"</kbd></dt><dd>"Search"</dd>
+                <dt><kbd class="kbd">"c"</kbd></dt><dd>"Create"</dd>
+                <dt><kbd class="kbd">"j"</kbd> " " <kbd class="kbd">"k"</kbd></dt><dd>"Next and previous row"</dd>
+                <dt><kbd class="kbd">"Enter"</kbd></dt><dd>"Open the row"</dd>
+                <dt><kbd class="kbd">"x"</kbd></dt><dd>"Choose the row"</dd>
+                <dt><kbd class="kbd">"?"</kbd></dt><dd>"This list"</dd>
+            </dl>
+            <form method="dialog"><button class="button" type="submit">"Close"</button></form>
+        </dialog>
+    }
+}
+
+fn takes_keys(button: Element) {
+    let Some(dialog) = button.next_element_sibling() else { return };
+    let dialog: HtmlDialogElement = dialog.unchecked_into();
+    show(&button);
+    let opened = dialog.clone();
+    listen(&button, "click", move |_| drop(opened.show_modal()));
+    listen(&document(), "keydown", move |event| {
+        let event: &KeyboardEvent = event.unchecked_ref();
+        if !dialog.open() && !is_typing(event) && press(&event.key(), &dialog) {
+            event.prevent_default();
+        }
+    });
+}
+
+/// Letters belong to the field that has the focus, and to the browser's own shortcuts.
+fn is_typing(event: &KeyboardEvent) -> bool {
+    let held = event.ctrl_key() || event.meta_key() || event.alt_key();
+    let field = focused().is_some_and(|focused| focused.matches(FIELDS).unwrap_or(false));
+    held || field
+}
+
+const FIELDS: &str = "input:not([type=checkbox]), textarea, select, [contenteditable]";
+
+/// Whether the key means something on this page.
+fn press(key: &str, dialog: &HtmlDialogElement) -> bool {
+    let body = document().body();
+    let on_page = |selector: &str| body.as_ref().and_then(|body| find(body, selector));
+    let found = match key {
+        "?" => return dialog.show_modal().is_ok(),
+        "j" => row(1),
+        "k" => row(-1),
+        "/" => on_page("input[type=search]"),
+        "c" => on_page(".page-actions .button.primary"),
+        "x" => focused().and_then(|focused| find(&focused.closest("tr").ok()??, ".choice input")),
+        _ => None,
+    };
+    let Some(found) = found else { return false };
+    let found: HtmlElement = found.unchecked_into();
+    if matches!(key, "c" | "x") {
+        found.click()
+    } else {
+        drop(found.focus())
+    }
+    true
+}
+
+fn focused() -> Option<Element> {
+    document().active_element()
+}
+
+/// The link of the row after or before the one that has the focus; the first when none has.
+fn row(step: isize) -> Option<Element> {
+    let links = every(&document().body()?, "tbody .row-link");
+    let row = focused().and_then(|focused| focused.closest("tr").ok()?);
+    let here = row.and_then(|row| links.iter().position(|link| row.contains(Some(link))));
+    let next = here.map_or(Some(0), |here| here.checked_add_signed(step))?;
+    links.into_iter().nth(next)
+}
+
+fn every(within: &Element, selector: &str) -> Vec<Element> {
+    let Ok(found) = within.query_selector_all(selector) else { return Vec::new() };
+    (0..found.length()).filter_map(|index| found.item(index)).map(JsCast::unchecked_into).collect()
 }
 
 /// The element before the island that `inside` stands in directly.
