@@ -6,6 +6,7 @@ pub mod audit;
 mod caller;
 mod cursor;
 mod db;
+pub mod demo;
 mod error;
 pub mod health;
 mod keyring;

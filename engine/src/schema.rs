@@ -34,6 +34,7 @@ diesel::table! {
         slug -> Text,
         name -> Text,
         created_at -> Timestamptz,
+        demo -> Bool,
     }
 }
 

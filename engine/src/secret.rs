@@ -1,7 +1,7 @@
 //! Making credentials: the only place where a whole key or token comes to be. It leaves as `SecretOnce`, and nothing here
 //! keeps it.
 
-use chrono::Utc;
+use chrono::{SubsecRound as _, Utc};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use tronch_core::{CredentialKind, Handle, KeyDraft, SecretOnce, TenantId, Timestamp};
@@ -31,7 +31,20 @@ pub(crate) struct Minted {
 /// # Errors
 /// `Unavailable` when Postgres, the hashing queue or the clock cannot be used.
 pub(crate) async fn mint(engine: &Engine, kind: CredentialKind, tenant_id: TenantId) -> Result<Minted, Error> {
-    let (draft, created_at) = reserve(engine, kind).await?;
+    mint_of(engine, kind, tenant_id, Utc::now()).await
+}
+
+/// The same of a time that has been, which stands in its text: for keys that only look old.
+///
+/// # Errors
+/// As [`mint`].
+pub(crate) async fn mint_of(
+    engine: &Engine,
+    kind: CredentialKind,
+    tenant_id: TenantId,
+    created_at: Timestamp,
+) -> Result<Minted, Error> {
+    let (draft, created_at) = reserve(engine, kind, created_at).await?;
     let handle = draft.handle();
     let gate_value = engine.keyring().gate_value(draft.gate_input());
     let text = Zeroizing::new(draft.finish(gate_value));
@@ -45,20 +58,20 @@ pub(crate) async fn mint(engine: &Engine, kind: CredentialKind, tenant_id: Tenan
     Ok(Minted { handle, created_at, kdf_phc, tag, tag_key, secret: SecretOnce::new(text.to_string()) })
 }
 
-/// A credential of random digits and the present time, not yet reserved, and that time.
-pub(crate) fn draft(kind: CredentialKind) -> Result<(KeyDraft, Timestamp), Error> {
+/// A credential of random digits, not yet reserved, and its time to the millisecond, as the text has it.
+pub(crate) fn draft(kind: CredentialKind, created_at: Timestamp) -> Result<(KeyDraft, Timestamp), Error> {
     let wrong_clock = || Error::Unavailable { what: "a clock set to the present", source: None };
-    let now_ms = Utc::now().timestamp_millis();
-    let created_ms = u64::try_from(now_ms).map_err(|_| wrong_clock())?;
+    let created_at = created_at.trunc_subsecs(3);
+    let created_ms = u64::try_from(created_at.timestamp_millis()).map_err(|_| wrong_clock())?;
     let draft = KeyDraft::new(kind, created_ms, crate::random::base62_digits()?, crate::random::base62_digits()?)
         .map_err(|_| wrong_clock())?;
-    Ok((draft, Timestamp::from_timestamp_millis(now_ms).ok_or_else(wrong_clock)?))
+    Ok((draft, created_at))
 }
 
-async fn reserve(engine: &Engine, kind: CredentialKind) -> Result<(KeyDraft, Timestamp), Error> {
+async fn reserve(engine: &Engine, kind: CredentialKind, created_at: Timestamp) -> Result<(KeyDraft, Timestamp), Error> {
     let mut connection = engine.db().system().await?;
     for _ in 0..RESERVE_ATTEMPTS {
-        let (draft, created_at) = draft(kind)?;
+        let (draft, created_at) = draft(kind, created_at)?;
         let handle = draft.handle();
         let reserved = match kind {
             CredentialKind::Key(_) => {

@@ -14,6 +14,7 @@ use tronch_engine::tokens;
 use zeroize::Zeroizing;
 
 use crate::config::Config;
+use crate::demo_command::{self, DemoArguments};
 use crate::logging;
 use crate::open::{Opened, Tenure, open};
 use crate::serve::serve;
@@ -39,6 +40,8 @@ enum Command {
     /// Add people and reset passwords.
     #[command(subcommand)]
     Member(MemberCommand),
+    /// Make a tenant to look around in, with keys in every state and a month of usage; or remove it again.
+    Demo(DemoArguments),
 }
 
 #[derive(Subcommand)]
@@ -128,6 +131,7 @@ async fn execute(cli: Cli) -> anyhow::Result<()> {
         Command::Member(MemberCommand::Password(arguments)) => {
             beside(&config, async |opened| set_password(opened, arguments).await).await
         }
+        Command::Demo(arguments) => beside(&config, async |opened| demo(&config, opened, arguments).await).await,
     }
 }
 
@@ -175,6 +179,11 @@ async fn set_password(opened: &Opened, arguments: SetPassword) -> anyhow::Result
     let password = Password::parse(password_from_stdin()?)?;
     let ended = members::reset_password(&opened.engine, &Caller::operator(), &email, password).await?;
     Ok(format!("{email} has a new password; {ended} of their sessions were ended."))
+}
+
+async fn demo(config: &Config, opened: &Opened, arguments: DemoArguments) -> anyhow::Result<String> {
+    let password = arguments.password_stdin.then(password_from_stdin).transpose()?;
+    demo_command::run(&opened.engine, &config.public_url.origin(), arguments, password).await
 }
 
 /// One line; its line break is not part of the password.

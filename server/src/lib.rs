@@ -4,6 +4,7 @@
 mod commands;
 pub mod config;
 pub mod data_dir;
+mod demo_command;
 pub mod doors;
 pub mod local_postgres;
 mod logging;

@@ -4,7 +4,7 @@ use chrono::Utc;
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde_json::Value;
-use tronch_core::AuditEventId;
+use tronch_core::{AuditEventId, Timestamp};
 use uuid::Uuid;
 
 use crate::caller::Caller;
@@ -51,12 +51,22 @@ pub(crate) async fn record(
     caller: &Caller,
     change: Change<'_>,
 ) -> Result<(), Error> {
-    let now = Utc::now();
+    record_of(connection, tenant_id, caller, change, Utc::now()).await
+}
+
+/// The same of a time that has been: for what never happened, such as a demo's past.
+pub(crate) async fn record_of(
+    connection: &mut AsyncPgConnection,
+    tenant_id: Uuid,
+    caller: &Caller,
+    change: Change<'_>,
+    occurred_at: Timestamp,
+) -> Result<(), Error> {
     let actor = caller.actor();
     let event = NewAuditEvent {
-        id: AuditEventId::generate(now, crate::random::bytes()?).uuid(),
+        id: AuditEventId::generate(occurred_at, crate::random::bytes()?).uuid(),
         tenant_id,
-        occurred_at: now,
+        occurred_at,
         actor_kind: actor.kind,
         actor_id: actor.id,
         actor_name: actor.name,

@@ -131,7 +131,7 @@ impl KeyRow {
 }
 
 /// What the audit log keeps of a key before or after a change: all that can be changed, nothing secret.
-pub(super) fn audited(row: &KeyRow) -> Value {
+pub(crate) fn audited(row: &KeyRow) -> Value {
     let time = |time: Option<Timestamp>| time.map(tronch_core::format_timestamp);
     serde_json::json!({
         "name": row.name,

@@ -2,7 +2,7 @@
 //! `verify`.
 
 mod bootstrap;
-mod rows;
+pub(crate) mod rows;
 
 use chrono::Utc;
 use diesel::prelude::*;

@@ -10,17 +10,17 @@ use crate::schema::service_tokens;
 
 #[derive(Queryable, Selectable, Clone)]
 #[diesel(table_name = service_tokens)]
-pub(super) struct TokenRow {
-    pub(super) id: Uuid,
-    pub(super) project_id: Option<Uuid>,
-    pub(super) environment: Option<String>,
-    pub(super) handle: String,
-    pub(super) name: String,
-    pub(super) permissions: Vec<String>,
-    pub(super) created_at: Timestamp,
-    pub(super) expires_at: Option<Timestamp>,
-    pub(super) revoked_at: Option<Timestamp>,
-    pub(super) last_used_at: Option<Timestamp>,
+pub(crate) struct TokenRow {
+    pub(crate) id: Uuid,
+    pub(crate) project_id: Option<Uuid>,
+    pub(crate) environment: Option<String>,
+    pub(crate) handle: String,
+    pub(crate) name: String,
+    pub(crate) permissions: Vec<String>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) revoked_at: Option<Timestamp>,
+    pub(crate) last_used_at: Option<Timestamp>,
 }
 
 #[derive(Insertable)]
@@ -60,7 +60,7 @@ impl TokenRow {
 }
 
 /// What the audit log keeps: nothing secret.
-pub(super) fn audited(row: &TokenRow) -> Value {
+pub(crate) fn audited(row: &TokenRow) -> Value {
     let time = |time: Option<Timestamp>| time.map(tronch_core::format_timestamp);
     serde_json::json!({
         "name": row.name,

@@ -1,0 +1,208 @@
+//! A demo tenant to look around in: keys in every state, an audit trail, a month of usage. It is made whole and can be
+//! removed again, which no other tenant can.
+
+mod calls;
+mod cast;
+mod dice;
+mod history;
+mod remove;
+mod script;
+mod store;
+
+use chrono::Utc;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use tronch_core::{
+    CredentialKind, EmailAddress, ErrorCode, KeyId, PersonName, ProjectId, Role, SecretOnce, ServiceTokenId, TenantId,
+    TenantSlug, Timestamp,
+};
+use zeroize::Zeroizing;
+
+use crate::Engine;
+use crate::caller::{Caller, Scope};
+use crate::error::Error;
+use crate::members::Password;
+use crate::schema::tenants;
+use crate::secret::{self, Minted};
+use crate::tenancy::TenantTx;
+use cast::PEOPLE;
+use dice::Dice;
+use history::{History, Ids};
+use script::Script;
+use store::{Arrived, Newcomer};
+
+pub use remove::{RemovedDemo, remove_demo};
+
+/// Every demo has the same shape.
+const SEED: u64 = 0x7472_6f6e_6368;
+
+/// What a new demo is to be.
+pub struct NewDemo {
+    /// Its place in addresses.
+    pub slug: TenantSlug,
+    /// Who is to own it; otherwise somebody is made up.
+    pub owner: Option<(EmailAddress, Password)>,
+}
+
+/// A demo that was just made, and what opens it.
+pub struct MadeDemo {
+    /// Its people: address, role, and whether they existed before; those keep their password. The owner is the first.
+    pub people: Vec<(String, Role, bool)>,
+    /// The password of those who were made up.
+    pub password: SecretOnce,
+    /// A service token that may do everything in the demo.
+    pub service_token: SecretOnce,
+    /// A live key that is valid.
+    pub key: SecretOnce,
+    /// That key's project.
+    pub project: &'static str,
+    /// How many keys there are.
+    pub keys: usize,
+}
+
+/// What a slug stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing yet.
+    Free,
+    /// A demo.
+    Demo,
+    /// A tenant that is no demo.
+    Tenant,
+}
+
+/// What there is under a slug.
+///
+/// This crosses tenants because which tenant a slug names is not known before it is read.
+///
+/// # Errors
+/// `Forbidden` for anybody but the operator; `Unavailable`.
+pub async fn standing(engine: &Engine, caller: &Caller, slug: &TenantSlug) -> Result<Standing, Error> {
+    caller.require_operator()?;
+    let mut connection = engine.db().system().await?;
+    let demo: Option<bool> = tenants::table
+        .filter(tenants::slug.eq(slug.as_str()))
+        .select(tenants::demo)
+        .first(&mut connection)
+        .await
+        .optional()?;
+    Ok(match demo {
+        None => Standing::Free,
+        Some(true) => Standing::Demo,
+        Some(false) => Standing::Tenant,
+    })
+}
+
+/// Makes a demo, all or nothing. Its keys are real keys; but for one, nobody ever learns their secrets.
+///
+/// # Errors
+/// `Forbidden` for anybody but the operator; `Conflict` when the slug is taken; `Unavailable`.
+pub async fn make_demo(engine: &Engine, caller: &Caller, new_demo: NewDemo) -> Result<MadeDemo, Error> {
+    caller.require_operator()?;
+    let slug = new_demo.slug.clone();
+    if standing(engine, caller, &slug).await? != Standing::Free {
+        return Err(Error::Conflict {
+            code: ErrorCode::NameTaken,
+            message: format!("the tenant {slug} exists already"),
+            field: Some("tenant"),
+        });
+    }
+    let mut dice = Dice::seeded(SEED);
+    let script = script::write(Utc::now(), &mut dice);
+    let tenant_id = TenantId::generate(script.founded_at, crate::random::bytes()?);
+    // Hashing takes most of the time and waits outside of a transaction.
+    let password = new_password()?;
+    let newcomers = newcomers(engine, new_demo, &password).await?;
+    let (mut keys, mut tokens) = mint(engine, tenant_id, &script).await?;
+    let project_ids = project_ids(&script)?;
+
+    let mut transaction = TenantTx::begin(engine.db().tenant().await?, tenant_id, Scope::default()).await?;
+    let arrived = store::found(&mut transaction, &script, slug.as_str(), &newcomers, &project_ids).await?;
+    let ids = Ids {
+        tenant: tenant_id,
+        people: arrived.iter().map(|one| (one.user_id, one.email.clone(), one.name.clone())).collect(),
+        projects: project_ids,
+        keys: ids(&keys, KeyId::generate)?,
+        tokens: ids(&tokens, ServiceTokenId::generate)?,
+    };
+    let history = History::of(&script, &ids, slug.as_str(), &keys, &tokens)?;
+    let calls = calls::count(&script, &history.keys, &mut dice);
+    store::fill(&mut transaction, &ids, history, (&keys, &tokens), &calls).await?;
+    transaction.commit().await?;
+
+    Ok(MadeDemo {
+        people: arrived.into_iter().zip(&PEOPLE).map(told).collect(),
+        password: SecretOnce::new(password.to_string()),
+        service_token: tokens.swap_remove(script::SHOWN_TOKEN).secret,
+        project: cast::PROJECTS[script.keys[script::SHOWN_KEY].project].slug,
+        keys: keys.len(),
+        key: keys.swap_remove(script::SHOWN_KEY).secret,
+    })
+}
+
+fn told((arrived, person): (Arrived, &cast::Person)) -> (String, Role, bool) {
+    (arrived.email, person.role, !arrived.is_new)
+}
+
+/// Twenty base-62 digits (119 bits) in groups of five.
+fn new_password() -> Result<Zeroizing<String>, Error> {
+    let digits: [u8; 20] = crate::random::base62_digits()?;
+    let alphabet = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let groups: Vec<String> = digits
+        .chunks(5)
+        .map(|group| group.iter().map(|digit| char::from(alphabet[usize::from(*digit)])).collect())
+        .collect();
+    Ok(Zeroizing::new(groups.join("-")))
+}
+
+/// The demo's people with their hashes; each has one of their own, also where the password is the same.
+async fn newcomers(engine: &Engine, new_demo: NewDemo, password: &Zeroizing<String>) -> Result<Vec<Newcomer>, Error> {
+    let mut newcomers = Vec::with_capacity(PEOPLE.len());
+    let mut owner = new_demo.owner;
+    for person in &PEOPLE {
+        let (email, name, password) = match owner.take() {
+            Some((email, password)) => {
+                let local_part = email.as_str().split('@').next().unwrap_or_default();
+                let name = PersonName::parse(local_part).map_err(|error| Error::invalid("email", error))?;
+                (email, name, password.into_inner())
+            }
+            None => {
+                let email = EmailAddress::parse(&format!("{}@{}.example", person.mailbox, new_demo.slug))
+                    .map_err(|error| Error::invalid("tenant", error))?;
+                (email, PersonName::parse(person.name).map_err(Error::internal)?, password.clone())
+            }
+        };
+        newcomers.push(Newcomer { email, name, phc: engine.passwords().hash(password).await? });
+    }
+    Ok(newcomers)
+}
+
+/// Makes all credentials, two at a time: a running server's own hashing must not wait for ours.
+async fn mint(engine: &Engine, tenant_id: TenantId, script: &Script) -> Result<(Vec<Minted>, Vec<Minted>), Error> {
+    let wanted: Vec<(CredentialKind, Timestamp)> = (script.keys.iter())
+        .map(|key| (CredentialKind::Key(key.environment), key.created_at))
+        .chain(script.tokens.iter().map(|token| (CredentialKind::ServiceToken, token.created_at)))
+        .collect();
+    let lane = async |wanted: &[(CredentialKind, Timestamp)]| -> Result<Vec<Minted>, Error> {
+        let mut minted = Vec::with_capacity(wanted.len());
+        for (kind, created_at) in wanted {
+            minted.push(secret::mint_of(engine, *kind, tenant_id, *created_at).await?);
+        }
+        Ok(minted)
+    };
+    let (first, second) = wanted.split_at(wanted.len() / 2);
+    let (mut keys, rest) = tokio::try_join!(lane(first), lane(second))?;
+    keys.extend(rest);
+    let tokens = keys.split_off(script.keys.len());
+    Ok((keys, tokens))
+}
+
+fn ids<Id>(minted: &[Minted], generate: impl Fn(Timestamp, [u8; 10]) -> Id) -> Result<Vec<Id>, Error> {
+    minted.iter().map(|one| Ok(generate(one.created_at, crate::random::bytes()?))).collect()
+}
+
+fn project_ids(script: &Script) -> Result<Vec<uuid::Uuid>, Error> {
+    (cast::PROJECTS.iter())
+        .map(|_| Ok(ProjectId::generate(script.founded_at, crate::random::bytes()?).uuid()))
+        .collect()
+}

@@ -1,0 +1,158 @@
+//! Removing a demo and everything of it but its handles, which are never given out again. Of any other tenant nothing is
+//! removed here.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Uuid as SqlUuid};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
+use tronch_core::{ErrorCode, TenantSlug};
+use uuid::Uuid;
+
+use crate::Engine;
+use crate::caller::Caller;
+use crate::error::Error;
+use crate::schema::{audit_events, keys, memberships, projects, service_tokens, sessions, tenants, users};
+
+/// Rows that one statement removes: short statements, so that nobody waits for a long one.
+const ROWS_AT_ONCE: i64 = 5_000;
+
+/// Where nothing stands in the way of a row's going, so that it may go in portions.
+const IN_PORTIONS: [&str; 4] = ["usage_minutes", "usage_hours", "usage_days", "audit_events"];
+
+/// How long a running server may still store the calls of a token that has gone: it does so every second.
+const LAST_CALLS: Duration = Duration::from_secs(2);
+
+/// What went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RemovedDemo {
+    /// Keys, in whatever state.
+    pub keys: usize,
+    /// People who were in no other tenant.
+    pub people: usize,
+    /// Counts of usage and audit events.
+    pub rows: usize,
+    /// Whether anybody is left in this installation.
+    pub anybody_left: bool,
+}
+
+/// Removes a demo. Broken off half way, it is gone on with by calling it again.
+///
+/// This crosses tenants because whether somebody is in another tenant decides whether they go, and because only the
+/// system may remove from the audit log.
+///
+/// # Errors
+/// `NotFound` when there is no such tenant; `Conflict` when it is no demo; `Unavailable`.
+pub async fn remove_demo(engine: &Engine, caller: &Caller, slug: &TenantSlug) -> Result<RemovedDemo, Error> {
+    caller.require_operator()?;
+    let mut connection = engine.db().system().await?;
+    let (tenant_id, people) = connection
+        .transaction::<_, Error, _>(async |connection| {
+            let tenant_id = lock(connection, slug).await?;
+            Ok((tenant_id, close_doors(connection, tenant_id).await?))
+        })
+        .await?;
+    tokio::time::sleep(LAST_CALLS).await;
+    let mut removed = RemovedDemo { people, ..RemovedDemo::default() };
+    for table in IN_PORTIONS {
+        removed.rows += remove_in_portions(&mut connection, table, tenant_id).await?;
+    }
+    let (rows, keys) = connection
+        .transaction::<_, Error, _>(async |connection| {
+            // Nothing can be added to a tenant whose row is locked, so what is removed now is the rest.
+            let tenant_id = lock(connection, slug).await?;
+            remove_rest(connection, tenant_id).await
+        })
+        .await?;
+    removed.rows += rows;
+    removed.keys = keys;
+    let anybody = diesel::dsl::exists(users::table.select(users::id));
+    removed.anybody_left = diesel::select(anybody).get_result(&mut connection).await?;
+    Ok(removed)
+}
+
+/// The tenant's id, locked, when it is a demo.
+async fn lock(connection: &mut AsyncPgConnection, slug: &TenantSlug) -> Result<Uuid, Error> {
+    let row: Option<(Uuid, bool)> = tenants::table
+        .filter(tenants::slug.eq(slug.as_str()))
+        .select((tenants::id, tenants::demo))
+        .for_update()
+        .first(connection)
+        .await
+        .optional()?;
+    match row {
+        None => Err(Error::NotFound { noun: "tenant" }),
+        Some((tenant_id, true)) => Ok(tenant_id),
+        Some((_, false)) => Err(Error::Conflict {
+            code: ErrorCode::Conflict,
+            message: format!("{slug} is no demo, so it is not removed"),
+            field: Some("tenant"),
+        }),
+    }
+}
+
+/// Removes tokens and people, so that nobody comes in any more. Returns how many people.
+async fn close_doors(connection: &mut AsyncPgConnection, tenant_id: Uuid) -> Result<usize, Error> {
+    diesel::delete(service_tokens::table.filter(service_tokens::tenant_id.eq(tenant_id))).execute(connection).await?;
+    let elsewhere = diesel::alias!(memberships as elsewhere);
+    let member_ids = memberships::table.filter(memberships::tenant_id.eq(tenant_id)).select(memberships::user_id);
+    // Locked first, so that nobody of them signs in or joins another tenant meanwhile.
+    let leaving: Vec<Uuid> = users::table
+        .filter(users::id.eq_any(member_ids))
+        .filter(diesel::dsl::not(diesel::dsl::exists(
+            elsewhere
+                .filter(elsewhere.field(memberships::user_id).eq(users::id))
+                .filter(elsewhere.field(memberships::tenant_id).ne(tenant_id))
+                .select(elsewhere.field(memberships::user_id)),
+        )))
+        .select(users::id)
+        .order(users::id)
+        .for_update()
+        .load(connection)
+        .await?;
+    diesel::delete(memberships::table.filter(memberships::tenant_id.eq(tenant_id))).execute(connection).await?;
+    let mut people = 0;
+    for user_id in leaving {
+        // Whoever joined another tenant in the moment before the lock stays.
+        let stays: bool = diesel::select(diesel::dsl::exists(
+            memberships::table.filter(memberships::user_id.eq(user_id)).select(memberships::user_id),
+        ))
+        .get_result(connection)
+        .await?;
+        if !stays {
+            diesel::delete(sessions::table.filter(sessions::user_id.eq(user_id))).execute(connection).await?;
+            people += diesel::delete(users::table.find(user_id)).execute(connection).await?;
+        }
+    }
+    Ok(people)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the tables are one statement, and Diesel knows no ctid")]
+async fn remove_in_portions(connection: &mut AsyncPgConnection, table: &str, tenant_id: Uuid) -> Result<usize, Error> {
+    let sql =
+        format!("DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE tenant_id = $1 LIMIT $2))");
+    let mut removed = 0;
+    loop {
+        let portion = diesel::sql_query(&sql)
+            .bind::<SqlUuid, _>(tenant_id)
+            .bind::<BigInt, _>(ROWS_AT_ONCE)
+            .execute(connection)
+            .await?;
+        removed += portion;
+        if portion == 0 {
+            return Ok(removed);
+        }
+    }
+}
+
+/// Returns how many audit events and how many keys.
+async fn remove_rest(connection: &mut AsyncPgConnection, tenant_id: Uuid) -> Result<(usize, usize), Error> {
+    let events =
+        diesel::delete(audit_events::table.filter(audit_events::tenant_id.eq(tenant_id))).execute(connection).await?;
+    let keys = diesel::delete(keys::table.filter(keys::tenant_id.eq(tenant_id))).execute(connection).await?;
+    diesel::delete(service_tokens::table.filter(service_tokens::tenant_id.eq(tenant_id))).execute(connection).await?;
+    diesel::delete(memberships::table.filter(memberships::tenant_id.eq(tenant_id))).execute(connection).await?;
+    diesel::delete(projects::table.filter(projects::tenant_id.eq(tenant_id))).execute(connection).await?;
+    diesel::delete(tenants::table.find(tenant_id)).execute(connection).await?;
+    Ok((events, keys))
+}

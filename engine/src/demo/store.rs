@@ -1,0 +1,255 @@
+//! Writing a demo down: every row of it in one transaction, which sees this tenant alone. What the rows are is decided
+//! before.
+
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Text, Timestamptz, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use serde_json::Value;
+use tronch_core::{EmailAddress, PersonName, Timestamp, UserId};
+use uuid::Uuid;
+
+use super::calls::{Calls, Counts};
+use super::cast::{PEOPLE, PROJECTS, TENANT_NAME};
+use super::history::{Entry, History, Ids, LivedKey, joined_at};
+use super::script::Script;
+use crate::audit::{self, Change};
+use crate::error::Error;
+use crate::members;
+use crate::schema::{keys, memberships, projects, service_tokens, tenants, users};
+use crate::secret::Minted;
+use crate::tenancy::TenantTx;
+
+/// Rows of usage in one statement.
+const CELLS_AT_ONCE: usize = 5_000;
+
+/// Somebody who is to be in the demo.
+pub(super) struct Newcomer {
+    pub(super) email: EmailAddress,
+    pub(super) name: PersonName,
+    pub(super) phc: String,
+}
+
+/// Who is in the demo now.
+pub(super) struct Arrived {
+    pub(super) user_id: UserId,
+    pub(super) email: String,
+    pub(super) name: String,
+    /// Somebody who existed keeps their name and password.
+    pub(super) is_new: bool,
+}
+
+/// Inserts tenant, people and projects. Returns the people, in their order.
+pub(super) async fn found(
+    transaction: &mut TenantTx,
+    script: &Script,
+    slug: &str,
+    newcomers: &[Newcomer],
+    project_ids: &[Uuid],
+) -> Result<Vec<Arrived>, Error> {
+    let tenant_id = transaction.tenant_id();
+    let connection = transaction.connection();
+    diesel::insert_into(tenants::table)
+        .values((
+            tenants::id.eq(tenant_id),
+            tenants::slug.eq(slug),
+            tenants::name.eq(TENANT_NAME),
+            tenants::created_at.eq(script.founded_at),
+            tenants::demo.eq(true),
+        ))
+        .execute(connection)
+        .await?;
+    let rows: Vec<_> = project_ids
+        .iter()
+        .zip(&PROJECTS)
+        .map(|(id, project)| {
+            (
+                projects::id.eq(*id),
+                projects::tenant_id.eq(tenant_id),
+                projects::slug.eq(project.slug),
+                projects::name.eq(project.name),
+                projects::created_at.eq(script.founded_at),
+            )
+        })
+        .collect();
+    diesel::insert_into(projects::table).values(rows).execute(connection).await?;
+    let mut arrived = Vec::with_capacity(newcomers.len());
+    for (newcomer, person) in newcomers.iter().zip(&PEOPLE) {
+        let inserted = members::insert_user(connection, &newcomer.email, &newcomer.name, &newcomer.phc).await?;
+        let (id, email, name): (Uuid, String, String) = users::table
+            .filter(users::email_normalized.eq(newcomer.email.normalized()))
+            .select((users::id, users::email, users::name))
+            .first(connection)
+            .await?;
+        diesel::insert_into(memberships::table)
+            .values((
+                memberships::tenant_id.eq(tenant_id),
+                memberships::user_id.eq(id),
+                memberships::role.eq(person.role.as_str()),
+                memberships::created_at.eq(joined_at(script, person.joined_after_days)),
+            ))
+            // The owner may have been named by an address that is somebody else's in the demo.
+            .on_conflict_do_nothing()
+            .execute(connection)
+            .await?;
+        arrived.push(Arrived { user_id: UserId::from_uuid(id), email, name, is_new: inserted.is_some() });
+    }
+    Ok(arrived)
+}
+
+/// Inserts tokens, keys, audit events and usage.
+pub(super) async fn fill(
+    transaction: &mut TenantTx,
+    ids: &Ids,
+    history: History,
+    minted: (&[Minted], &[Minted]),
+    calls: &Calls,
+) -> Result<(), Error> {
+    let (minted_keys, minted_tokens) = minted;
+    insert_tokens(transaction, &history, minted_tokens).await?;
+    insert_keys(transaction, &history.keys, minted_keys, &calls.last_used).await?;
+    for entry in history.entries {
+        insert_entry(transaction, ids, entry).await?;
+    }
+    for (table, counts) in
+        [("usage_minutes", &calls.minutes), ("usage_hours", &calls.hours), ("usage_days", &calls.days)]
+    {
+        insert_counts(transaction, table, counts).await?;
+    }
+    Ok(())
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = keys)]
+struct OldKeyRow<'a> {
+    id: Uuid,
+    tenant_id: Uuid,
+    project_id: Uuid,
+    environment: &'a str,
+    handle: &'a str,
+    name: &'a str,
+    owner_external_id: Option<&'a str>,
+    metadata: &'a Value,
+    permissions: &'a [String],
+    kdf_phc: &'a str,
+    tag: &'a [u8],
+    tag_key: &'a [u8],
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    disabled_at: Option<Timestamp>,
+    revoked_at: Option<Timestamp>,
+    revoke_reason: Option<&'a str>,
+    grace_ends_at: Option<Timestamp>,
+    predecessor_id: Option<Uuid>,
+    successor_id: Option<Uuid>,
+    last_used_at: Option<Timestamp>,
+}
+
+async fn insert_keys(
+    transaction: &mut TenantTx,
+    lived: &[LivedKey],
+    minted: &[Minted],
+    last_used: &[Option<Timestamp>],
+) -> Result<(), Error> {
+    let rows: Vec<OldKeyRow<'_>> = lived
+        .iter()
+        .zip(minted)
+        .zip(last_used)
+        .map(|((key, minted), last_used_at)| OldKeyRow {
+            id: key.row.id,
+            tenant_id: key.row.tenant_id,
+            project_id: key.row.project_id,
+            environment: &key.row.environment,
+            handle: minted.handle.as_str(),
+            name: &key.row.name,
+            owner_external_id: key.row.owner_external_id.as_deref(),
+            metadata: &key.row.metadata,
+            permissions: &key.row.permissions,
+            kdf_phc: &minted.kdf_phc,
+            tag: minted.tag.as_bytes(),
+            tag_key: minted.tag_key.as_bytes(),
+            created_at: key.row.created_at,
+            updated_at: key.row.updated_at,
+            expires_at: key.row.expires_at,
+            disabled_at: key.row.disabled_at,
+            revoked_at: key.row.revoked_at,
+            revoke_reason: key.row.revoke_reason.as_deref(),
+            grace_ends_at: key.row.grace_ends_at,
+            predecessor_id: key.row.predecessor_id,
+            successor_id: key.row.successor_id,
+            last_used_at: *last_used_at,
+        })
+        .collect();
+    diesel::insert_into(keys::table).values(rows).execute(transaction.connection()).await?;
+    Ok(())
+}
+
+async fn insert_tokens(transaction: &mut TenantTx, history: &History, minted: &[Minted]) -> Result<(), Error> {
+    let tenant_id = transaction.tenant_id();
+    let rows: Vec<_> = history
+        .tokens
+        .iter()
+        .zip(minted)
+        .map(|(token, minted)| {
+            (
+                service_tokens::id.eq(token.id),
+                service_tokens::tenant_id.eq(tenant_id),
+                service_tokens::project_id.eq(token.project_id),
+                service_tokens::environment.eq(&token.environment),
+                service_tokens::handle.eq(&token.handle),
+                service_tokens::name.eq(&token.name),
+                service_tokens::permissions.eq(&token.permissions),
+                service_tokens::kdf_phc.eq(&minted.kdf_phc),
+                service_tokens::tag.eq(minted.tag.as_bytes()),
+                service_tokens::tag_key.eq(minted.tag_key.as_bytes()),
+                service_tokens::created_at.eq(token.created_at),
+                service_tokens::expires_at.eq(token.expires_at),
+                service_tokens::revoked_at.eq(token.revoked_at),
+                service_tokens::last_used_at.eq(token.last_used_at),
+            )
+        })
+        .collect();
+    diesel::insert_into(service_tokens::table).values(rows).execute(transaction.connection()).await?;
+    Ok(())
+}
+
+async fn insert_entry(transaction: &mut TenantTx, ids: &Ids, entry: Entry) -> Result<(), Error> {
+    let change = Change {
+        action: entry.action,
+        target_kind: entry.target_kind,
+        target_id: entry.target_id,
+        target_name: &entry.target_name,
+        before: entry.before,
+        after: entry.after,
+        reason: entry.reason,
+    };
+    audit::record_of(transaction.connection(), ids.tenant.uuid(), &entry.caller, change, entry.at).await
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "Diesel cannot insert from unnest, and a bind for each value has a bound"
+)]
+async fn insert_counts(transaction: &mut TenantTx, table: &str, counts: &Counts) -> Result<(), Error> {
+    let sql = format!(
+        "INSERT INTO {table} (tenant_id, key_id, at, project_id, environment, code, count) \
+         SELECT $1, * FROM unnest($2, $3, $4, $5, $6, $7)"
+    );
+    let cells: Vec<_> = counts.keys().collect();
+    let numbers: Result<Vec<i64>, _> = counts.values().map(|count| i64::try_from(*count)).collect();
+    let numbers = numbers.map_err(Error::internal)?;
+    let tenant_id = transaction.tenant_id();
+    for (cells, numbers) in cells.chunks(CELLS_AT_ONCE).zip(numbers.chunks(CELLS_AT_ONCE)) {
+        diesel::sql_query(&sql)
+            .bind::<SqlUuid, _>(tenant_id)
+            .bind::<Array<SqlUuid>, _>(cells.iter().map(|cell| cell.key_id).collect::<Vec<_>>())
+            .bind::<Array<Timestamptz>, _>(cells.iter().map(|cell| cell.at).collect::<Vec<_>>())
+            .bind::<Array<SqlUuid>, _>(cells.iter().map(|cell| cell.project_id).collect::<Vec<_>>())
+            .bind::<Array<Text>, _>(cells.iter().map(|cell| cell.environment).collect::<Vec<_>>())
+            .bind::<Array<Text>, _>(cells.iter().map(|cell| cell.code).collect::<Vec<_>>())
+            .bind::<Array<BigInt>, _>(numbers)
+            .execute(transaction.connection())
+            .await?;
+    }
+    Ok(())
+}
