@@ -7,6 +7,7 @@ mod idempotency;
 mod keys_table;
 mod kill;
 mod many_keys;
+mod migrations;
 mod openapi;
 mod projects;
 mod row_security;
