@@ -3,6 +3,7 @@
 mod access;
 mod bad_input;
 mod bad_start;
+mod demo;
 mod idempotency;
 mod keys_table;
 mod kill;
