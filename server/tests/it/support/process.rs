@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use serde_json::Value;
 use super::Visitor;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tronch");
+const CLONE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// How long a start may take: migrations and a recovering Postgres included.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -22,7 +24,16 @@ pub struct DataDir(PathBuf);
 
 impl DataDir {
     pub fn create() -> Self {
-        let path = std::env::temp_dir().join(format!("tronch-it-{}", uuid::Uuid::new_v4().simple()));
+        Self::create_named("")
+    }
+
+    /// With a path that no address of a Unix socket, which ends at 107 bytes, could hold.
+    pub fn create_with_a_long_path() -> Self {
+        Self::create_named(&"-long".repeat(40))
+    }
+
+    fn create_named(end: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("tronch-it-{}{end}", uuid::Uuid::new_v4().simple()));
         std::fs::create_dir(&path).expect("a folder");
         // Postgres may run as another user than we do.
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("permissions");
@@ -39,7 +50,7 @@ impl DataDir {
     }
 
     /// The private Postgres that works here: its process id and port.
-    fn postmaster(&self) -> Option<(u32, u16)> {
+    pub fn postmaster(&self) -> Option<(u32, u16)> {
         let text = std::fs::read_to_string(self.0.join("postgres/postmaster.pid")).ok()?;
         let mut lines = text.lines();
         let pid = lines.next()?.trim().parse().ok()?;
@@ -104,7 +115,23 @@ pub fn command(data_dir: &DataDir, arguments: &[&str]) -> Command {
         }
     }
     command.env("TRONCH_DATA_DIR", data_dir.path());
+    // As from the clone, below which `script/setup-postgres` may have put a Postgres.
+    command.current_dir(CLONE);
     command
+}
+
+/// The folder of the private Postgres's programs that the tests are run with; `None` leaves the search to the product.
+#[expect(clippy::disallowed_methods, reason = "what the tests are run with is no setting of the product")]
+pub fn pg_bin() -> Option<PathBuf> {
+    std::env::var_os("TRONCH_PG_BIN").filter(|folder| !folder.is_empty()).map(PathBuf::from)
+}
+
+/// The folder of the programs of one major version, which `script/setup-system --tests` has brought.
+pub fn pg_bin_of(major: &str) -> String {
+    let mut script = Command::new(format!("{CLONE}/script/test-postgres"));
+    let output = script.arg("programs").env("TRONCH_TEST_PG_MAJOR", major).output().expect("script/test-postgres");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("a path").trim().to_owned()
 }
 
 /// Runs a command to its end.
@@ -139,16 +166,28 @@ impl Server {
     ///
     /// The ports were free a moment ago; where somebody was quicker, others are tried.
     pub async fn start(data_dir: &DataDir, settings: &[(&str, &str)]) -> Self {
+        Self::start_with(data_dir, settings, |_| {}).await
+    }
+
+    /// As a terminal starts it: the leader of a process group, to which Ctrl-C is sent.
+    pub async fn start_as_group(data_dir: &DataDir, settings: &[(&str, &str)]) -> Self {
+        Self::start_with(data_dir, settings, |command| {
+            command.process_group(0);
+        })
+        .await
+    }
+
+    async fn start_with(data_dir: &DataDir, settings: &[(&str, &str)], adapt: impl Fn(&mut Command)) -> Self {
         for _ in 0..5 {
-            if let Some(server) = Self::try_start(data_dir, settings).await {
+            if let Some(server) = Self::try_start(data_dir, settings, &adapt).await {
                 return server;
             }
         }
         panic!("no port stayed free");
     }
 
-    async fn try_start(data_dir: &DataDir, settings: &[(&str, &str)]) -> Option<Self> {
-        let mut server = Self::spawn(data_dir, settings);
+    async fn try_start(data_dir: &DataDir, settings: &[(&str, &str)], adapt: &impl Fn(&mut Command)) -> Option<Self> {
+        let mut server = Self::spawn(data_dir, settings, adapt);
         let asked = Instant::now();
         loop {
             let answer = reqwest::get(format!("{}/readyz", server.url)).await;
@@ -166,7 +205,7 @@ impl Server {
         }
     }
 
-    fn spawn(data_dir: &DataDir, settings: &[(&str, &str)]) -> Self {
+    fn spawn(data_dir: &DataDir, settings: &[(&str, &str)], adapt: &impl Fn(&mut Command)) -> Self {
         let (port, ops_port) = (free_port(), free_port());
         let log = data_dir.path().join(format!("stderr-{port}"));
         let mut command = command(data_dir, &["serve"]);
@@ -178,6 +217,7 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(std::fs::File::create(data_dir.path().join("stdout")).expect("a file"))
             .stderr(std::fs::File::create(&log).expect("a file"));
+        adapt(&mut command);
         Self {
             child: command.spawn().expect("the binary"),
             url: format!("http://localhost:{port}"),
@@ -205,8 +245,24 @@ impl Server {
     }
 
     /// SIGTERM, and waits for the end. Returns what it had logged.
-    pub fn stop(mut self) -> String {
-        signal(self.child.id(), "-TERM");
+    pub fn stop(self) -> String {
+        signal(self.id(), "-TERM");
+        self.ended()
+    }
+
+    /// Ctrl-C in a terminal: SIGINT to each process of the group. Waits as [`Server::stop`] does.
+    pub fn interrupt_group(self) -> String {
+        let group = format!("-{}", self.id());
+        let sent = Command::new("kill").args(["-s", "INT", "--", &group]).status().expect("kill");
+        assert!(sent.success(), "the group {group} could not be sent SIGINT");
+        self.ended()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn ended(mut self) -> String {
         let status = self.child.wait().expect("an end");
         let log = std::fs::read_to_string(&self.log).expect("the log");
         assert!(status.success(), "{status}:\n{log}");
