@@ -292,7 +292,8 @@ fn focused() -> Option<Element> {
 
 /// The link of the row after or before the one that has the focus; the first when none has.
 fn row(step: isize) -> Option<Element> {
-    let links = every(&document().body()?, "tbody .row-link");
+    let body = document().body()?;
+    let links = every(&body, "tbody .row-link");
     let row = focused().and_then(|focused| focused.closest("tr").ok()?);
     let here = row.and_then(|row| links.iter().position(|link| row.contains(Some(link))));
     let next = here.map_or(Some(0), |here| here.checked_add_signed(step))?;

@@ -12,7 +12,9 @@ use uuid::Uuid;
 use crate::Engine;
 use crate::caller::Caller;
 use crate::error::Error;
-use crate::schema::{audit_events, keys, memberships, projects, service_tokens, sessions, tenants, users};
+use crate::schema::{
+    audit_events, idempotency_keys, keys, memberships, projects, service_tokens, sessions, tenants, users,
+};
 
 /// Rows that one statement removes: short statements, so that nobody waits for a long one.
 const ROWS_AT_ONCE: i64 = 5_000;
@@ -151,6 +153,8 @@ async fn remove_rest(connection: &mut AsyncPgConnection, tenant_id: Uuid) -> Res
         diesel::delete(audit_events::table.filter(audit_events::tenant_id.eq(tenant_id))).execute(connection).await?;
     let keys = diesel::delete(keys::table.filter(keys::tenant_id.eq(tenant_id))).execute(connection).await?;
     diesel::delete(service_tokens::table.filter(service_tokens::tenant_id.eq(tenant_id))).execute(connection).await?;
+    let writes = idempotency_keys::table.filter(idempotency_keys::tenant_id.eq(tenant_id));
+    diesel::delete(writes).execute(connection).await?;
     diesel::delete(memberships::table.filter(memberships::tenant_id.eq(tenant_id))).execute(connection).await?;
     diesel::delete(projects::table.filter(projects::tenant_id.eq(tenant_id))).execute(connection).await?;
     diesel::delete(tenants::table.find(tenant_id)).execute(connection).await?;

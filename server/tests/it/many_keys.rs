@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use tokio_postgres::Client;
 
-use crate::support::{TestApp, Visitor, eventually};
+use crate::support::{TestApp, Visitor, eventually, owner};
 
 const KEYS: i64 = 100_000;
 
@@ -111,6 +111,15 @@ async fn a_long_list_is_read_by_index_alone() {
     assert_eq!((rows(&found), &found["items"][0]["name"]), (1, &"Needle in the hay".into()));
     let (found, _) = ask(&service, "search=00000077777").await;
     assert_eq!((rows(&found), &found["items"][0]["name"]), (1, &"Needle in the hay".into()));
+
+    // What the table offers beside, and its pages as they are rendered.
+    let member = app.member(&owner("acme")).await;
+    for page in ["", "?status=expires-soon", "?status=rotating", "?status=unused", "?status=unused&sort=-used"] {
+        let asked = Instant::now();
+        let answer = member.get(&format!("/t/acme/keys{page}")).await;
+        println!("{:?} /t/acme/keys{page}", asked.elapsed());
+        assert_eq!(answer.status, StatusCode::OK, "{page}: {}", answer.text);
+    }
 
     // A connection writes its statistics down when it ends, at the latest.
     app.engine.close();
