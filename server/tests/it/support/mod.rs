@@ -8,13 +8,14 @@ pub use app::{Answer, TestApp, Visitor, owner};
 pub use database::{TestDatabase, connect};
 pub use process::{DataDir, Server, bootstrap, command, pg_bin, pg_bin_of, run};
 
-/// Waits for what happens beside the request, such as a batch being written.
+/// Waits for what happens beside the request, such as a batch being written. A machine that does many things at once, such
+/// as all tests, may take long over it; one that never does it costs half a minute.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    for _ in 0..100 {
+    for _ in 0..300 {
         if holds().await {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    panic!("within ten seconds it never came to be that {what}");
+    panic!("within thirty seconds it never came to be that {what}");
 }
