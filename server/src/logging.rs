@@ -34,5 +34,10 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<()> {
         LogFormat::Auto => terminal,
     };
     let started = if text { builder.try_init() } else { builder.json().try_init() };
-    started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
+    started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))?;
+    if !config.foreign_variables.is_empty() {
+        let names = config.foreign_variables.join(", ");
+        tracing::warn!(environment.variables = names, "these environment variables are no settings and are ignored");
+    }
+    Ok(())
 }

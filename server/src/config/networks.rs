@@ -1,5 +1,6 @@
 //! Networks, by which proxies are trusted. What a proxy says is read at the door.
 
+use std::fmt::{self, Display};
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -22,6 +23,12 @@ impl Cidr {
             }
             _ => false,
         }
+    }
+}
+
+impl Display for Cidr {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.network, self.prefix_bits)
     }
 }
 

@@ -59,10 +59,66 @@ impl Redacted {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// Of a database's address: scheme, host, port and database. User, password and options are left out; where it is
+    /// not certain which is which, all of it is.
+    pub(super) fn without_secrets(&self) -> String {
+        plain_address(&self.0).unwrap_or_else(|| "[redacted]".to_owned())
+    }
+}
+
+fn plain_address(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (address, options) = rest.split_once('?').unwrap_or((rest, ""));
+    let (before, address) = address.rsplit_once('@').unwrap_or(("", address));
+    // A second `@`, or one behind the `?`, may belong to a password that was not encoded.
+    if before.contains('@') || options.contains('@') {
+        return None;
+    }
+    let (authority, database) = address.split_once('/').unwrap_or((address, ""));
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => {
+            port.parse::<u16>().ok()?;
+            host
+        }
+        _ => authority,
+    };
+    let plain =
+        |text: &str, others: &[u8]| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || others.contains(&byte));
+    let fine = plain(host, b"-._[]:") && plain(database, b"-._");
+    fine.then(|| format!("{scheme}://{address}"))
 }
 
 impl fmt::Debug for Redacted {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("[redacted]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_databases_address_no_user_password_or_option_is_shown() {
+        let table = [
+            ("postgres://tronch:hunter2@db.example.com:5432/keys", "postgres://db.example.com:5432/keys"),
+            ("postgresql://tronch@db/keys", "postgresql://db/keys"),
+            ("postgres://db:5432/keys?user=tronch&password=hunter2", "postgres://db:5432/keys"),
+            ("postgres://[::1]:5432/keys", "postgres://[::1]:5432/keys"),
+            ("postgres://tronch:hunter2@[::1]/keys", "postgres://[::1]/keys"),
+            ("postgres://tronch:hun/ter2@db/keys", "postgres://db/keys"),
+            ("postgres://tronch:hun#ter2@db/keys", "postgres://db/keys"),
+            ("postgres:///keys", "postgres:///keys"),
+            ("postgres://tronch:hun@ter2@db/keys", "[redacted]"),
+            ("postgres://tronch:hun?ter2@db/keys", "[redacted]"),
+            ("postgres://db/keys?user=a@b&password=hunter2", "[redacted]"),
+            ("postgres://tronch:hunter2", "[redacted]"),
+            ("postgres://one,two/keys", "[redacted]"),
+            ("postgres://db/ke%20ys", "[redacted]"),
+        ];
+        for (url, expected) in table {
+            assert_eq!(Redacted::new(url).without_secrets(), expected, "{url}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod access;
 mod bad_input;
 mod bad_start;
+mod config;
 mod kill;
 mod many_keys;
 mod row_security;
