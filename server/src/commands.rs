@@ -1,6 +1,6 @@
 //! The command line. Each command opens what it needs, calls one verb and says what it did.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ use tronch_engine::tokens;
 use zeroize::Zeroizing;
 
 use crate::config::{self, Config, Survey};
-use crate::logging;
+use crate::logging::{self, Logging};
 use crate::open::{Opened, Tenure, open};
 use crate::serve::serve;
 
@@ -123,9 +123,10 @@ pub async fn run() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the last word of a command that failed")]
+/// The last word of a command that failed. Where standard error is full or gone, the exit code alone says it.
 fn complain(error: &anyhow::Error) {
-    eprintln!("tronch: {error:#}");
+    let said = writeln!(std::io::stderr(), "tronch: {error:#}");
+    drop(said);
 }
 
 #[expect(clippy::print_stdout, reason = "a command's answer is its output")]
@@ -137,8 +138,8 @@ async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let path = cli.config.as_deref();
     match cli.command {
         Command::Serve => {
-            let config = prepare(path)?;
-            serve(&config).await
+            let (config, logging) = prepare(path)?;
+            serve(&config, logging.lost()).await
         }
         Command::Bootstrap(arguments) => beside(path, async |opened| bootstrap(opened, arguments).await).await,
         Command::Member(MemberCommand::Add(arguments)) => {
@@ -155,10 +156,10 @@ async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 /// What every command that does something begins with.
-fn prepare(path: Option<&Path>) -> anyhow::Result<Config> {
+fn prepare(path: Option<&Path>) -> anyhow::Result<(Config, Logging)> {
     let config = Config::from_process(path)?;
-    logging::start(&config)?;
-    Ok(config)
+    let logging = logging::start(&config)?;
+    Ok((config, logging))
 }
 
 fn show_config(path: Option<&Path>, json: bool) -> anyhow::Result<ExitCode> {
@@ -186,7 +187,7 @@ async fn beside(
     path: Option<&Path>,
     command: impl AsyncFnOnce(&Opened) -> anyhow::Result<String>,
 ) -> anyhow::Result<()> {
-    let config = prepare(path)?;
+    let (config, _logging) = prepare(path)?;
     let opened = open(&config, Tenure::Beside).await?;
     let outcome = command(&opened).await;
     let closed = opened.close().await;
