@@ -6,6 +6,7 @@ mod bad_start;
 mod config;
 mod kill;
 mod many_keys;
+mod request_log;
 mod row_security;
 mod schema_rules;
 mod secrecy;
