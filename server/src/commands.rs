@@ -129,9 +129,9 @@ fn complain(error: &anyhow::Error) {
     drop(said);
 }
 
-#[expect(clippy::print_stdout, reason = "a command's answer is its output")]
-fn say(sentence: &str) {
-    println!("{sentence}");
+/// A command's answer. Whoever reads it may have gone, as `head` does.
+fn say(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("standard output cannot be written")
 }
 
 async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -150,7 +150,7 @@ async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         // Asked what is wrong, they must answer while something is.
         Command::Config(ConfigCommand::Show { json }) => return show_config(path, json),
-        Command::Config(ConfigCommand::Check) => return Ok(check_config(path)),
+        Command::Config(ConfigCommand::Check) => return check_config(path),
     }?;
     Ok(ExitCode::SUCCESS)
 }
@@ -164,18 +164,18 @@ fn prepare(path: Option<&Path>) -> anyhow::Result<(Config, Logging)> {
 
 fn show_config(path: Option<&Path>, json: bool) -> anyhow::Result<ExitCode> {
     let survey = Survey::of_process(path);
-    say(if json { serde_json::to_string_pretty(&survey)? } else { survey.table() }.trim_end());
+    say(if json { serde_json::to_string_pretty(&survey)? } else { survey.table() }.trim_end())?;
     Ok(verdict_on(&survey))
 }
 
-fn check_config(path: Option<&Path>) -> ExitCode {
+fn check_config(path: Option<&Path>) -> anyhow::Result<ExitCode> {
     let survey = config::check(Survey::of_process(path));
-    survey.all_problems().for_each(say);
-    survey.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+    survey.all_problems().try_for_each(say)?;
+    survey.warnings.iter().try_for_each(|warning| say(&format!("warning: {warning}")))?;
     if survey.all_problems().next().is_none() {
-        say(&format!("all {} settings are fine", survey.settings.len()));
+        say(&format!("all {} settings are fine", survey.settings.len()))?;
     }
-    verdict_on(&survey)
+    Ok(verdict_on(&survey))
 }
 
 fn verdict_on(survey: &Survey) -> ExitCode {
@@ -191,7 +191,7 @@ async fn beside(
     let opened = open(&config, Tenure::Beside).await?;
     let outcome = command(&opened).await;
     let closed = opened.close().await;
-    say(&outcome?);
+    say(&outcome?)?;
     closed
 }
 

@@ -97,6 +97,16 @@ fn show_works_while_values_are_wrong_and_marks_them() {
 }
 
 #[test]
+fn an_answer_that_nobody_takes_is_an_error_and_no_panic() {
+    let data_dir = DataDir::create();
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("a full device");
+    let output = command(&data_dir, &["config", "show"]).stdout(full).output().expect("the binary");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.starts_with("tronch: standard output cannot be written: No space left on device"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
 fn check_finds_nothing_where_nothing_is_wrong_and_makes_nothing() {
     let data_dir = DataDir::create();
     let path = data_dir.path().join("not/there/yet").display().to_string();
