@@ -10,7 +10,7 @@ debian_packages() {
         stop "$why is missing. On Debian: sudo apt-get install $*"
     fi
     step "installing $* ($why)"
-    [ -n "${TRONCH_APT_UPDATED:-}" ] || { apt-get update -qq; export TRONCH_APT_UPDATED=1; }
+    [ -n "${apt_updated_for_tronch:-}" ] || { apt-get update -qq; export apt_updated_for_tronch=1; }
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 

@@ -1,7 +1,7 @@
 //! The command line. Each command opens what it needs, calls one verb and says what it did.
 
-use std::io::Read as _;
-use std::path::PathBuf;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -13,9 +13,9 @@ use tronch_engine::tenants::{self, FIRST_PROJECT};
 use tronch_engine::tokens;
 use zeroize::Zeroizing;
 
-use crate::config::Config;
+use crate::config::{self, Config, Survey};
 use crate::demo_command::{self, DemoArguments};
-use crate::logging;
+use crate::logging::{self, Logging};
 use crate::open::{Opened, Tenure, open};
 use crate::serve::serve;
 
@@ -42,6 +42,23 @@ enum Command {
     Member(MemberCommand),
     /// Make a tenant to look around in, with keys in every state and a month of usage; or remove it again.
     Demo(DemoArguments),
+    /// Show and check the settings. Nothing is started.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Print every setting: its name, its environment variable, the value in force and where it came from. Secrets are
+    /// left out. It fails when a value is refused.
+    Show {
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check whatever can be checked without starting, the files that settings name included. Run it as the server's
+    /// user.
+    Check,
 }
 
 #[derive(Subcommand)]
@@ -101,7 +118,7 @@ struct SetPassword {
 pub async fn run() -> ExitCode {
     let cli = Cli::parse();
     match execute(cli).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             complain(&error);
             ExitCode::FAILURE
@@ -109,38 +126,76 @@ pub async fn run() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the last word of a command that failed")]
+/// The last word of a command that failed. Where standard error is full or gone, the exit code alone says it.
 fn complain(error: &anyhow::Error) {
-    eprintln!("tronch: {error:#}");
+    let said = writeln!(std::io::stderr(), "tronch: {error:#}");
+    drop(said);
 }
 
-#[expect(clippy::print_stdout, reason = "a command's answer is its output")]
-fn say(sentence: &str) {
-    println!("{sentence}");
+/// A command's answer. Whoever reads it may have gone, as `head` does.
+fn say(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("standard output cannot be written")
 }
 
-async fn execute(cli: Cli) -> anyhow::Result<()> {
-    let config = Config::from_process(cli.config.as_deref())?;
-    logging::start(&config)?;
+async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
+    let path = cli.config.as_deref();
     match cli.command {
-        Command::Serve => serve(&config).await,
-        Command::Bootstrap(arguments) => beside(&config, async |opened| bootstrap(opened, arguments).await).await,
+        Command::Serve => {
+            let (config, logging) = prepare(path)?;
+            serve(&config, logging.lost()).await
+        }
+        Command::Bootstrap(arguments) => beside(path, async |_, opened| bootstrap(opened, arguments).await).await,
         Command::Member(MemberCommand::Add(arguments)) => {
-            beside(&config, async |opened| add_member(opened, arguments).await).await
+            beside(path, async |_, opened| add_member(opened, arguments).await).await
         }
         Command::Member(MemberCommand::Password(arguments)) => {
-            beside(&config, async |opened| set_password(opened, arguments).await).await
+            beside(path, async |_, opened| set_password(opened, arguments).await).await
         }
-        Command::Demo(arguments) => beside(&config, async |opened| demo(&config, opened, arguments).await).await,
+        Command::Demo(arguments) => beside(path, async |config, opened| demo(config, opened, arguments).await).await,
+        // Asked what is wrong, they must answer while something is.
+        Command::Config(ConfigCommand::Show { json }) => return show_config(path, json),
+        Command::Config(ConfigCommand::Check) => return check_config(path),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What every command that does something begins with.
+fn prepare(path: Option<&Path>) -> anyhow::Result<(Config, Logging)> {
+    let config = Config::from_process(path)?;
+    let logging = logging::start(&config)?;
+    Ok((config, logging))
+}
+
+fn show_config(path: Option<&Path>, json: bool) -> anyhow::Result<ExitCode> {
+    let survey = Survey::of_process(path);
+    say(if json { serde_json::to_string_pretty(&survey)? } else { survey.table() }.trim_end())?;
+    Ok(verdict_on(&survey))
+}
+
+fn check_config(path: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let survey = config::check(Survey::of_process(path));
+    survey.all_problems().try_for_each(say)?;
+    survey.warnings.iter().try_for_each(|warning| say(&format!("warning: {warning}")))?;
+    if survey.all_problems().next().is_none() {
+        say(&format!("all {} settings are fine", survey.settings.len()))?;
     }
+    Ok(verdict_on(&survey))
+}
+
+fn verdict_on(survey: &Survey) -> ExitCode {
+    if survey.all_problems().next().is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs a command on the running server's Postgres, or on one that is started for it, and says what it answers.
-async fn beside(config: &Config, command: impl AsyncFnOnce(&Opened) -> anyhow::Result<String>) -> anyhow::Result<()> {
-    let opened = open(config, Tenure::Beside).await?;
-    let outcome = command(&opened).await;
+async fn beside(
+    path: Option<&Path>,
+    command: impl AsyncFnOnce(&Config, &Opened) -> anyhow::Result<String>,
+) -> anyhow::Result<()> {
+    let (config, _logging) = prepare(path)?;
+    let opened = open(&config, Tenure::Beside).await?;
+    let outcome = command(&config, &opened).await;
     let closed = opened.close().await;
-    say(&outcome?);
+    say(&outcome?)?;
     closed
 }
 

@@ -125,7 +125,7 @@ fn masters(config: &Config, data_dir: &DataDir, in_use: bool) -> anyhow::Result<
 }
 
 /// One secret a line, 64 hexadecimal digits each.
-fn parse_masters(bytes: Vec<u8>, path: &str) -> anyhow::Result<Vec<Master>> {
+pub(crate) fn parse_masters(bytes: Vec<u8>, path: &str) -> anyhow::Result<Vec<Master>> {
     let text = Zeroizing::new(String::from_utf8(bytes).with_context(|| format!("{path} is no text"))?);
     let masters: Option<Vec<Master>> =
         text.lines().filter(|line| !line.trim().is_empty()).map(Master::from_hex).collect();

@@ -15,6 +15,7 @@ use tronch_engine::{Engine, forget_old_writes, sessions, tenants};
 
 use crate::config::Config;
 use crate::doors::{self, Phase};
+use crate::logging::LostLines;
 use crate::open::{Opened, Tenure, open};
 
 /// The file the setup code stands in until somebody has signed up.
@@ -26,17 +27,23 @@ const USAGE_PATIENCE: Duration = Duration::from_secs(5);
 /// How often what has ended is removed: sessions, idempotency keys.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 
+/// How old the metric of lost log lines may be.
+const LOST_LINES_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Runs the server until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// Whatever keeps it from starting, or from stopping in order.
-pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
+pub(crate) async fn serve(config: &Config, lost_lines: LostLines) -> anyhow::Result<()> {
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics cannot be started")?;
+    lost_lines.publish();
+    let publisher = tokio::spawn(publish_lost_lines(lost_lines));
     let listener = bind(config.listen, "TRONCH_LISTEN").await?;
     let ops_listener = bind(config.ops_listen, "TRONCH_OPS_LISTEN").await?;
     let opened = open(config, Tenure::Alone).await?;
     let outcome = serve_opened(config, &opened, metrics, listener, ops_listener).await;
     let closed = opened.close().await;
+    publisher.abort();
     outcome.and(closed)
 }
 
@@ -112,6 +119,14 @@ async fn sweep(engine: Engine, stop: CancellationToken) {
             Ok(deleted) => tracing::debug!(deleted, "idempotency keys past their day were removed"),
             Err(error) => tracing::warn!(%error, "old idempotency keys could not be removed; trying again later"),
         }
+    }
+}
+
+async fn publish_lost_lines(lost_lines: LostLines) {
+    let mut ticks = tokio::time::interval(LOST_LINES_INTERVAL);
+    loop {
+        ticks.tick().await;
+        lost_lines.publish();
     }
 }
 

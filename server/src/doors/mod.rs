@@ -8,6 +8,7 @@ mod headers;
 mod ops;
 mod origin;
 mod problem;
+mod request_log;
 mod verify;
 
 use std::sync::Arc;
@@ -52,10 +53,20 @@ pub fn build(config: &Config, engine: &Engine, phase: Phase, metrics: Prometheus
         .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, REQUEST_BUDGET))
         .layer(CatchPanicLayer::new())
         .merge(api::routes(config, engine))
-        .layer(middleware::from_fn_with_state(config.public_url.is_https(), headers::security_headers))
-        .layer(middleware::from_fn_with_state(trusted_proxies, origin::origin_layer));
+        .layer(middleware::from_fn_with_state(config.public_url.is_https(), headers::security_headers));
     let ops = ops::probes(probes).merge(ops::metrics(metrics));
-    Ok(Doors { public, ops })
+    let logged = |router: Router| {
+        router
+            .layer(middleware::from_fn_with_state(quiet_routes(), request_log::log_request))
+            .layer(middleware::from_fn_with_state(Arc::clone(&trusted_proxies), origin::origin_layer))
+    };
+    Ok(Doors { public: logged(public), ops: logged(ops) })
+}
+
+/// What machines ask all the time, and files.
+fn quiet_routes() -> Arc<[&'static str]> {
+    let tables = [entry::list(assets::table()), entry::list(ops::probe_table()), entry::list(ops::metrics_table())];
+    tables.into_iter().flatten().map(|route| route.path).collect()
 }
 
 /// Every address that is served, on either listener, with who may use it. Tests walk it.

@@ -12,6 +12,8 @@ use tronch_core::{ErrorCode, KeyId, RequestId};
 use tronch_engine::Error;
 use utoipa::ToSchema;
 
+use super::request_log::Notes;
+
 /// How long a call may take as a whole.
 const CALL_BUDGET: Duration = Duration::from_secs(20);
 
@@ -130,12 +132,14 @@ impl IntoResponse for Problem {
 /// Writes problems as JSON with the request's id; turns what the framework refused into problems; bounds the time.
 pub(crate) async fn problem_layer(request: Request, next: Next) -> Response {
     let request_id = request.extensions().get::<RequestId>().copied();
+    let notes = Notes::of(request.extensions());
     let mut response = match tokio::time::timeout(CALL_BUDGET, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::new(ErrorCode::Unavailable, "this took too long").into_response(),
     };
     let problem = response.extensions_mut().remove::<Problem>().or_else(|| of_the_framework(&response));
     if let Some(problem) = problem {
+        notes.refusal(problem.code);
         response = with_body(response, problem.out(request_id));
     }
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

@@ -8,7 +8,8 @@ use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tronch_core::{
-    Environment, MalformedReason, Permission, PermissionQuery, ProjectSlug, RequestId, VerdictCode, format_timestamp,
+    Environment, MalformedReason, Permission, PermissionQuery, PresentedKey, PresentedToken, ProjectSlug, RequestId,
+    VerdictCode, format_timestamp,
 };
 use tronch_engine::verify::{KeyFacts, ServiceToken, Verifier, VerifyRequest};
 use tronch_engine::{Error, Origin};
@@ -19,6 +20,7 @@ use super::api::out::{OwnerOut, RotationOut, raw};
 use super::api::query::Query;
 use super::entry::{Access, Entry, post};
 use super::problem::Problem;
+use super::request_log::Notes;
 
 /// What is asked about a key.
 #[derive(Deserialize, ToSchema)]
@@ -107,6 +109,7 @@ pub(crate) fn table() -> Vec<Entry<Verifier>> {
 pub(crate) async fn verify_key(
     State(verifier): State<Verifier>,
     Extension(request_id): Extension<RequestId>,
+    notes: Notes,
     Bearer(token): Bearer,
     uri: Uri,
     Body(asked): Body<VerifyIn>,
@@ -119,8 +122,13 @@ pub(crate) async fn verify_key(
             return Err(Problem::new(tronch_core::ErrorCode::InvalidField, error.to_string()).at("permissions"));
         }
     };
+    // Whatever comes of it: who was refused as NOT_FOUND is what an operator looks for.
+    if let Ok(presented) = PresentedKey::parse(&asked.key) {
+        notes.key(presented.handle());
+    }
     let request = VerifyRequest { key: asked.key, project: asked.project, environment: asked.environment, permissions };
     let verdict = verifier.verify(&token, request).await?;
+    notes.verdict(verdict.code);
     let out = match verdict.facts {
         Some(facts) => VerifyOut::Known(Box::new(known(verdict.code, request_id, *facts)?)),
         None => VerifyOut::Bare(BareVerdictOut {
@@ -161,8 +169,14 @@ impl FromRequestParts<Verifier> for Bearer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, verifier: &Verifier) -> Result<Self, Problem> {
+        let notes = Notes::of(&parts.extensions);
         let bearer = bearer_text(&parts.headers).ok_or(Error::Unauthenticated)?;
-        Ok(Self(verifier.authenticate(bearer).await?))
+        if let Ok(presented) = PresentedToken::parse(bearer) {
+            notes.token(presented.handle());
+        }
+        let token = verifier.authenticate(bearer).await?;
+        notes.tenant(token.tenant());
+        Ok(Self(token))
     }
 }
 

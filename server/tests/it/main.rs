@@ -3,6 +3,7 @@
 mod access;
 mod bad_input;
 mod bad_start;
+mod config;
 mod demo;
 mod idempotency;
 mod keys_table;
@@ -12,6 +13,7 @@ mod migrations;
 mod openapi;
 mod private_postgres;
 mod projects;
+mod request_log;
 mod row_security;
 mod schema_rules;
 mod secrecy;

@@ -22,10 +22,11 @@ use tower_sessions::cookie::SameSite;
 use tower_sessions::cookie::time::Duration;
 use tower_sessions::{Expiry, Session, SessionManagerLayer};
 use tronch_app::{Answer, FormState, Place, ShownSecret};
-use tronch_core::{Permission, TenantSlug, bounds::BODY_BYTES_MAX};
+use tronch_core::{ErrorCode, Permission, TenantSlug, bounds::BODY_BYTES_MAX};
 use tronch_engine::{Caller, Engine, Error, Origin, members, sessions, tenants};
 
 use super::entry::{Access, Entry, get, post};
+use super::request_log::Notes;
 use crate::config::Config;
 use pages::Pages;
 use session_store::{EngineStore, session_bytes};
@@ -42,8 +43,7 @@ pub(crate) struct Dashboard {
 
 impl Dashboard {
     pub(super) async fn form_again(&self, parts: Parts, place: Place, state: FormState) -> Response {
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        self.pages.refused_form(parts, &self.engine, Some(place), state, status).await
+        self.pages.refused_form(parts, &self.engine, Some(place), state, ErrorCode::InvalidField).await
     }
 
     /// The form again with the verb's refusal; what is not there at all is a page of its own.
@@ -53,8 +53,7 @@ impl Dashboard {
             return self.pages.refusal(parts, &self.engine, error).await;
         }
         state.refuse_with(&error);
-        let status = pages::status_of(&error);
-        self.pages.refused_form(parts, &self.engine, Some(place), state, status).await
+        self.pages.refused_form(parts, &self.engine, Some(place), state, error.code()).await
     }
 
     pub(super) async fn show_secret(&self, parts: Parts, place: Place, shown: ShownSecret) -> Response {
@@ -164,11 +163,16 @@ impl FromRequestParts<Dashboard> for Inside {
             .await
             .map_err(IntoResponse::into_response)?;
         let who = parts.extensions.get::<Who>().cloned().unwrap_or_default();
+        let notes = Notes::of(&parts.extensions);
         let Some(caller) = who.0 else {
+            notes.refusal(ErrorCode::Unauthenticated);
             return Err(to_sign_in(parts));
         };
         match enter(&dashboard.engine, &caller, path.get("tenant").map_or("", String::as_str)).await {
-            Ok(place) => Ok(Self(place)),
+            Ok(place) => {
+                notes.tenant(place.tenant.slug());
+                Ok(Self(place))
+            }
             Err(error) => Err(dashboard.pages.refusal(parts.clone(), &dashboard.engine, error).await),
         }
     }

@@ -6,11 +6,13 @@ use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
 use leptos::context::provide_context;
 use tronch_app::{Answer, Assets, FormState, Place, ServerContext};
+use tronch_core::ErrorCode;
 use tronch_engine::{Engine, Error};
 
 use super::Who;
 use crate::config::Config;
 use crate::doors::assets;
+use crate::doors::request_log::Notes;
 
 /// What every page needs to know of the installation.
 #[derive(Clone)]
@@ -67,24 +69,26 @@ impl Pages {
         handler(request).await
     }
 
-    /// The page of the request's address with a refused form, 422.
+    /// The page of the request's address with a refused form, with the refusal's status.
     pub(crate) async fn refused_form(
         &self,
         parts: Parts,
         engine: &Engine,
         place: Option<Place>,
         form: FormState,
-        status: StatusCode,
+        code: ErrorCode,
     ) -> Response {
+        Notes::of(&parts.extensions).refusal(code);
         let mut response = self.render(parts, engine, place, Some(Answer::Refused(form))).await;
-        *response.status_mut() = status;
+        *response.status_mut() = status_of(code);
         response
     }
 
     /// A refusal as a page of its own, with the refusal's status.
     pub(crate) async fn refusal(&self, parts: Parts, engine: &Engine, error: Error) -> Response {
         error.log_if_ours();
-        let status = status_of(&error);
+        let code = error.code();
+        Notes::of(&parts.extensions).refusal(code);
         let error = std::sync::Arc::new(error);
         let context = ServerContext {
             engine: engine.clone(),
@@ -104,12 +108,12 @@ impl Pages {
         let mut request = Request::from_parts(parts, Body::empty());
         *request.method_mut() = Method::GET;
         let mut response = handler(request).await;
-        *response.status_mut() = status;
+        *response.status_mut() = status_of(code);
         response
     }
 }
 
 /// The status of a refusal.
-pub(crate) fn status_of(error: &Error) -> StatusCode {
-    StatusCode::from_u16(error.code().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+fn status_of(code: ErrorCode) -> StatusCode {
+    StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }

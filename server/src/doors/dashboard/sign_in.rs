@@ -7,7 +7,6 @@ use tronch_core::UserId;
 use tronch_engine::{Error, members, tenants};
 use zeroize::Zeroizing;
 
-use super::pages::status_of;
 use super::sent::Sent;
 use super::session_store::USER_ID;
 use super::{Dashboard, see_other};
@@ -34,8 +33,7 @@ pub(crate) async fn submit(State(dashboard): State<Dashboard>, session: Session,
         Err(error) => {
             error.log_if_ours();
             state.refuse_with(&error);
-            let status = status_of(&error);
-            dashboard.pages.refused_form(sent.parts, &dashboard.engine, None, state, status).await
+            dashboard.pages.refused_form(sent.parts, &dashboard.engine, None, state, error.code()).await
         }
     }
 }

@@ -2,17 +2,16 @@
 
 use axum::Extension;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, request::Parts};
+use axum::http::request::Parts;
 use axum::response::Response;
 use tower_sessions::Session;
 use tronch_app::FormState;
-use tronch_core::{EmailAddress, PersonName, TenantName, TenantSlug};
+use tronch_core::{EmailAddress, ErrorCode, PersonName, TenantName, TenantSlug};
 use tronch_engine::members::Password;
 use tronch_engine::tenants::{self, SignUp};
 use tronch_engine::{Error, Origin};
 use zeroize::Zeroizing;
 
-use super::pages::status_of;
 use super::sent::Sent;
 use super::{Dashboard, see_other, sign_in};
 
@@ -34,7 +33,7 @@ pub(crate) async fn submit(
 ) -> Response {
     let mut state = sent.state(&["setup_code", "name", "email", "tenant_name", "tenant_slug"]);
     let Some(sign_up) = checked(&sent, &mut state) else {
-        return refuse(&dashboard, sent.parts, state, StatusCode::UNPROCESSABLE_ENTITY).await;
+        return refuse(&dashboard, sent.parts, state, ErrorCode::InvalidField).await;
     };
     let address = format!("/t/{}/", sign_up.tenant_slug);
     match tenants::sign_up(&dashboard.engine, &sent.text("setup_code"), sign_up, origin).await {
@@ -49,13 +48,13 @@ pub(crate) async fn submit(
         Err(error) => {
             error.log_if_ours();
             state.refuse_with(&error);
-            refuse(&dashboard, sent.parts, state, status_of(&error)).await
+            refuse(&dashboard, sent.parts, state, error.code()).await
         }
     }
 }
 
-async fn refuse(dashboard: &Dashboard, parts: Parts, state: FormState, status: StatusCode) -> Response {
-    dashboard.pages.refused_form(parts, &dashboard.engine, None, state, status).await
+async fn refuse(dashboard: &Dashboard, parts: Parts, state: FormState, code: ErrorCode) -> Response {
+    dashboard.pages.refused_form(parts, &dashboard.engine, None, state, code).await
 }
 
 /// Every field checked, so that all errors show at once.
