@@ -17,6 +17,9 @@ const WASM: &str = "wasm32-unknown-unknown/wasm-release/tronch_frontend.wasm";
 /// What a page may make a browser fetch before it is awake: wasm and script together, with brotli. The CSS is apart.
 const LOADED_BYTES_MAX: usize = 60_000;
 
+/// The script of the API reference: large, and loaded by that page alone.
+const REFERENCE: &str = "reference.js";
+
 /// How hard brotli tries: 0 to 11. The result goes into the binary once, so it may take its second.
 const BROTLI_QUALITY: i32 = 11;
 
@@ -27,7 +30,8 @@ fn main() -> Result<()> {
     }
 }
 
-/// `target/site/pkg/<hash>/`: tronch.js, tronch_bg.wasm, tronch.css, icon.svg, each with its brotli twin. This is where
+/// `target/site/pkg/<hash>/`: tronch.js, tronch_bg.wasm, tronch.css, icon.svg and the API reference's script, each with
+/// its brotli twin. This is where
 /// the server embeds from, so it stays there when Cargo's own target folder is elsewhere.
 fn browser() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask stands in the workspace")?;
@@ -48,6 +52,12 @@ fn browser() -> Result<()> {
         .context("wasm-bindgen")?;
     fs::write(staging.join("tronch.css"), stylesheet(&root.join("style"))?)?;
     fs::copy(root.join("style/icon.svg"), staging.join("icon.svg"))?;
+    // script/fetch-reference brings it, where npm is at hand.
+    let reference = root.join("target/reference/reference.js");
+    if reference.exists() {
+        fs::copy(reference, staging.join(REFERENCE))?;
+        fs::copy(root.join("frontend/reference-start.js"), staging.join("reference-start.js"))?;
+    }
     publish(&staging, &root.join("target/site"))
 }
 
@@ -107,7 +117,8 @@ fn publish(staging: &Path, site: &Path) -> Result<()> {
 
 /// The sum of what wakes a page, from each file's name and compressed size in bytes.
 fn loaded_bytes(sizes: &[(&str, usize)]) -> Result<usize> {
-    let loaded = sizes.iter().filter(|(name, _)| name.ends_with(".wasm") || name.ends_with(".js"));
+    let wakes = |name: &str| (name.ends_with(".wasm") || name.ends_with(".js")) && !name.starts_with("reference");
+    let loaded = sizes.iter().filter(|(name, _)| wakes(name));
     let bytes = loaded.map(|(_, bytes)| bytes).sum();
     if bytes > LOADED_BYTES_MAX {
         bail!("wasm and script are {bytes} bytes with brotli, {LOADED_BYTES_MAX} are allowed: see docs/decisions/0014");
@@ -120,7 +131,9 @@ fn compress(name: &str, content: &[u8], folder: &Path) -> Result<usize> {
     let path = folder.join(name);
     fs::create_dir_all(path.parent().unwrap_or(folder))?;
     let mut compressed = Vec::new();
-    let parameters = brotli::enc::BrotliEncoderParams { quality: BROTLI_QUALITY, ..Default::default() };
+    // The last percent of four megabytes would take minutes.
+    let quality = if name == REFERENCE { 9 } else { BROTLI_QUALITY };
+    let parameters = brotli::enc::BrotliEncoderParams { quality, ..Default::default() };
     brotli::BrotliCompress(&mut &*content, &mut compressed, &parameters)?;
     println!("    {name}: {} bytes, {} with brotli", content.len(), compressed.len());
     fs::write(&path, content)?;

@@ -21,6 +21,11 @@ pub(crate) fn folder() -> String {
         .unwrap_or_else(|| "pkg/none".to_owned())
 }
 
+/// Whether a file of the folder was built in.
+pub(crate) fn has(file: &str) -> bool {
+    Site::get(&format!("{}/{file}", folder())).is_some()
+}
+
 /// `/pkg/{hash}/{file}`.
 pub(crate) fn routes() -> Router {
     super::routes(table())

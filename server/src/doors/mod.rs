@@ -8,6 +8,7 @@ mod headers;
 mod ops;
 mod origin;
 mod problem;
+mod reference;
 mod request_log;
 mod verify;
 
@@ -49,6 +50,7 @@ pub fn build(config: &Config, engine: &Engine, phase: Phase, metrics: Prometheus
     let public = Router::new()
         .merge(dashboard::routes(config, engine)?)
         .merge(assets::routes())
+        .merge(reference::routes())
         .merge(ops::probes(probes.clone()))
         .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, REQUEST_BUDGET))
         .layer(CatchPanicLayer::new())
@@ -75,6 +77,7 @@ pub fn surface() -> Vec<Route> {
     all.extend(entry::list(verify::table()));
     all.extend(entry::list(api::table()));
     all.extend(entry::list(assets::table()));
+    all.extend(entry::list(reference::table()));
     all.extend(entry::list(ops::probe_table()));
     all.extend(entry::list(ops::metrics_table()));
     all
