@@ -1,11 +1,11 @@
-// Five pages with data in them score at least 95 in three of Lighthouse's categories, as a desktop and as a phone. The
+// Five pages of a demo tenant score at least 95 in three of Lighthouse's categories, as a desktop and as a phone. The
 // best of up to three looks counts: whatever else the machine is doing takes points of performance away and gives none.
 import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { expect, owner, signIn, someThings, test } from "../tests/support/tronch.ts";
+import { expect, signIn, test, type Tronch } from "../tests/support/tronch.ts";
 
 const version = "12.8.2";
 const categories = ["performance", "accessibility", "best-practices"];
@@ -45,12 +45,23 @@ function faults({ audits }: Report): string[] {
   return imperfect.map(([id, { title, displayValue }]) => `    ${id}: ${title} ${displayValue ?? ""}`);
 }
 
+/** The demo's most used key, made once for each server. */
+async function keyOfTheDemo(tronch: Tronch): Promise<string> {
+  const token = await tronch.demo();
+  const response = await fetch(`${tronch.url}/api/v1/keys?sort=-last_used&limit=1`, {
+    headers: { authorization: `Bearer ${token}` },
+  });
+  return ((await response.json()) as { items: { id: string }[] }).items[0]!.id;
+}
+
+let demoKey: string | undefined;
+
 for (const device of ["desktop", "mobile"] as const) {
   test(`pages score at least ${scoreMin} as a ${device}`, async ({ page, context, tronch }) => {
-    const { key } = await someThings(tronch);
+    const key = (demoKey ??= await keyOfTheDemo(tronch));
     await signIn(page, tronch);
     const session = (await context.cookies()).map(({ name, value }) => `${name}=${value}`).join("; ");
-    const home = `/t/${owner.tenantSlug}`;
+    const home = "/t/demo";
     console.log(`${device.padEnd(34)} ${categories.join("  ")}`);
     for (const path of ["/sign-in", `${home}/`, `${home}/keys`, `${home}/keys/${key}`, `${home}/audit`]) {
       let report: Report;
