@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 use tronch_engine::{ArgonCost, OpenError, PreparedDatabase, Settings};
@@ -147,6 +148,9 @@ impl Filled {
             }
             service.verify(&json!({ "key": secret })).await;
         }
+        let remembered = service.request(Method::POST, "/api/v1/keys").header("Idempotency-Key", "once");
+        let remembered = Visitor::send(remembered.json(&json!({ "name": "made once" }))).await;
+        assert_eq!(remembered.status, StatusCode::CREATED, "{}", remembered.text);
         let member = server.anonymous();
         let form = [("email", owner("acme")), ("password", PASSWORD.to_owned())];
         let form = form.each_ref().map(|(name, value)| (*name, value.as_str()));
