@@ -141,9 +141,8 @@ impl Once {
     async fn claim(&self, transaction: &mut TenantTx) -> Result<(), Error> {
         let mut bytes = [0; 8];
         bytes.copy_from_slice(&self.key_mac[..8]);
-        let free: bool = diesel::select(pg_try_advisory_xact_lock(i64::from_be_bytes(bytes)))
-            .get_result(transaction.connection())
-            .await?;
+        let free: bool =
+            transaction.call(pg_try_advisory_xact_lock(i64::from_be_bytes(bytes))).get_result(transaction).await?;
         // The first may have committed since the tenant was entered.
         if free && find(transaction, &self.key_mac).await?.is_none() {
             return Ok(());
@@ -155,6 +154,7 @@ impl Once {
         })
     }
 
+    /// This leaves `Scoped` because it has no word for ON CONFLICT.
     async fn remember(&self, transaction: &mut TenantTx, result_id: Uuid) -> Result<(), Error> {
         let until = Utc::now() + TimeDelta::hours(REMEMBERED_HOURS);
         let values = (
@@ -172,19 +172,19 @@ impl Once {
             .on_conflict((idempotency_keys::tenant_id, idempotency_keys::key_mac))
             .do_update()
             .set(values)
-            .execute(transaction.connection())
+            .execute(transaction.unscoped())
             .await?;
         Ok(())
     }
 }
 
 async fn find(transaction: &mut TenantTx, key_mac: &[u8; 32]) -> Result<Option<(Vec<u8>, Uuid)>, Error> {
-    Ok(idempotency_keys::table
-        .filter(idempotency_keys::tenant_id.eq(transaction.tenant_id()))
+    Ok(transaction
+        .of(idempotency_keys::table)
         .filter(idempotency_keys::key_mac.eq(key_mac.as_slice()))
         .filter(idempotency_keys::expires_at.gt(Utc::now()))
         .select((idempotency_keys::body_mac, idempotency_keys::result_id))
-        .first(transaction.connection())
+        .first(transaction)
         .await
         .optional()?)
 }

@@ -1,6 +1,8 @@
 //! The wall between tenants: a `Tenant` is the proof that a caller may be here, a `TenantTx` the only way to its rows.
 //! Nothing here knows what a key is.
 
+mod scoped;
+
 use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager as _};
 use tronch_core::{Permission, TenantId, TenantName, TenantSlug};
 
@@ -10,6 +12,9 @@ use crate::db::Connection;
 use crate::error::Error;
 use crate::once::Once;
 use crate::system;
+use setting::set_config;
+
+pub(crate) use scoped::Scoped;
 
 type Transactions = AnsiTransactionManager;
 
@@ -102,10 +107,13 @@ impl Tenant {
     }
 }
 
-diesel::define_sql_function! {
-    /// Postgres's own; with `local`, the setting ends with the transaction.
-    fn set_config(setting: diesel::sql_types::Text, value: diesel::sql_types::Text, local: diesel::sql_types::Bool)
-        -> diesel::sql_types::Text;
+/// Only here: whoever can set `tronch.tenant` is in any tenant.
+mod setting {
+    diesel::define_sql_function! {
+        /// Postgres's own; with `local`, the setting ends with the transaction.
+        fn set_config(setting: diesel::sql_types::Text, value: diesel::sql_types::Text, local: diesel::sql_types::Bool)
+            -> diesel::sql_types::Text;
+    }
 }
 
 /// A transaction bound to one tenant by row security. Dropped without `commit`, it is rolled back.
@@ -134,7 +142,20 @@ impl TenantTx {
         self.scope
     }
 
-    pub(crate) fn connection(&mut self) -> &mut AsyncPgConnection {
+    /// Tells the planner which ways to take until the transaction ends: `("seqscan", "off")`.
+    pub(crate) async fn plan(&mut self, ways: [(&'static str, &'static str); 2]) -> Result<(), Error> {
+        // With its prefix, so that no other setting can be named here: the tenant is one.
+        let [first, second] = ways.map(|(way, value)| set_config(format!("enable_{way}"), value, true));
+        let _settings: (String, String) = self.call((first, second)).get_result(self).await?;
+        Ok(())
+    }
+
+    /// The connection itself, for what [`Scoped`] has no words for. Each caller says "This leaves `Scoped` because".
+    pub(crate) fn unscoped(&mut self) -> &mut AsyncPgConnection {
+        self.connection()
+    }
+
+    fn connection(&mut self) -> &mut AsyncPgConnection {
         self.connection.as_mut().expect("taken only by commit and drop, which consume the transaction")
     }
 

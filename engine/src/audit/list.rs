@@ -1,7 +1,6 @@
 //! Reading the audit log, the newest first. Writing it is in `record.rs`.
 
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use serde_json::Value;
 use tronch_core::{AuditEventId, AuditEventView, Page, Permission, RequestId, Timestamp, bounds::PAGE_SIZE_MAX};
 use uuid::Uuid;
@@ -89,7 +88,7 @@ pub async fn list_audit_events(tenant: &Tenant, filter: &AuditFilter) -> Result<
         Error::refuse_nul(field, text.as_deref())?;
     }
     let mut transaction = tenant.begin().await?;
-    let mut query = audit_events::table.filter(audit_events::tenant_id.eq(transaction.tenant_id())).into_boxed();
+    let mut query = transaction.of(audit_events::table).into_boxed();
     if let Some(action) = &filter.action {
         query = query.filter(audit_events::action.eq(action));
     }
@@ -116,7 +115,7 @@ pub async fn list_audit_events(tenant: &Tenant, filter: &AuditFilter) -> Result<
         .order((audit_events::occurred_at.desc(), audit_events::id.desc()))
         .limit(i64::from(filter.limit) + 1)
         .select(AuditRow::as_select())
-        .load(transaction.connection())
+        .load(&mut transaction)
         .await?;
     transaction.commit().await?;
     let limit = filter.limit as usize;

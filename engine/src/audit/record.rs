@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::schema::audit_events;
+use crate::tenancy::TenantTx;
 
 /// What happened to what. `before` and `after` are views: they never hold a secret.
 pub(crate) struct Change<'a> {
@@ -27,7 +28,6 @@ pub(crate) struct Change<'a> {
 #[diesel(table_name = audit_events)]
 struct NewAuditEvent<'a> {
     id: Uuid,
-    tenant_id: Uuid,
     occurred_at: chrono::DateTime<Utc>,
     actor_kind: &'static str,
     actor_id: String,
@@ -45,27 +45,39 @@ struct NewAuditEvent<'a> {
 }
 
 /// Appends one event. Fails the surrounding transaction when it cannot: no change goes unrecorded.
-pub(crate) async fn record(
-    connection: &mut AsyncPgConnection,
-    tenant_id: Uuid,
-    caller: &Caller,
-    change: Change<'_>,
-) -> Result<(), Error> {
-    record_of(connection, tenant_id, caller, change, Utc::now()).await
+pub(crate) async fn record(transaction: &mut TenantTx, caller: &Caller, change: Change<'_>) -> Result<(), Error> {
+    record_of(transaction, caller, change, Utc::now()).await
 }
 
 /// The same of a time that has been: for what never happened, such as a demo's past.
 pub(crate) async fn record_of(
-    connection: &mut AsyncPgConnection,
-    tenant_id: Uuid,
+    transaction: &mut TenantTx,
     caller: &Caller,
     change: Change<'_>,
     occurred_at: Timestamp,
 ) -> Result<(), Error> {
+    transaction.insert(audit_events::table, event(caller, change, occurred_at)?).execute(transaction).await?;
+    Ok(())
+}
+
+/// The same, for a change to a person who is in several tenants.
+///
+/// This crosses tenants because one transaction changes the person and tells each tenant's log.
+pub(crate) async fn record_in(
+    tenant_id: Uuid,
+    connection: &mut AsyncPgConnection,
+    caller: &Caller,
+    change: Change<'_>,
+) -> Result<(), Error> {
+    let values = (audit_events::tenant_id.eq(tenant_id), event(caller, change, Utc::now())?);
+    diesel::insert_into(audit_events::table).values(values).execute(connection).await?;
+    Ok(())
+}
+
+fn event<'a>(caller: &'a Caller, change: Change<'a>, occurred_at: Timestamp) -> Result<NewAuditEvent<'a>, Error> {
     let actor = caller.actor();
-    let event = NewAuditEvent {
+    Ok(NewAuditEvent {
         id: AuditEventId::generate(occurred_at, crate::random::bytes()?).uuid(),
-        tenant_id,
         occurred_at,
         actor_kind: actor.kind,
         actor_id: actor.id,
@@ -80,7 +92,5 @@ pub(crate) async fn record_of(
         address: caller.origin.address.map(|address| address.to_string()),
         user_agent: caller.origin.user_agent.as_deref(),
         request_id: caller.origin.request_id.map(|id| id.uuid()),
-    };
-    diesel::insert_into(audit_events::table).values(event).execute(connection).await?;
-    Ok(())
+    })
 }

@@ -127,7 +127,7 @@ pub async fn make_demo(engine: &Engine, caller: &Caller, new_demo: NewDemo) -> R
     };
     let history = History::of(&script, &ids, slug.as_str(), &keys, &tokens)?;
     let calls = calls::count(&script, &history.keys, &mut dice);
-    store::fill(&mut transaction, &ids, history, (&keys, &tokens), &calls).await?;
+    store::fill(&mut transaction, history, (&keys, &tokens), &calls).await?;
     transaction.commit().await?;
 
     Ok(MadeDemo {

@@ -74,6 +74,8 @@ pub async fn remove_demo(engine: &Engine, caller: &Caller, slug: &TenantSlug) ->
 }
 
 /// The tenant's id, locked, when it is a demo.
+///
+/// This crosses tenants because [`remove_demo`] does.
 async fn lock(connection: &mut AsyncPgConnection, slug: &TenantSlug) -> Result<Uuid, Error> {
     let row: Option<(Uuid, bool)> = tenants::table
         .filter(tenants::slug.eq(slug.as_str()))
@@ -94,6 +96,8 @@ async fn lock(connection: &mut AsyncPgConnection, slug: &TenantSlug) -> Result<U
 }
 
 /// Removes tokens and people, so that nobody comes in any more. Returns how many people.
+///
+/// This crosses tenants because [`remove_demo`] does.
 async fn close_doors(connection: &mut AsyncPgConnection, tenant_id: Uuid) -> Result<usize, Error> {
     diesel::delete(service_tokens::table.filter(service_tokens::tenant_id.eq(tenant_id))).execute(connection).await?;
     let elsewhere = diesel::alias!(memberships as elsewhere);
@@ -129,6 +133,7 @@ async fn close_doors(connection: &mut AsyncPgConnection, tenant_id: Uuid) -> Res
     Ok(people)
 }
 
+/// This crosses tenants because [`remove_demo`] does.
 #[expect(clippy::disallowed_methods, reason = "the tables are one statement, and Diesel knows no ctid")]
 async fn remove_in_portions(connection: &mut AsyncPgConnection, table: &str, tenant_id: Uuid) -> Result<usize, Error> {
     let sql =
@@ -148,6 +153,8 @@ async fn remove_in_portions(connection: &mut AsyncPgConnection, table: &str, ten
 }
 
 /// Returns how many audit events and how many keys.
+///
+/// This crosses tenants because [`remove_demo`] does.
 async fn remove_rest(connection: &mut AsyncPgConnection, tenant_id: Uuid) -> Result<(usize, usize), Error> {
     let events =
         diesel::delete(audit_events::table.filter(audit_events::tenant_id.eq(tenant_id))).execute(connection).await?;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::calls::{Calls, Counts};
 use super::cast::{PEOPLE, PROJECTS, TENANT_NAME};
-use super::history::{Entry, History, Ids, LivedKey, joined_at};
+use super::history::{Entry, History, LivedKey, joined_at};
 use super::script::Script;
 use crate::audit::{self, Change};
 use crate::error::Error;
@@ -39,6 +39,8 @@ pub(super) struct Arrived {
 }
 
 /// Inserts tenant, people and projects. Returns the people, in their order.
+///
+/// This leaves `Scoped` because people belong to no tenant, and because it has no word for ON CONFLICT.
 pub(super) async fn found(
     transaction: &mut TenantTx,
     script: &Script,
@@ -46,32 +48,28 @@ pub(super) async fn found(
     newcomers: &[Newcomer],
     project_ids: &[Uuid],
 ) -> Result<Vec<Arrived>, Error> {
-    let tenant_id = transaction.tenant_id();
-    let connection = transaction.connection();
-    diesel::insert_into(tenants::table)
-        .values((
-            tenants::id.eq(tenant_id),
-            tenants::slug.eq(slug),
-            tenants::name.eq(TENANT_NAME),
-            tenants::created_at.eq(script.founded_at),
-            tenants::demo.eq(true),
-        ))
-        .execute(connection)
-        .await?;
+    let tenant = (
+        tenants::slug.eq(slug),
+        tenants::name.eq(TENANT_NAME),
+        tenants::created_at.eq(script.founded_at),
+        tenants::demo.eq(true),
+    );
+    transaction.insert(tenants::table, tenant).execute(transaction).await?;
     let rows: Vec<_> = project_ids
         .iter()
         .zip(&PROJECTS)
         .map(|(id, project)| {
             (
                 projects::id.eq(*id),
-                projects::tenant_id.eq(tenant_id),
                 projects::slug.eq(project.slug),
                 projects::name.eq(project.name),
                 projects::created_at.eq(script.founded_at),
             )
         })
         .collect();
-    diesel::insert_into(projects::table).values(rows).execute(connection).await?;
+    transaction.insert_all(projects::table, rows).execute(transaction).await?;
+    let tenant_id = transaction.tenant_id();
+    let connection = transaction.unscoped();
     let mut arrived = Vec::with_capacity(newcomers.len());
     for (newcomer, person) in newcomers.iter().zip(&PEOPLE) {
         let inserted = members::insert_user(connection, &newcomer.email, &newcomer.name, &newcomer.phc).await?;
@@ -99,7 +97,6 @@ pub(super) async fn found(
 /// Inserts tokens, keys, audit events and usage.
 pub(super) async fn fill(
     transaction: &mut TenantTx,
-    ids: &Ids,
     history: History,
     minted: (&[Minted], &[Minted]),
     calls: &Calls,
@@ -108,7 +105,7 @@ pub(super) async fn fill(
     insert_tokens(transaction, &history, minted_tokens).await?;
     insert_keys(transaction, &history.keys, minted_keys, &calls.last_used).await?;
     for entry in history.entries {
-        insert_entry(transaction, ids, entry).await?;
+        insert_entry(transaction, entry).await?;
     }
     for (table, counts) in
         [("usage_minutes", &calls.minutes), ("usage_hours", &calls.hours), ("usage_days", &calls.days)]
@@ -122,7 +119,6 @@ pub(super) async fn fill(
 #[diesel(table_name = keys)]
 struct OldKeyRow<'a> {
     id: Uuid,
-    tenant_id: Uuid,
     project_id: Uuid,
     environment: &'a str,
     handle: &'a str,
@@ -157,7 +153,6 @@ async fn insert_keys(
         .zip(last_used)
         .map(|((key, minted), last_used_at)| OldKeyRow {
             id: key.row.id,
-            tenant_id: key.row.tenant_id,
             project_id: key.row.project_id,
             environment: &key.row.environment,
             handle: minted.handle.as_str(),
@@ -180,12 +175,11 @@ async fn insert_keys(
             last_used_at: *last_used_at,
         })
         .collect();
-    diesel::insert_into(keys::table).values(rows).execute(transaction.connection()).await?;
+    transaction.insert_all(keys::table, rows).execute(transaction).await?;
     Ok(())
 }
 
 async fn insert_tokens(transaction: &mut TenantTx, history: &History, minted: &[Minted]) -> Result<(), Error> {
-    let tenant_id = transaction.tenant_id();
     let rows: Vec<_> = history
         .tokens
         .iter()
@@ -193,7 +187,6 @@ async fn insert_tokens(transaction: &mut TenantTx, history: &History, minted: &[
         .map(|(token, minted)| {
             (
                 service_tokens::id.eq(token.id),
-                service_tokens::tenant_id.eq(tenant_id),
                 service_tokens::project_id.eq(token.project_id),
                 service_tokens::environment.eq(&token.environment),
                 service_tokens::handle.eq(&token.handle),
@@ -209,11 +202,11 @@ async fn insert_tokens(transaction: &mut TenantTx, history: &History, minted: &[
             )
         })
         .collect();
-    diesel::insert_into(service_tokens::table).values(rows).execute(transaction.connection()).await?;
+    transaction.insert_all(service_tokens::table, rows).execute(transaction).await?;
     Ok(())
 }
 
-async fn insert_entry(transaction: &mut TenantTx, ids: &Ids, entry: Entry) -> Result<(), Error> {
+async fn insert_entry(transaction: &mut TenantTx, entry: Entry) -> Result<(), Error> {
     let change = Change {
         action: entry.action,
         target_kind: entry.target_kind,
@@ -223,9 +216,10 @@ async fn insert_entry(transaction: &mut TenantTx, ids: &Ids, entry: Entry) -> Re
         after: entry.after,
         reason: entry.reason,
     };
-    audit::record_of(transaction.connection(), ids.tenant.uuid(), &entry.caller, change, entry.at).await
+    audit::record_of(transaction, &entry.caller, change, entry.at).await
 }
 
+/// This leaves `Scoped` because it is SQL as text; its first parameter is the tenant.
 #[expect(
     clippy::disallowed_methods,
     reason = "Diesel cannot insert from unnest, and a bind for each value has a bound"
@@ -248,7 +242,7 @@ async fn insert_counts(transaction: &mut TenantTx, table: &str, counts: &Counts)
             .bind::<Array<Text>, _>(cells.iter().map(|cell| cell.environment).collect::<Vec<_>>())
             .bind::<Array<Text>, _>(cells.iter().map(|cell| cell.code).collect::<Vec<_>>())
             .bind::<Array<BigInt>, _>(numbers)
-            .execute(transaction.connection())
+            .execute(transaction.unscoped())
             .await?;
     }
     Ok(())

@@ -5,7 +5,6 @@ use diesel::dsl::sql as raw;
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::sql_types::Timestamptz;
-use diesel_async::RunQueryDsl;
 use tronch_core::bounds::{EXPIRES_SOON_DAYS, PAGE_SIZE_MAX, UNUSED_DAYS, UNUSED_FROM_THE_START_DAYS};
 use tronch_core::{Environment, ExternalId, KeyState, KeyView, Page, Permission, PresentedKey, ProjectSlug, Timestamp};
 
@@ -115,11 +114,7 @@ async fn page(
     };
     let query = narrowed(sql::visible(transaction), filter, found.as_ref());
     let query = after(query, filter)?;
-    Ok(query
-        .limit(i64::from(filter.limit) + 1)
-        .select((KeyRow::as_select(), projects::slug))
-        .load(transaction.connection())
-        .await?)
+    Ok(query.limit(i64::from(filter.limit) + 1).select((KeyRow::as_select(), projects::slug)).load(transaction).await?)
 }
 
 fn narrowed<'a>(mut query: KeyQuery<'a>, filter: &'a KeyFilter, found: Option<&Found>) -> KeyQuery<'a> {

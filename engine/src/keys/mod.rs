@@ -119,8 +119,7 @@ pub async fn create_key(tenant: &Tenant, new_key: NewKey) -> Result<MadeKey, Err
     check_expiry(new_key.expires_at)?;
     // What is refused anyway is refused before anything is hashed, and hashing waits outside of a transaction.
     let mut transaction = tenant.begin().await?;
-    let tenant_id = transaction.tenant_id();
-    let project = projects::find_open_project(transaction.connection(), tenant_id, &new_key.project).await?;
+    let project = projects::find_open_project(&mut transaction, &new_key.project).await?;
     transaction.commit().await?;
     tenant.scope.require(Some(project.id), Some(new_key.environment))?;
     let kind = CredentialKind::Key(new_key.environment);
@@ -130,7 +129,6 @@ pub async fn create_key(tenant: &Tenant, new_key: NewKey) -> Result<MadeKey, Err
     let metadata = new_key.metadata.into_value();
     let row = NewKeyRow {
         id: KeyId::generate(minted.created_at, crate::random::bytes()?).uuid(),
-        tenant_id,
         project_id: project.id.uuid(),
         environment: new_key.environment.as_str(),
         handle: minted.handle.as_str(),
@@ -213,8 +211,7 @@ async fn record(
         after: Some(audited(after)),
         reason,
     };
-    let tenant_id = transaction.tenant_id();
-    audit::record(transaction.connection(), tenant_id, &tenant.caller, change).await
+    audit::record(transaction, &tenant.caller, change).await
 }
 
 #[cfg(test)]

@@ -39,15 +39,13 @@ pub async fn rotate_key(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<
     let (kind, _) = preview(tenant, key_id, grace).await?;
     let minted = secret::mint(&tenant.engine, kind, tenant.id).await?;
     let mut transaction = tenant.begin_change().await?;
-    let tenant_id = transaction.tenant_id();
     let (old, project_slug) = sql::lock(&mut transaction, key_id).await?;
     let slug = tronch_core::ProjectSlug::parse(&project_slug).map_err(Error::internal)?;
-    let project = find_project(transaction.connection(), tenant_id, &slug).await?;
+    let project = find_project(&mut transaction, &slug).await?;
     let now = Utc::now();
     let plan = rotation_plan(&rotating(&old), grace, &rotation_settings(&project), now).map_err(refusal)?;
     let row = NewKeyRow {
         id: KeyId::generate(minted.created_at, crate::random::bytes()?).uuid(),
-        tenant_id,
         project_id: old.project_id,
         environment: &old.environment,
         handle: minted.handle.as_str(),
@@ -115,10 +113,9 @@ pub async fn finish_rotation(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, 
 /// Refuses what is refused anyway before anything is hashed.
 async fn preview(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<(CredentialKind, Uuid), Error> {
     let mut transaction = tenant.begin().await?;
-    let tenant_id = transaction.tenant_id();
     let (key, project_slug) = sql::find(&mut transaction, key_id).await?;
     let slug = tronch_core::ProjectSlug::parse(&project_slug).map_err(Error::internal)?;
-    let project = find_project(transaction.connection(), tenant_id, &slug).await?;
+    let project = find_project(&mut transaction, &slug).await?;
     transaction.commit().await?;
     rotation_plan(&rotating(&key), grace, &rotation_settings(&project), Utc::now()).map_err(refusal)?;
     Ok((CredentialKind::Key(key.snapshot()?.environment), key.project_id))

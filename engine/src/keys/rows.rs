@@ -42,7 +42,6 @@ pub(crate) struct KeyRow {
 #[diesel(table_name = keys)]
 pub(super) struct NewKeyRow<'a> {
     pub(super) id: Uuid,
-    pub(super) tenant_id: Uuid,
     pub(super) project_id: Uuid,
     pub(super) environment: &'a str,
     pub(super) handle: &'a str,

@@ -3,7 +3,6 @@
 //! index that holds all that it looks at; rows are read too where autovacuum has not come by since they changed.
 
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use tronch_core::Handle;
 use tronch_core::bounds::SEARCH_CHARACTERS_MAX;
 use uuid::Uuid;
@@ -11,7 +10,7 @@ use uuid::Uuid;
 use super::sql::{KeyQuery, visible};
 use crate::error::Error;
 use crate::schema::keys;
-use crate::tenancy::{TenantTx, set_config};
+use crate::tenancy::TenantTx;
 
 /// As long as no more keys match, they are fetched by their ids, in whatever order is asked for. When more match, a walk
 /// in that order soon meets enough of them.
@@ -45,30 +44,32 @@ pub(super) async fn find(transaction: &mut TenantTx, search: &str, narrowed: boo
     if search.chars().count() > SEARCH_CHARACTERS_MAX {
         return Err(Error::invalid("search", format!("a search has at most {SEARCH_CHARACTERS_MAX} characters")));
     }
-    plan(transaction, [("enable_seqscan", "off"), ("enable_bitmapscan", "off")]).await?;
-    let pattern: String =
-        diesel::select(lower(format!("%{}%", escape_like(search)))).get_result(transaction.connection()).await?;
+    // By itself the planner takes the policy for one more condition that few rows meet: it would read the table of all
+    // tenants from one end to the other, sort what it thinks are a handful of rows, or walk an order from the beginning
+    // where it knows the ids.
+    transaction.plan([("seqscan", "off"), ("bitmapscan", "off")]).await?;
+    let pattern: String = transaction.call(lower(format!("%{}%", escape_like(search)))).get_result(transaction).await?;
     let wanted = Wanted { owner: search.to_owned(), pattern };
     // Nothing here that the index does not hold: then it alone is read, where all rows are old enough. What the caller may see is narrowed later.
-    let mut ids: Vec<Uuid> = keys::table
-        .filter(keys::tenant_id.eq(transaction.tenant_id()))
+    let mut ids: Vec<Uuid> = transaction
+        .of(keys::table)
         .filter(keys::name_folded.like(&wanted.pattern).or(keys::owner_external_id.eq(&wanted.owner)))
         .order((keys::name_folded, keys::id))
         .limit(i64::try_from(FEW + 1).unwrap_or(i64::MAX))
         .select(keys::id)
-        .load(transaction.connection())
+        .load(transaction)
         .await?;
     if ids.len() > FEW {
         let sort = if narrowed { "on" } else { "off" };
-        plan(transaction, [("enable_bitmapscan", sort), ("enable_sort", sort)]).await?;
+        transaction.plan([("bitmapscan", sort), ("sort", sort)]).await?;
         return Ok(Found::Many(wanted));
     }
     // A name may look like a handle, so both are looked for.
     if let Ok(handle) = search.parse::<Handle>() {
         let query = visible(transaction).filter(keys::handle.eq(handle.to_string())).select(keys::id);
-        ids.extend(query.first::<Uuid>(transaction.connection()).await.optional()?);
+        ids.extend(query.first::<Uuid>(transaction).await.optional()?);
     }
-    plan(transaction, [("enable_bitmapscan", "on"), ("enable_indexscan", "off")]).await?;
+    transaction.plan([("bitmapscan", "on"), ("indexscan", "off")]).await?;
     Ok(Found::Few(ids))
 }
 
@@ -84,15 +85,6 @@ pub(super) fn among<'a>(query: KeyQuery<'a>, found: &Found) -> KeyQuery<'a> {
 
 fn escape_like(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
-}
-
-/// Tells the planner how to go, for this transaction. By itself it takes the policy for one more condition that few rows
-/// meet: it would read the table of all tenants from one end to the other, sort what it thinks are a handful of rows, or
-/// walk an order from the beginning where it knows the ids.
-async fn plan(transaction: &mut TenantTx, settings: [(&'static str, &'static str); 2]) -> Result<(), Error> {
-    let [first, second] = settings.map(|(setting, value)| set_config(setting, value, true));
-    let _settings: (String, String) = diesel::select((first, second)).get_result(transaction.connection()).await?;
-    Ok(())
 }
 
 #[cfg(test)]

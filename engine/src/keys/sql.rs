@@ -2,7 +2,6 @@
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use tronch_core::KeyId;
 use uuid::Uuid;
 
@@ -10,25 +9,21 @@ use super::rows::{KeyRow, NewKeyRow};
 use crate::error::Error;
 use crate::once::ChangeTx;
 use crate::schema::{keys, projects};
-use crate::tenancy::TenantTx;
+use crate::tenancy::{Scoped, TenantTx};
 
 const NOT_FOUND: Error = Error::NotFound { noun: "key" };
 
 pub(super) async fn insert(transaction: &mut ChangeTx, row: &NewKeyRow<'_>) -> Result<KeyRow, Error> {
-    Ok(diesel::insert_into(keys::table)
-        .values(row)
-        .returning(KeyRow::as_returning())
-        .get_result(transaction.connection())
-        .await?)
+    Ok(transaction.insert(keys::table, row).returning(KeyRow::as_returning()).get_result(transaction).await?)
 }
 
-pub(super) type KeyQuery<'a> = diesel::dsl::IntoBoxed<'a, diesel::dsl::InnerJoin<keys::table, projects::table>, Pg>;
+pub(super) type KeyQuery<'a> =
+    Scoped<diesel::dsl::IntoBoxed<'a, diesel::dsl::InnerJoin<keys::table, projects::table>, Pg>>;
 
 /// The tenant's keys, with their projects, as far as the caller's scope reaches.
 pub(super) fn visible<'a>(transaction: &TenantTx) -> KeyQuery<'a> {
     let scope = transaction.scope();
-    let mut query =
-        keys::table.inner_join(projects::table).filter(keys::tenant_id.eq(transaction.tenant_id())).into_boxed();
+    let mut query = transaction.of(keys::table).inner_join(projects::table).into_boxed();
     if let Some(project) = scope.project {
         query = query.filter(keys::project_id.eq(project.uuid()));
     }
@@ -43,7 +38,7 @@ pub(super) async fn find(transaction: &mut TenantTx, id: KeyId) -> Result<(KeyRo
     let row: Option<(KeyRow, String)> = visible(transaction)
         .filter(keys::id.eq(id.uuid()))
         .select((KeyRow::as_select(), projects::slug))
-        .first(transaction.connection())
+        .first(transaction)
         .await
         .optional()?;
     row.ok_or(NOT_FOUND)
@@ -51,12 +46,12 @@ pub(super) async fn find(transaction: &mut TenantTx, id: KeyId) -> Result<(KeyRo
 
 /// The same, locked until the transaction ends: of two changes at once the second sees what the first did.
 pub(super) async fn lock(transaction: &mut ChangeTx, id: KeyId) -> Result<(KeyRow, String), Error> {
-    let locked: Option<Uuid> = keys::table
-        .filter(keys::tenant_id.eq(transaction.tenant_id()))
+    let locked: Option<Uuid> = transaction
+        .of(keys::table)
         .filter(keys::id.eq(id.uuid()))
         .select(keys::id)
         .for_update()
-        .first(transaction.connection())
+        .first(transaction)
         .await
         .optional()?;
     locked.ok_or(NOT_FOUND)?;
@@ -65,8 +60,9 @@ pub(super) async fn lock(transaction: &mut ChangeTx, id: KeyId) -> Result<(KeyRo
 
 /// Writes what a verb may change; everything else of a key never changes.
 pub(super) async fn update(transaction: &mut ChangeTx, row: &KeyRow) -> Result<(), Error> {
-    let target = keys::table.filter(keys::tenant_id.eq(transaction.tenant_id())).filter(keys::id.eq(row.id));
-    let changed = diesel::update(target)
+    let changed = transaction
+        .of(keys::table)
+        .filter(keys::id.eq(row.id))
         .set((
             keys::name.eq(&row.name),
             keys::owner_external_id.eq(&row.owner_external_id),
@@ -80,7 +76,7 @@ pub(super) async fn update(transaction: &mut ChangeTx, row: &KeyRow) -> Result<(
             keys::grace_ends_at.eq(row.grace_ends_at),
             keys::successor_id.eq(row.successor_id),
         ))
-        .execute(transaction.connection())
+        .execute(transaction)
         .await?;
     if changed == 1 { Ok(()) } else { Err(NOT_FOUND) }
 }
@@ -93,7 +89,7 @@ pub(super) async fn find_by_handle(
     Ok(visible(transaction)
         .filter(keys::handle.eq(handle))
         .select((KeyRow::as_select(), projects::slug))
-        .first(transaction.connection())
+        .first(transaction)
         .await
         .optional()?)
 }

@@ -77,13 +77,14 @@ pub async fn add_member(
     tenant.caller.require_operator()?;
     let phc = tenant.engine.passwords().hash(password.into_inner()).await?;
     let mut transaction = tenant.begin().await?;
-    let inserted = sql::insert_user(transaction.connection(), email, name, &phc).await?;
-    let (user_id, outcome) = match inserted {
+    // This leaves `Scoped` because people belong to no tenant.
+    let people = transaction.unscoped();
+    let (user_id, outcome) = match sql::insert_user(people, email, name, &phc).await? {
         Some(user_id) => (user_id, AddedMember::NewUser),
-        None => (sql::user_id(transaction.connection(), email).await?, AddedMember::ExistingUser),
+        None => (sql::user_id(people, email).await?, AddedMember::ExistingUser),
     };
-    let before = sql::role_of(transaction.connection(), tenant.id, user_id).await?;
-    sql::upsert_membership(transaction.connection(), tenant.id, user_id, role).await?;
+    let before = sql::role_of(&mut transaction, user_id).await?;
+    sql::upsert_membership(transaction.unscoped(), tenant.id, user_id, role).await?;
     let change = Change {
         action: "add_member",
         target_kind: "member",
@@ -93,8 +94,7 @@ pub async fn add_member(
         after: Some(serde_json::json!({ "role": role.as_str() })),
         reason: None,
     };
-    let tenant_id = transaction.tenant_id();
-    audit::record(transaction.connection(), tenant_id, &tenant.caller, change).await?;
+    audit::record(&mut transaction, &tenant.caller, change).await?;
     transaction.commit().await?;
     Ok(outcome)
 }

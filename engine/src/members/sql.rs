@@ -11,6 +11,7 @@ use crate::audit::{self, Change};
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::schema::{memberships, sessions, users};
+use crate::tenancy::TenantTx;
 
 /// Id and password hash of whoever has this address.
 pub(super) async fn find_by_email(engine: &Engine, normalized: &str) -> Result<Option<(UserId, String)>, Error> {
@@ -58,20 +59,19 @@ pub(super) async fn user_id(connection: &mut AsyncPgConnection, email: &EmailAdd
     id.map(UserId::from_uuid).ok_or(Error::NotFound { noun: "member" })
 }
 
-pub(super) async fn role_of(
-    connection: &mut AsyncPgConnection,
-    tenant_id: TenantId,
-    user_id: UserId,
-) -> Result<Option<String>, Error> {
-    Ok(memberships::table
-        .find((tenant_id.uuid(), user_id.uuid()))
+pub(super) async fn role_of(transaction: &mut TenantTx, user_id: UserId) -> Result<Option<String>, Error> {
+    Ok(transaction
+        .of(memberships::table)
+        .filter(memberships::user_id.eq(user_id.uuid()))
         .select(memberships::role)
-        .first(connection)
+        .first(transaction)
         .await
         .optional()?)
 }
 
 /// Gives a person a role in a tenant, in place of the one they may have had.
+///
+/// This leaves `Scoped` because it has no word for ON CONFLICT.
 pub(crate) async fn upsert_membership(
     connection: &mut AsyncPgConnection,
     tenant_id: TenantId,
@@ -126,7 +126,7 @@ pub(super) async fn set_password(
             after: None,
             reason: None,
         };
-        audit::record(&mut connection, tenant_id, caller, change).await?;
+        audit::record_in(tenant_id, &mut connection, caller, change).await?;
     }
     AnsiTransactionManager::commit_transaction(&mut *connection).await?;
     Ok(ended)

@@ -2,7 +2,6 @@
 
 use chrono::Utc;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use tronch_core::bounds::GRACE_SECONDS_MAX;
 use tronch_core::{ErrorCode, Permission, ProjectId, ProjectName, ProjectSlug, ProjectView, Timestamp};
 
@@ -51,24 +50,24 @@ pub async fn create_project(tenant: &Tenant, new_project: NewProject) -> Result<
     let now = Utc::now();
     let project_id = ProjectId::generate(now, crate::random::bytes()?);
     let mut transaction = tenant.begin_change().await?;
-    let tenant_id = transaction.tenant_id();
     one_at_a_time(&mut transaction).await?;
-    let count: i64 =
-        projects::table.filter(projects::tenant_id.eq(tenant_id)).count().get_result(transaction.connection()).await?;
+    let count: i64 = transaction.of(projects::table).count().get_result(&mut transaction).await?;
     if count >= PROJECTS_MAX {
         return Err(conflict(format!("an organisation has at most {PROJECTS_MAX} projects")));
     }
-    let project_row: ProjectRow = diesel::insert_into(projects::table)
-        .values((
-            projects::id.eq(project_id.uuid()),
-            projects::tenant_id.eq(tenant_id),
-            projects::slug.eq(new_project.slug.as_str()),
-            projects::name.eq(new_project.name.as_str()),
-            projects::created_at.eq(now),
-            projects::updated_at.eq(now),
-        ))
+    let project_row: ProjectRow = transaction
+        .insert(
+            projects::table,
+            (
+                projects::id.eq(project_id.uuid()),
+                projects::slug.eq(new_project.slug.as_str()),
+                projects::name.eq(new_project.name.as_str()),
+                projects::created_at.eq(now),
+                projects::updated_at.eq(now),
+            ),
+        )
         .returning(ProjectRow::as_returning())
-        .get_result(transaction.connection())
+        .get_result(&mut transaction)
         .await?;
     record(tenant, &mut transaction, "create_project", None, &project_row).await?;
     transaction.commit(project_row.id).await?;
@@ -125,13 +124,13 @@ pub async fn archive_project(tenant: &Tenant, slug: &ProjectSlug) -> Result<Proj
             return Ok(());
         }
         let now = Utc::now();
-        let working: i64 = keys::table
-            .filter(keys::tenant_id.eq(transaction.tenant_id()))
+        let working: i64 = transaction
+            .of(keys::table)
             .filter(keys::project_id.eq(project.id))
             .filter(keys::revoked_at.is_null())
             .filter(keys::ends_at.gt(now))
             .count()
-            .get_result(transaction.connection())
+            .get_result(transaction)
             .await?;
         if working > 0 {
             let keys = if working == 1 {
@@ -142,11 +141,11 @@ pub async fn archive_project(tenant: &Tenant, slug: &ProjectSlug) -> Result<Proj
             return Err(conflict(format!("{keys} or could be enabled again; revoke first, then archive")));
         }
         one_at_a_time(transaction).await?;
-        let open: i64 = projects::table
-            .filter(projects::tenant_id.eq(transaction.tenant_id()))
+        let open: i64 = transaction
+            .of(projects::table)
             .filter(projects::archived_at.is_null())
             .count()
-            .get_result(transaction.connection())
+            .get_result(transaction)
             .await?;
         if open <= 1 {
             return Err(conflict("this is the only open project; make another first".to_owned()));
@@ -186,9 +185,9 @@ async fn edit(
     change(&mut transaction, &mut after).await?;
     if audited(&before) != audited(&after) {
         after.updated_at = Utc::now();
-        let target =
-            projects::table.filter(projects::tenant_id.eq(transaction.tenant_id())).filter(projects::id.eq(after.id));
-        diesel::update(target)
+        transaction
+            .of(projects::table)
+            .filter(projects::id.eq(after.id))
             .set((
                 projects::name.eq(&after.name),
                 projects::grace_default_seconds.eq(after.grace_default_seconds),
@@ -197,7 +196,7 @@ async fn edit(
                 projects::archived_at.eq(after.archived_at),
                 projects::updated_at.eq(after.updated_at),
             ))
-            .execute(transaction.connection())
+            .execute(&mut transaction)
             .await?;
         record(tenant, &mut transaction, action, Some(&before), &after).await?;
     }
@@ -208,12 +207,12 @@ async fn edit(
 /// The project, locked against every other change and against keys that are just being made in it. A token that is
 /// limited to an environment cannot change what belongs to both.
 async fn lock(tenant: &Tenant, transaction: &mut ChangeTx, slug: &ProjectSlug) -> Result<ProjectRow, Error> {
-    let found: Option<ProjectRow> = projects::table
-        .filter(projects::tenant_id.eq(transaction.tenant_id()))
+    let found: Option<ProjectRow> = transaction
+        .of(projects::table)
         .filter(projects::slug.eq(slug.as_str()))
         .select(ProjectRow::as_select())
         .for_update()
-        .first(transaction.connection())
+        .first(transaction)
         .await
         .optional()?;
     let seen = |id| tenant.scope.project.is_none_or(|project| project.uuid() == id);
@@ -224,8 +223,8 @@ async fn lock(tenant: &Tenant, transaction: &mut ChangeTx, slug: &ProjectSlug) -
 
 /// Makes changes that count a tenant's projects wait for one another.
 async fn one_at_a_time(transaction: &mut ChangeTx) -> Result<(), Error> {
-    let tenant = tenants::table.find(transaction.tenant_id()).select(tenants::id).for_no_key_update();
-    let _locked: uuid::Uuid = tenant.first(transaction.connection()).await?;
+    let tenant = transaction.of(tenants::table).select(tenants::id).for_no_key_update();
+    let _locked: uuid::Uuid = tenant.first(transaction).await?;
     Ok(())
 }
 
@@ -236,7 +235,7 @@ async fn made_before(tenant: &Tenant) -> Result<Option<ProjectView>, Error> {
     let project_row: Option<ProjectRow> = visible(&transaction)
         .filter(projects::id.eq(earlier))
         .select(ProjectRow::as_select())
-        .first(transaction.connection())
+        .first(&mut transaction)
         .await
         .optional()?;
     transaction.commit().await?;
@@ -270,6 +269,5 @@ async fn record(
         after: Some(audited(after)),
         reason: None,
     };
-    let tenant_id = transaction.tenant_id();
-    audit::record(transaction.connection(), tenant_id, &tenant.caller, change).await
+    audit::record(transaction, &tenant.caller, change).await
 }

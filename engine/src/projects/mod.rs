@@ -4,7 +4,6 @@ mod change;
 mod rows;
 
 use diesel::prelude::*;
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tronch_core::{
     ErrorCode, Page, Permission, ProjectId, ProjectSlug, ProjectView, RotationSettings, bounds::PAGE_SIZE_MAX,
 };
@@ -14,7 +13,7 @@ use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::once::ChangeTx;
 use crate::schema::{keys, projects};
-use crate::tenancy::{Tenant, TenantTx};
+use crate::tenancy::{Scoped, Tenant, TenantTx};
 use rows::ProjectRow;
 
 pub use change::{NewProject, ProjectChange, archive_project, create_project, restore_project, update_project};
@@ -24,11 +23,11 @@ pub const PROJECTS_MAX: i64 = 500;
 
 const NOT_FOUND: Error = Error::NotFound { noun: "project" };
 
-type ProjectQuery<'a> = diesel::dsl::IntoBoxed<'a, projects::table, diesel::pg::Pg>;
+type ProjectQuery<'a> = Scoped<diesel::dsl::IntoBoxed<'a, projects::table, diesel::pg::Pg>>;
 
 /// The tenant's projects, as far as the caller's scope reaches.
 fn visible<'a>(transaction: &TenantTx) -> ProjectQuery<'a> {
-    let query = projects::table.filter(projects::tenant_id.eq(transaction.tenant_id())).into_boxed();
+    let query = transaction.of(projects::table).into_boxed();
     match transaction.scope().project {
         Some(project) => query.filter(projects::id.eq(project.uuid())),
         None => query,
@@ -47,7 +46,7 @@ pub async fn list_open_projects(tenant: &Tenant) -> Result<Vec<ProjectView>, Err
         .order(projects::slug)
         .limit(PROJECTS_MAX)
         .select(ProjectRow::as_select())
-        .load(transaction.connection())
+        .load(&mut transaction)
         .await?;
     transaction.commit().await?;
     rows.into_iter().map(ProjectRow::view).collect()
@@ -73,7 +72,7 @@ pub async fn list_projects(tenant: &Tenant, cursor: Option<&str>, limit: u32) ->
         .order(projects::slug)
         .limit(i64::from(limit) + 1)
         .select(ProjectRow::as_select())
-        .load(transaction.connection())
+        .load(&mut transaction)
         .await?;
     transaction.commit().await?;
     let size = limit as usize;
@@ -92,7 +91,7 @@ pub async fn get_project(tenant: &Tenant, slug: &ProjectSlug) -> Result<ProjectV
     let row: Option<ProjectRow> = visible(&transaction)
         .filter(projects::slug.eq(slug.as_str()))
         .select(ProjectRow::as_select())
-        .first(transaction.connection())
+        .first(&mut transaction)
         .await
         .optional()?;
     transaction.commit().await?;
@@ -118,54 +117,46 @@ pub async fn count_working_keys(tenant: &Tenant, of: &[ProjectView]) -> Result<W
     tenant.require(Permission::ProjectsRead)?;
     let ids: Vec<Uuid> = of.iter().map(|project| project.id.uuid()).collect();
     let mut transaction = tenant.begin().await?;
-    let counts: Vec<(Uuid, i64)> = keys::table
-        .filter(keys::tenant_id.eq(transaction.tenant_id()))
+    let counts: Vec<(Uuid, i64)> = transaction
+        .of(keys::table)
         .filter(keys::project_id.eq_any(ids))
         .filter(keys::revoked_at.is_null())
         .filter(keys::ends_at.gt(chrono::Utc::now()))
         .group_by(keys::project_id)
         .select((keys::project_id, diesel::dsl::count_star()))
-        .load(transaction.connection())
+        .load(&mut transaction)
         .await?;
     transaction.commit().await?;
     Ok(WorkingKeys(counts))
 }
 
 /// The project of a slug, inside a running transaction.
-pub(crate) async fn find_project(
-    connection: &mut AsyncPgConnection,
-    tenant_id: Uuid,
-    slug: &ProjectSlug,
-) -> Result<ProjectView, Error> {
-    let row: Option<ProjectRow> = projects::table
-        .filter(projects::tenant_id.eq(tenant_id))
+pub(crate) async fn find_project(transaction: &mut TenantTx, slug: &ProjectSlug) -> Result<ProjectView, Error> {
+    let row: Option<ProjectRow> = transaction
+        .of(projects::table)
         .filter(projects::slug.eq(slug.as_str()))
         .select(ProjectRow::as_select())
-        .first(connection)
+        .first(transaction)
         .await
         .optional()?;
     row.ok_or(NOT_FOUND)?.view()
 }
 
 /// The same, unless it is archived.
-pub(crate) async fn find_open_project(
-    connection: &mut AsyncPgConnection,
-    tenant_id: Uuid,
-    slug: &ProjectSlug,
-) -> Result<ProjectView, Error> {
-    let project = find_project(connection, tenant_id, slug).await?;
+pub(crate) async fn find_open_project(transaction: &mut TenantTx, slug: &ProjectSlug) -> Result<ProjectView, Error> {
+    let project = find_project(transaction, slug).await?;
     if project.archived_at.is_some() { Err(archived()) } else { Ok(project) }
 }
 
 /// Refuses when the project is archived, and keeps it from being archived until the transaction ends: whatever makes a
 /// key work asks here.
 pub(crate) async fn require_open(transaction: &mut ChangeTx, project_id: ProjectId) -> Result<(), Error> {
-    let archived_at: Option<chrono::DateTime<chrono::Utc>> = projects::table
-        .filter(projects::tenant_id.eq(transaction.tenant_id()))
+    let archived_at: Option<chrono::DateTime<chrono::Utc>> = transaction
+        .of(projects::table)
         .filter(projects::id.eq(project_id.uuid()))
         .select(projects::archived_at)
         .for_share()
-        .first(transaction.connection())
+        .first(transaction)
         .await?;
     if archived_at.is_some() { Err(archived()) } else { Ok(()) }
 }

@@ -25,6 +25,8 @@ pub(super) struct Founding<'a> {
 }
 
 /// Inserts user, tenant, ownership and the `default` project, with their audit event.
+///
+/// This leaves `Scoped` because a person and the setup code belong to no tenant.
 pub(super) async fn found(
     engine: &Engine,
     setup_code: Option<&str>,
@@ -34,7 +36,7 @@ pub(super) async fn found(
     let now = Utc::now();
     let tenant_id = TenantId::generate(now, crate::random::bytes()?);
     let mut transaction = TenantTx::begin(engine.db().tenant().await?, tenant_id, Scope::default()).await?;
-    let connection = transaction.connection();
+    let connection = transaction.unscoped();
     match setup_code {
         Some(code) => setup::consume(engine, connection, code).await?,
         // Whoever founds from the command line needs no code, and leaves none behind.
@@ -46,25 +48,12 @@ pub(super) async fn found(
         Some(user_id) => user_id,
         None => existing_user(connection, founding.email).await?,
     };
-    diesel::insert_into(tenants::table)
-        .values((
-            tenants::id.eq(tenant_id.uuid()),
-            tenants::slug.eq(founding.tenant_slug.as_str()),
-            tenants::name.eq(founding.tenant_name.as_str()),
-        ))
-        .execute(connection)
-        .await?;
-    members::upsert_membership(connection, tenant_id, user_id, Role::Owner).await?;
+    let tenant = (tenants::slug.eq(founding.tenant_slug.as_str()), tenants::name.eq(founding.tenant_name.as_str()));
+    transaction.insert(tenants::table, tenant).execute(&mut transaction).await?;
+    members::upsert_membership(transaction.unscoped(), tenant_id, user_id, Role::Owner).await?;
     let project_id = ProjectId::generate(now, crate::random::bytes()?);
-    diesel::insert_into(projects::table)
-        .values((
-            projects::id.eq(project_id.uuid()),
-            projects::tenant_id.eq(tenant_id.uuid()),
-            projects::slug.eq(FIRST_PROJECT),
-            projects::name.eq("Default"),
-        ))
-        .execute(connection)
-        .await?;
+    let project = (projects::id.eq(project_id.uuid()), projects::slug.eq(FIRST_PROJECT), projects::name.eq("Default"));
+    transaction.insert(projects::table, project).execute(&mut transaction).await?;
     let change = Change {
         action: "create_tenant",
         target_kind: "tenant",
@@ -79,7 +68,7 @@ pub(super) async fn found(
         })),
         reason: None,
     };
-    audit::record(connection, tenant_id.uuid(), &caller(user_id), change).await?;
+    audit::record(&mut transaction, &caller(user_id), change).await?;
     transaction.commit().await?;
     Ok((user_id, tenant_id))
 }

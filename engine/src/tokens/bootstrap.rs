@@ -2,7 +2,6 @@
 
 use chrono::Utc;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use tronch_core::{CredentialKind, Permission, SecretOnce, TokenName, TokenView};
 
 use super::rows::TokenRow;
@@ -20,30 +19,24 @@ pub async fn replace_bootstrap_token(tenant: &Tenant) -> Result<(TokenView, Secr
     tenant.caller.require_operator()?;
     let minted = secret::mint(&tenant.engine, CredentialKind::ServiceToken, tenant.id).await?;
     let mut transaction = tenant.begin_change().await?;
-    let tenant_id = transaction.tenant_id();
     // Two at once come one after the other: the second ends the token of the first.
-    let _slug: String = tenants::table
-        .find(tenant_id)
-        .select(tenants::slug)
-        .for_no_key_update()
-        .first(transaction.connection())
-        .await?;
-    let before: Option<TokenRow> = service_tokens::table
-        .filter(service_tokens::tenant_id.eq(tenant_id))
+    let _slug: String =
+        transaction.of(tenants::table).select(tenants::slug).for_no_key_update().first(&mut transaction).await?;
+    let before: Option<TokenRow> = transaction
+        .of(service_tokens::table)
         .filter(service_tokens::bootstrap)
         .filter(service_tokens::revoked_at.is_null())
         .select(TokenRow::as_select())
-        .first(transaction.connection())
+        .first(&mut transaction)
         .await
         .optional()?;
     if let Some(before) = before {
-        let target = service_tokens::table
-            .filter(service_tokens::tenant_id.eq(tenant_id))
-            .filter(service_tokens::id.eq(before.id));
-        let after: TokenRow = diesel::update(target)
+        let after: TokenRow = transaction
+            .of(service_tokens::table)
+            .filter(service_tokens::id.eq(before.id))
             .set(service_tokens::revoked_at.eq(Utc::now()))
             .returning(TokenRow::as_returning())
-            .get_result(transaction.connection())
+            .get_result(&mut transaction)
             .await?;
         record(tenant, &mut transaction, "revoke_token", Some(&before), &after).await?;
     }

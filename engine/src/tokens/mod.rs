@@ -6,7 +6,6 @@ pub(crate) mod rows;
 
 use chrono::Utc;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use tronch_core::{
     CredentialKind, Environment, Page, Permission, ProjectId, ProjectSlug, SecretOnce, ServiceTokenId, Timestamp,
     TokenName, TokenView, bounds::PAGE_SIZE_MAX,
@@ -70,9 +69,8 @@ pub async fn create_token(tenant: &Tenant, new_token: NewToken) -> Result<MadeTo
     }
     // What is refused anyway is refused before anything is hashed, and hashing waits outside of a transaction.
     let mut transaction = tenant.begin().await?;
-    let tenant_id = transaction.tenant_id();
     let project = match &new_token.project {
-        Some(slug) => Some(projects::find_open_project(transaction.connection(), tenant_id, slug).await?),
+        Some(slug) => Some(projects::find_open_project(&mut transaction, slug).await?),
         None => None,
     };
     transaction.commit().await?;
@@ -109,7 +107,6 @@ async fn insert(
     permissions.dedup();
     let row = NewTokenRow {
         id: ServiceTokenId::generate(minted.created_at, crate::random::bytes()?).uuid(),
-        tenant_id: transaction.tenant_id(),
         project_id: project_id.map(ProjectId::uuid),
         environment: new_token.environment.map(Environment::as_str),
         handle: minted.handle.as_str(),
@@ -122,10 +119,10 @@ async fn insert(
         expires_at: new_token.expires_at,
         bootstrap,
     };
-    Ok(diesel::insert_into(service_tokens::table)
-        .values(&row)
+    Ok(transaction
+        .insert(service_tokens::table, &row)
         .returning(TokenRow::as_returning())
-        .get_result(transaction.connection())
+        .get_result(transaction)
         .await?)
 }
 
@@ -139,9 +136,9 @@ pub async fn list_tokens(tenant: &Tenant, cursor: Option<&str>, limit: u32) -> R
         return Err(Error::invalid("limit", format!("a page has 1 to {PAGE_SIZE_MAX} rows")));
     }
     let mut transaction = tenant.begin().await?;
-    let mut query = service_tokens::table
+    let mut query = transaction
+        .of(service_tokens::table)
         .left_join(project_table::table.on(service_tokens::project_id.eq(project_table::id.nullable())))
-        .filter(service_tokens::tenant_id.eq(transaction.tenant_id()))
         .into_boxed();
     if let Some(project) = tenant.scope.project {
         query = query.filter(service_tokens::project_id.eq(project.uuid()));
@@ -160,7 +157,7 @@ pub async fn list_tokens(tenant: &Tenant, cursor: Option<&str>, limit: u32) -> R
         .order((service_tokens::created_at.desc(), service_tokens::id.desc()))
         .limit(i64::from(limit) + 1)
         .select((TokenRow::as_select(), project_table::slug.nullable()))
-        .load(transaction.connection())
+        .load(&mut transaction)
         .await?;
     transaction.commit().await?;
     let size = limit as usize;
@@ -189,12 +186,11 @@ pub async fn revoke_token(tenant: &Tenant, token_id: ServiceTokenId) -> Result<T
     let mut after = before.clone();
     if before.revoked_at.is_none() {
         after.revoked_at = Some(Utc::now());
-        let target = service_tokens::table
-            .filter(service_tokens::tenant_id.eq(transaction.tenant_id()))
-            .filter(service_tokens::id.eq(before.id));
-        diesel::update(target)
+        transaction
+            .of(service_tokens::table)
+            .filter(service_tokens::id.eq(before.id))
             .set(service_tokens::revoked_at.eq(after.revoked_at))
-            .execute(transaction.connection())
+            .execute(&mut transaction)
             .await?;
         record(tenant, &mut transaction, "revoke_token", Some(&before), &after).await?;
     }
@@ -203,23 +199,23 @@ pub async fn revoke_token(tenant: &Tenant, token_id: ServiceTokenId) -> Result<T
 }
 
 async fn lock(transaction: &mut TenantTx, id: Uuid) -> Result<(TokenRow, Option<String>), Error> {
-    let row: Option<TokenRow> = service_tokens::table
-        .filter(service_tokens::tenant_id.eq(transaction.tenant_id()))
+    let row: Option<TokenRow> = transaction
+        .of(service_tokens::table)
         .filter(service_tokens::id.eq(id))
         .select(TokenRow::as_select())
         .for_update()
-        .first(transaction.connection())
+        .first(transaction)
         .await
         .optional()?;
     let row = row.ok_or(NOT_FOUND)?;
     let project = match row.project_id {
         None => None,
         Some(project_id) => Some(
-            project_table::table
-                .filter(project_table::tenant_id.eq(transaction.tenant_id()))
+            transaction
+                .of(project_table::table)
                 .filter(project_table::id.eq(project_id))
                 .select(project_table::slug)
-                .first(transaction.connection())
+                .first(transaction)
                 .await?,
         ),
     };
@@ -242,6 +238,5 @@ async fn record(
         after: Some(audited(after)),
         reason: None,
     };
-    let tenant_id = transaction.tenant_id();
-    audit::record(transaction.connection(), tenant_id, &tenant.caller, change).await
+    audit::record(transaction, &tenant.caller, change).await
 }

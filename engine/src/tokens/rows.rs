@@ -27,7 +27,6 @@ pub(crate) struct TokenRow {
 #[diesel(table_name = service_tokens)]
 pub(super) struct NewTokenRow<'a> {
     pub(super) id: Uuid,
-    pub(super) tenant_id: Uuid,
     pub(super) project_id: Option<Uuid>,
     pub(super) environment: Option<&'a str>,
     pub(super) handle: &'a str,

@@ -96,6 +96,8 @@ async fn insert_batch(connection: &mut Connection, head: &BatchHead, sums: &Sums
 }
 
 /// Adds the counts to minutes, hours and days, in one statement each however many rows there are.
+///
+/// This crosses tenants because one batch holds what happened in all of them.
 #[expect(
     clippy::disallowed_methods,
     reason = "Diesel cannot insert from unnest, and a bind for each value has a bound"
