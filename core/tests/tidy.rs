@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A file beyond this many lines wants a reason.
 const LINES_MAX: usize = 500;
@@ -91,6 +92,29 @@ fn the_driver_is_used_by_the_launcher_and_by_tests() {
     let word = concat!("tokio_", "postgres::");
     let may = |name: &str| name.starts_with("server/src/local_postgres/") || name.contains("/tests/");
     refuse("SQL goes through the engine's pools", |name, text| !may(name) && text.contains(word));
+}
+
+#[test]
+fn the_operator_stands_at_the_command_line_only() {
+    let word = concat!("Caller::", "operator()");
+    let may = |name: &str| name == "server/src/commands.rs" || name.starts_with("engine/") || name.contains("/tests/");
+    refuse("only commands.rs is the operator", |name, text| !may(name) && text.contains(word));
+}
+
+#[test]
+fn the_nouns_stand_on_no_runtime_and_no_io() {
+    // Its crates and theirs, as Cargo would build this crate alone; the first line is the crate itself.
+    let tree = ["tree", "--package", "tronch-core", "--edges", "normal", "--prefix", "none", "--format", "{p}"];
+    let asked = Command::new(env!("CARGO")).args(tree).args(["--locked", "--offline"]).current_dir(root()).output();
+    let asked = asked.expect("cargo runs");
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    let text = String::from_utf8(asked.stdout).expect("cargo writes text");
+    let crates: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(["tronch-core", "serde", "uuid"].iter().all(|name| crates.contains(name)), "this is no tree: {text}");
+    let refused =
+        ["async", "futures", "tokio", "mio", "socket", "libc", "rand", "getrandom", "hyper", "axum", "diesel"];
+    let found: Vec<&&str> = crates.iter().filter(|name| refused.iter().any(|word| name.starts_with(word))).collect();
+    assert!(found.is_empty(), "core stands on {found:?}");
 }
 
 #[test]
