@@ -182,7 +182,7 @@ test("the keyboard searches, goes from row to row, chooses and opens", async ({ 
   await page.keyboard.press("j");
   await expect(rows.nth(1)).toBeFocused();
   await page.keyboard.press("x");
-  await expect(page.locator("tbody .choice input").nth(1)).toBeChecked();
+  await expect(page.locator("tbody .pick input").nth(1)).toBeChecked();
   await page.keyboard.press("k");
   await expect(rows.nth(0)).toBeFocused();
   const opened = await rows.nth(0).getAttribute("href");
@@ -199,8 +199,8 @@ test("one box ticks every key of the page", async ({ page, tronch }) => {
   await someThings(tronch);
   await page.goto(`${tronch.url}/t/${owner.tenantSlug}/keys`);
   const all = page.getByRole("checkbox", { name: "Choose all on this page" });
-  const boxes = page.locator("tbody .choice input");
-  const chosen = page.locator("tbody .choice input:checked");
+  const boxes = page.locator("tbody .pick input");
+  const chosen = page.locator("tbody .pick input:checked");
   await all.check();
   await expect(chosen).toHaveCount(await boxes.count());
   await boxes.first().uncheck();

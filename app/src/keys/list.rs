@@ -196,7 +196,7 @@ fn results(tenant: &Tenant, query: &KeysQuery, found: Page<KeyView>, usage: &Key
                 <table class="table cards">
                     <thead>
                         <tr>
-                            {choose.then(|| view! { <th scope="col" class="choice"><span class="visually-hidden">"Choose"</span> <ChooseAll /></th> })}
+                            {choose.then(|| view! { <th scope="col" class="pick"><span class="visually-hidden">"Choose"</span> <ChooseAll /></th> })}
                             <SortHead label="Name" column="name" current=current.clone() href />
                             <th scope="col">"Status"</th>
                             <th scope="col">"Environment"</th>
@@ -231,7 +231,7 @@ fn row(
     let (id, name) = (key.id.to_string(), key.name.to_string());
     let choice = choose.then(|| {
         view! {
-            <td class="choice">
+            <td class="pick">
                 <input type="checkbox" name="key" value=id.clone() aria-label=format!("Choose {name}") />
             </td>
         }
@@ -251,11 +251,13 @@ fn row(
                 <div class="muted small">{health_words(tenant, key, health, calls)}</div>
             </td>
             <td data-label="Environment">{environment_badge(key.environment)}</td>
-            <td data-label="Owner">{key.owner.as_ref().map(|owner| owner.external_id.to_string()).unwrap_or_else(|| "—".to_owned())}</td>
-            <td data-label="Calls, 24 h">{bars(points, calls)}</td>
+            <td data-label="Owner"><span class="truncate owner">{key.owner.as_ref().map(|owner| owner.external_id.to_string()).unwrap_or_else(|| "—".to_owned())}</span></td>
+            <td data-label="Calls, 24 h" class="nowrap">{bars(points, calls)}</td>
             <td data-label="Last used">{time_or(key.last_used_at, "never")}</td>
-            <td data-label="Created">{time_or(Some(key.created_at), "")}</td>
-            <td data-label="Ends">{time_or(ends, "never")}</td>
+            <td data-label="Created" class="nowrap">{day(key.created_at)}</td>
+            <td data-label="Ends" class="nowrap">
+                {ends.map_or_else(|| view! { <span class="muted">"never"</span> }.into_any(), |end| day(end).into_any())}
+            </td>
         </tr>
     }
 }
@@ -274,6 +276,13 @@ fn bars(points: Option<&Vec<UsagePoint>>, calls: CallsOfTheDay) -> AnyView {
     let label = format!("{} calls in 24 hours, {} of them refused", grouped(calls.all), grouped(calls.refused));
     view! { <MiniBars label bars=hours below="v-valid" above="v-revoked" /> <span class="small">{grouped(calls.all)}</span> }
         .into_any()
+}
+
+/// The day alone, for the columns whose hour nobody looks for in a list; the exact time for those who point at it.
+fn day(time: Timestamp) -> impl IntoView {
+    let exact = tronch_core::format_timestamp(time);
+    let day = time.format("%Y-%m-%d").to_string();
+    view! { <time datetime=exact.clone() title=exact>{day}</time> }
 }
 
 pub(super) fn time_or(time: Option<tronch_core::Timestamp>, otherwise: &'static str) -> impl IntoView + use<> {

@@ -214,8 +214,8 @@ fn chooses_all(all: Element) {
     });
 }
 
-const CHOICES: &str = "tbody .choice input";
-const CHOSEN: &str = "tbody .choice input:checked";
+const CHOICES: &str = "tbody .pick input";
+const CHOSEN: &str = "tbody .pick input:checked";
 
 /// Keys that do what links and boxes of the page do, and the list of them. Nothing without JavaScript.
 #[island]
@@ -273,7 +273,7 @@ fn press(key: &str, dialog: &HtmlDialogElement) -> bool {
         "k" => row(-1),
         "/" => on_page("input[type=search]"),
         "c" => on_page(".page-actions .button.primary"),
-        "x" => focused().and_then(|focused| find(&focused.closest("tr").ok()??, ".choice input")),
+        "x" => focused().and_then(|focused| find(&focused.closest("tr").ok()??, ".pick input")),
         _ => None,
     };
     let Some(found) = found else { return false };

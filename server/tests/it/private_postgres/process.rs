@@ -23,7 +23,7 @@ fn group_and_session(pid: u32) -> (u32, u32) {
 fn moment(log: &str, words: &str) -> String {
     let lines: Vec<&str> = log.lines().filter(|line| line.contains(words)).collect();
     let [line] = lines[..] else { panic!("{words:?} is not said once:\n{log}") };
-    let time = line.split_once("\"timestamp\":\"").map_or(*line, |(_, time)| time);
+    let time = line.split_once("\"timestamp\":\"").map_or(line, |(_, time)| time);
     time.chars().take(23).collect::<String>().replace(' ', "T")
 }
 
