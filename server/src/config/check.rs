@@ -14,7 +14,7 @@ use crate::data_dir::{self, DataDirError};
 use crate::open::parse_masters;
 
 /// The programs of Postgres that a start runs.
-const POSTGRES_PROGRAMS: [&str; 4] = ["initdb", "pg_ctl", "postgres", "psql"];
+const POSTGRES_PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
 
 /// What the private Postgres has room for: a process holds up to twice `database_connections`.
 const PRIVATE_POSTGRES_CONNECTIONS_FIT: u32 = 45;

@@ -5,6 +5,7 @@ mod assets;
 mod dashboard;
 mod entry;
 mod headers;
+mod linger;
 mod ops;
 mod origin;
 mod problem;
