@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 /// How a function says that it looks past one tenant, or past `Scoped`.
 const REASONS: [&str; 2] = ["This crosses tenants because", "This leaves `Scoped` because"];
 
-/// What may stand before the name of a tenant's table: the first two narrow, a join hangs on what is narrowed already.
-const NARROWED: [&str; 4] = [".of(", ".insert(", ".inner_join(", ".left_join("];
+/// What may stand before the name of a tenant's table: a join hangs on what is narrowed already, the others narrow.
+const NARROWED: [&str; 5] = [".of(", ".insert(", ".insert_all(", ".inner_join(", ".left_join("];
 
 /// SQL as text that reads no table of ours.
 const READS_NO_TABLE: [&str; 1] = ["check_server"];
@@ -163,6 +163,7 @@ impl Noun {
             keys::table,
             row,
         );
+        transaction.insert_all(keys::table, rows);
         diesel::insert_into(key_handles::table).execute(connection).await
     }
 
