@@ -8,6 +8,8 @@ use tronch_core::ErrorCode;
 use tronch_engine::Error;
 
 use crate::form_state::sentence_of;
+use crate::layout::TenantLayout;
+use crate::server_context::server_context;
 
 /// A refusal as a page.
 #[component]
@@ -15,17 +17,21 @@ pub(crate) fn ErrorPage(error: Arc<Error>) -> impl IntoView {
     let code = error.code();
     let (heading, advice) = words(code);
     let sentence = sentence_of(&error);
-    view! {
-        <Title text=heading />
-        <div class="page">
-            <section class="empty" role="alert">
-                <h1>{heading}</h1>
-                <p>{sentence}</p>
-                <p class="muted">{advice}</p>
-                <p><a class="button" href="/">"Go to the start page"</a></p>
-            </section>
-        </div>
-    }
+    let words = view! {
+        <section class="empty" role="alert">
+            <h1>{heading}</h1>
+            <p>{sentence}</p>
+            <p class="muted">{advice}</p>
+            <p><a class="button" href="/">"Go to the start page"</a></p>
+        </section>
+    };
+    // Whoever is inside a tenant keeps the way to everything else there.
+    let page = if server_context().place.is_some() {
+        view! { <TenantLayout here="">{words}</TenantLayout> }.into_any()
+    } else {
+        view! { <main id="main" class="page">{words}</main> }.into_any()
+    };
+    view! { <Title text=heading /> {page} }
 }
 
 fn words(code: ErrorCode) -> (&'static str, &'static str) {

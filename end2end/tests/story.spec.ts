@@ -123,7 +123,8 @@ test("a newcomer makes, checks, watches, rotates and revokes a key", async ({ pa
   expect(secondKeyUrl).not.toBe(firstKeyUrl);
 
   // Disable and enable, then revoke for ever, with a reason.
-  await page.getByRole("button", { name: "Disable" }).click();
+  await page.locator("summary", { hasText: "Disable" }).click();
+  await page.getByRole("button", { name: "Disable now" }).click();
   await expect(page.getByRole("status").filter({ hasText: "The key is disabled" })).toBeVisible();
   expect(await codeOf(askAboutSecond, serviceToken)).toBe("DISABLED");
   await page.getByRole("button", { name: "Enable" }).click();

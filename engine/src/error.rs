@@ -8,7 +8,9 @@ use tronch_core::{ErrorCode, KeyId};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody has shown who they are, or what they showed has ended.
-    #[error("sign in first, or send a service token")]
+    #[error(
+        "no valid credential came with this: sign in, or send a service token as Authorization: Bearer tronch_st_…"
+    )]
     Unauthenticated,
     /// The caller is known and may see the place, but not do this.
     #[error("this needs the permission {permission}")]

@@ -193,6 +193,9 @@ async fn beside(
 ) -> anyhow::Result<()> {
     let (config, _logging) = prepare(path)?;
     let opened = open(&config, Tenure::Beside).await?;
+    if opened.master_created {
+        say(&opened.master_words())?;
+    }
     let outcome = command(&config, &opened).await;
     let closed = opened.close().await;
     say(&outcome?)?;

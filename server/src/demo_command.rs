@@ -121,7 +121,7 @@ fn in_words(slug: &TenantSlug, public_origin: &str, made: MadeDemo) -> String {
         })
         .collect();
     format!(
-        "The demo {slug} has {} keys. What follows is shown only now.\n\n\
+        "The demo tenant {slug} has {} keys. What follows is shown only now.\n\n\
          Sign in at {public_origin}/sign-in as one of\n{}\nThe password of those who were made up: {}\n\n\
          Ask about one of its keys:\n\n\
          curl {public_origin}/api/v1/keys/verify -H 'Authorization: Bearer {}' \\\n  \
@@ -146,8 +146,7 @@ async fn remove(engine: &Engine, slug: &TenantSlug) -> anyhow::Result<String> {
     );
     if !removed.anybody_left {
         sentence.push_str(
-            " Nobody is left who can sign in. The sign-up page is open again to the setup code that the server gave; \
-             restarted, it gives a new one.",
+            " Nobody is left who can sign in. Start the server again to get a setup code for the sign-up page.",
         );
     }
     Ok(sentence)

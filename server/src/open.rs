@@ -24,6 +24,15 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// What whoever made the first start must be told, once.
+    pub fn master_words(&self) -> String {
+        let path = self.data_dir.join(MASTER_FILE);
+        format!(
+            "A master secret was created: {}. Back up this file; without it keys cannot be checked.",
+            path.display()
+        )
+    }
+
     /// Closes the pools and stops the Postgres that was started here.
     ///
     /// # Errors

@@ -135,11 +135,7 @@ async fn publish_lost_lines(lost_lines: LostLines) {
 async fn greet(config: &Config, opened: &Opened) -> anyhow::Result<()> {
     let origin = config.public_url.origin();
     if opened.master_created {
-        let path = opened.data_dir.join("master-key");
-        println!(
-            "A master secret was created: {}. Back up this file; without it keys cannot be checked.",
-            path.display()
-        );
+        println!("{}", opened.master_words());
     }
     let code_path = opened.data_dir.join(SETUP_CODE_FILE);
     if let Err(error) = std::fs::remove_file(&code_path)

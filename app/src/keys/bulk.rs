@@ -4,9 +4,9 @@
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_location;
-use tronch_core::{KeyId, KeyState, KeyView, Permission};
+use tronch_core::{KeyId, KeyState, KeyView, Permission, TenantSlug};
 use tronch_engine::usage::{Span, usage_of_keys};
-use tronch_engine::{Error, Tenant, keys};
+use tronch_engine::{Error, Tenant};
 
 use super::fields::environment_badge;
 use super::list::time_or;
@@ -39,14 +39,15 @@ pub(crate) fn ChangeKeysPage() -> impl IntoView {
     let asked = use_location().search.get();
     page(async move {
         let tenant = tenant?;
-        let (action, key_ids) = asked_for(asked.trim_start_matches('?'))?;
+        let Asked { action, key_ids, back } = asked_for(asked.trim_start_matches('?'))?;
         let (word, permission, means) = action;
         tenant.require(permission)?;
-        let back = format!("/t/{}/keys", tenant.slug());
+        let keys = format!("/t/{}/keys", tenant.slug());
+        let back = address_of_list(tenant.slug(), back.as_deref()).unwrap_or_else(|| keys.clone());
         if key_ids.is_empty() {
             return Ok(nothing_chosen(word, back).into_any());
         }
-        let chosen = keys::get_keys(&tenant, &key_ids).await?;
+        let chosen = tronch_engine::keys::get_keys(&tenant, &key_ids).await?;
         let calls = calls_of_the_day(&tenant, &key_ids).await?;
         let words = confirmation_words(word, chosen.len());
         let title = capitalised(&words);
@@ -86,8 +87,9 @@ pub(crate) fn ChangeKeysPage() -> impl IntoView {
                         <tbody>{rows}</tbody>
                     </table>
                 </TableWrap>
-                <form class="form" method="post" action=format!("{back}/bulk")>
+                <form class="form" method="post" action=format!("{keys}/bulk")>
                     <FormError message=form.error() />
+                    <input type="hidden" name="back" value=back.clone() />
                     <input type="hidden" name="action" value=word />
                     {hidden}
                     {reason}
@@ -112,7 +114,23 @@ pub(crate) fn ChangeKeysPage() -> impl IntoView {
 
 type BulkAction = (&'static str, Permission, &'static str);
 
-fn asked_for(query: &str) -> Result<(BulkAction, Vec<KeyId>), Error> {
+/// What the address asks for, and the list it came from.
+struct Asked {
+    action: BulkAction,
+    key_ids: Vec<KeyId>,
+    back: Option<String>,
+}
+
+/// The address of a list of the tenant's keys, where it is one: what else stands in an address leads nowhere.
+pub fn address_of_list(tenant: &TenantSlug, address: Option<&str>) -> Option<String> {
+    let list = format!("/t/{tenant}/keys");
+    let rest = address?.strip_prefix(&list)?;
+    let plain = rest.bytes().all(|byte| byte.is_ascii_graphic());
+    (plain && (rest.is_empty() || rest.starts_with('?'))).then(|| format!("{list}{rest}"))
+}
+
+fn asked_for(query: &str) -> Result<Asked, Error> {
+    let mut back = None;
     let mut action = Some(BULK_ACTIONS[0]);
     let mut key_ids: Vec<KeyId> = Vec::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -124,10 +142,11 @@ fn asked_for(query: &str) -> Result<(BulkAction, Vec<KeyId>), Error> {
                     key_ids.push(id);
                 }
             }
+            "back" => back = Some(value.into_owned()),
             _ => {}
         }
     }
-    Ok((action.ok_or(Error::NotFound { noun: "page" })?, key_ids))
+    Ok(Asked { action: action.ok_or(Error::NotFound { noun: "page" })?, key_ids, back })
 }
 
 fn nothing_chosen(word: &str, back: String) -> impl IntoView + use<> {

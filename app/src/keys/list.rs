@@ -51,7 +51,7 @@ pub(crate) fn KeysPage() -> impl IntoView {
         let rows = match found {
             Ok(found) => {
                 let usage = usage_of_page(&tenant, &found).await?;
-                results(&tenant, &query, found, &usage).into_any()
+                results(&tenant, &query, found, &usage, projects.len() > 1).into_any()
             }
             Err(sentence) => {
                 let all = format!("/t/{slug}/keys");
@@ -162,7 +162,13 @@ async fn usage_of_page(tenant: &Tenant, found: &Page<KeyView>) -> Result<KeysUsa
 
 type KeysUsage = BTreeMap<KeyId, Vec<UsagePoint>>;
 
-fn results(tenant: &Tenant, query: &KeysQuery, found: Page<KeyView>, usage: &KeysUsage) -> impl IntoView + use<> {
+fn results(
+    tenant: &Tenant,
+    query: &KeysQuery,
+    found: Page<KeyView>,
+    usage: &KeysUsage,
+    several: bool,
+) -> impl IntoView + use<> {
     let slug = tenant.slug().clone();
     if found.items.is_empty() {
         return nothing(tenant, query).into_any();
@@ -188,10 +194,20 @@ fn results(tenant: &Tenant, query: &KeysQuery, found: Page<KeyView>, usage: &Key
         })
         .collect();
     let choose = !bulk.is_empty();
+    let bar = choose.then(|| {
+        view! {
+            <div class="bulk" role="group" aria-label="With the chosen keys">
+                <span class="muted small">"With the chosen:"</span> {bulk}
+            </div>
+        }
+    });
     let now = now();
-    let rows: Vec<_> = found.items.iter().map(|key| row(tenant, key, usage.get(&key.id), choose, now)).collect();
+    let rows: Vec<_> =
+        found.items.iter().map(|key| row(tenant, key, usage.get(&key.id), Shown { choose, several }, now)).collect();
     view! {
         <form method="get" action=format!("/t/{slug}/keys/bulk")>
+            <input type="hidden" name="back" value=query.address(&slug) />
+            {bar}
             <TableWrap label="Keys">
                 <table class="table cards">
                     <thead>
@@ -210,22 +226,28 @@ fn results(tenant: &Tenant, query: &KeysQuery, found: Page<KeyView>, usage: &Key
                     <tbody>{rows}</tbody>
                 </table>
             </TableWrap>
-            {choose.then(|| view! { <div class="bulk" role="group" aria-label="With the chosen keys"><span class="muted small">"With the chosen:"</span> {bulk}</div> })}
         </form>
         <Pager previous next />
     }
     .into_any()
 }
 
+/// What a row has beside the key's own facts: a box to choose it by, and its project where there are several.
+#[derive(Clone, Copy)]
+struct Shown {
+    choose: bool,
+    several: bool,
+}
+
 fn row(
     tenant: &Tenant,
     key: &KeyView,
     points: Option<&Vec<UsagePoint>>,
-    choose: bool,
+    Shown { choose, several }: Shown,
     now: Timestamp,
 ) -> impl IntoView + use<> {
     let slug = tenant.slug();
-    let ends = [key.expires_at, key.grace_ends_at].into_iter().flatten().min();
+    let ends = key.revoked_at.or_else(|| [key.expires_at, key.grace_ends_at].into_iter().flatten().min());
     let calls = points.map(|points| CallsOfTheDay::of(points)).unwrap_or_default();
     let health = key_health(key, calls, now);
     let (id, name) = (key.id.to_string(), key.name.to_string());
@@ -250,7 +272,10 @@ fn row(
                 {health_badge(health)}
                 <div class="muted small">{health_words(tenant, key, health, calls)}</div>
             </td>
-            <td data-label="Environment">{environment_badge(key.environment)}</td>
+            <td data-label="Environment">
+                {environment_badge(key.environment)}
+                {several.then(|| view! { <div class="muted small">{key.project.to_string()}</div> })}
+            </td>
             <td data-label="Owner"><span class="truncate owner">{key.owner.as_ref().map(|owner| owner.external_id.to_string()).unwrap_or_else(|| "—".to_owned())}</span></td>
             <td data-label="Calls, 24 h" class="nowrap">{bars(points, calls)}</td>
             <td data-label="Last used">{time_or(key.last_used_at, "never")}</td>

@@ -133,9 +133,15 @@ fn said(did: &str, key: &KeyView) -> Option<&'static str> {
     })
 }
 
+/// Revoked, or ended by the clock, disabled or not.
+fn has_ended(key: &KeyView) -> bool {
+    let ended = [key.expires_at, key.grace_ends_at].into_iter().flatten().any(|end| end <= now());
+    key.state == KeyState::Revoked || ended
+}
+
 fn actions(tenant: &Tenant, key: &KeyView) -> impl IntoView + use<> {
     let here = format!("/t/{}/keys/{}", tenant.slug(), key.id);
-    let lives = matches!(key.state, KeyState::Active | KeyState::Disabled);
+    let lives = !has_ended(key);
     let rotated = matches!(key.rotation, Some(RotationView::Predecessor { .. }));
     let may = |permission| tenant.allows(permission);
     let rotate = (lives && !rotated && may(Permission::KeysRotate)).then(|| {
@@ -143,13 +149,25 @@ fn actions(tenant: &Tenant, key: &KeyView) -> impl IntoView + use<> {
     });
     let edit = (lives && may(Permission::KeysUpdate))
         .then(|| view! { <LinkButton href=format!("{here}/edit") label="Edit" /> });
-    let switch = (key.state != KeyState::Revoked && may(Permission::KeysUpdate)).then(|| {
-        let (path, label) = if key.disabled_at.is_some() { ("enable", "Enable") } else { ("disable", "Disable") };
-        view! {
-            <form method="post" action=format!("{here}/{path}")>
-                <SubmitButton label look="" icon=IconName::Power />
-            </form>
+    let switch = (lives && may(Permission::KeysUpdate)).then(|| {
+        if key.disabled_at.is_some() {
+            return view! {
+                <form method="post" action=format!("{here}/enable")>
+                    <SubmitButton label="Enable" look="" icon=IconName::Power />
+                </form>
+            }
+            .into_any();
         }
+        view! {
+            <details class="confirm">
+                <summary class="button">"Disable"</summary>
+                <form method="post" action=format!("{here}/disable")>
+                    <p class="small">"Every request with it is refused until somebody enables it."</p>
+                    <SubmitButton label="Disable now" look="small" icon=IconName::Power />
+                </form>
+            </details>
+        }
+        .into_any()
     });
     let revoke = (key.state != KeyState::Revoked && may(Permission::KeysRevoke)).then(|| {
         view! { <LinkButton href=format!("{here}/revoke") label="Revoke" look="danger" icon=IconName::Ban /> }
@@ -175,20 +193,24 @@ fn rotation(tenant: &Tenant, key: &KeyView) -> impl IntoView + use<> {
                 (KeyState::Active, None) => {
                     view! { " This one works until somebody finishes the rotation." }.into_any()
                 }
-                (KeyState::Disabled, Some(end)) => {
+                (KeyState::Disabled, Some(end)) if end > now() => {
                     view! { " This one is disabled, and ends at " <LocalTime iso=format_timestamp(end) /> "." }
                         .into_any()
                 }
-                (KeyState::Expired, Some(end)) if end <= now() => {
+                (KeyState::Expired | KeyState::Disabled, Some(end)) if end <= now() => {
                     view! { " Its grace ended at " <LocalTime iso=format_timestamp(end) /> "." }.into_any()
                 }
                 _ => ().into_any(),
             };
             let finish = (running && tenant.allows(Permission::KeysRotate)).then(|| {
                 view! {
-                    <form method="post" action=format!("{keys}/{}/finish", key.id)>
-                        <SubmitButton label="End the old key now" look="small" />
-                    </form>
+                    <details class="confirm">
+                        <summary class="button small">"End the old key now"</summary>
+                        <form method="post" action=format!("{keys}/{}/finish", key.id)>
+                            <p class="small">"Whoever still uses it is refused. This cannot be undone."</p>
+                            <SubmitButton label="End it for ever" look="danger small" />
+                        </form>
+                    </details>
                 }
             });
             view! {

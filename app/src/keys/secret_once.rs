@@ -173,10 +173,11 @@ fn verify_key(public_url: &str, key: &KeyView, secret: &str) -> String {
 
 fn verify_with(public_url: &str, token: &TokenView, secret: &str) -> String {
     let environment = token.environment.unwrap_or(Environment::Test);
+    let project = token.project.as_ref().map_or("default", |project| project.as_str());
     format!(
         "export TRONCH_TOKEN={secret}\n\ncurl {public_url}/api/v1/keys/verify \\\n  \
          -H \"Authorization: Bearer $TRONCH_TOKEN\" \\\n  -H \"Content-Type: application/json\" \\\n  \
-         -d '{{\"key\":\"tronch_sk_…\",\"environment\":\"{environment}\"}}'"
+         -d '{{\"key\":\"tronch_sk_…\",\"project\":\"{project}\",\"environment\":\"{environment}\"}}'"
     )
 }
 

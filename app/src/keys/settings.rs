@@ -92,6 +92,10 @@ pub(crate) fn EditKeyPage() -> impl IntoView {
                 <form class="form" method="post" action=format!("{here}/edit")>
                     <input type="hidden" name="seen" value=form.value_or("seen", format_timestamp(key.updated_at)) />
                     <FormError message=form.error() />
+                    {form.error().map(|_| {
+                        let anew = format!("{here}/edit");
+                        view! { <p><a href=anew>"Open this form anew, with the key as it is now"</a></p> }
+                    })}
                     {setting_fields(&form, first)}
                     <div class="form-actions">
                         <SubmitButton label="Save changes" />

@@ -9,7 +9,7 @@ use crate::layout::TenantLayout;
 use crate::server_context::{form_state, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
 use crate::ui::field::TextField;
-use crate::ui::notice::FormError;
+use crate::ui::notice::{FormError, Notice};
 use crate::ui::page_head::PageHead;
 
 /// Makes a project; its settings are on its own page.
@@ -28,6 +28,9 @@ pub(crate) fn NewProjectPage() -> impl IntoView {
                     subtitle="Keys of one project are unknown to the services of another."
                     crumbs=vec![(projects.clone(), "Projects".to_owned())]
                 />
+                <Notice title="From the second project on,">
+                    " each call that asks about a key has to say which project it expects, or come with a service token that is limited to one. Calls that say neither are answered 422."
+                </Notice>
                 <form class="form" method="post" action=format!("{projects}/new")>
                     <OnceField />
                     <FormError message=form.error() />

@@ -71,7 +71,7 @@ pub(crate) fn NewTokenPage() -> impl IntoView {
                     <fieldset class="fieldset">
                         <legend>"Permissions"</legend>
                         {refused.map(|sentence| view! { <p class="field-error" id="permissions-error">{sentence}</p> })}
-                        <div class="choices">{boxes}</div>
+                        <div class="checks">{boxes}</div>
                     </fieldset>
                     <SelectField
                         name="project"

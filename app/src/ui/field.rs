@@ -75,7 +75,7 @@ pub fn TextField(
             placeholder=placeholder
             maxlength=maxlength
             required=required
-            autofocus=autofocus
+            autofocus=autofocus || frame.error.is_some()
             spellcheck=mono.then_some("false")
             aria-describedby=frame.described_by()
             aria-invalid=frame.invalid()
@@ -133,6 +133,7 @@ pub fn TextArea(
             rows=rows
             placeholder=placeholder
             required=required
+            autofocus=frame.error.is_some()
             spellcheck=mono.then_some("false")
             aria-describedby=frame.described_by()
             aria-invalid=frame.invalid()
@@ -170,6 +171,7 @@ pub fn SelectField(
             id=name.clone()
             name=name
             class="select"
+            autofocus=frame.error.is_some()
             aria-describedby=frame.described_by()
             aria-invalid=frame.invalid()
         >

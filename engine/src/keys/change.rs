@@ -2,8 +2,7 @@
 
 use chrono::Utc;
 use tronch_core::{
-    ErrorCode, ExternalId, KeyId, KeyName, KeyPermission, KeyState, KeyView, Permission, ProjectId, RevokeReason,
-    Timestamp, state,
+    ErrorCode, ExternalId, KeyId, KeyName, KeyPermission, KeyView, Permission, ProjectId, RevokeReason, Timestamp,
 };
 
 use super::rows::KeyRow;
@@ -82,11 +81,11 @@ pub async fn change_key(tenant: &Tenant, key_id: KeyId, change: KeyChange) -> Re
 /// Switches a key off until somebody enables it. Disabling twice is fine.
 ///
 /// # Errors
-/// `Forbidden` without `keys.update`; `NotFound`; `Conflict` when the key is revoked; `Unavailable`.
+/// `Forbidden` without `keys.update`; `NotFound`; `Conflict` when the key is revoked or expired; `Unavailable`.
 pub async fn disable_key(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, Error> {
     tenant.require(Permission::KeysUpdate)?;
     edit(tenant, key_id, "disable_key", None, |key| {
-        require_not_revoked(key)?;
+        require_not_ended(key)?;
         key.disabled_at = key.disabled_at.or(Some(Utc::now()));
         Ok(())
     })
@@ -100,7 +99,7 @@ pub async fn disable_key(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, Erro
 pub async fn enable_key(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, Error> {
     tenant.require(Permission::KeysUpdate)?;
     edit(tenant, key_id, "enable_key", None, |key| {
-        require_not_revoked(key)?;
+        require_not_ended(key)?;
         key.disabled_at = None;
         Ok(())
     })
@@ -166,14 +165,15 @@ fn conflict(message: &str) -> Error {
     Error::Conflict { code: ErrorCode::KeyNotActive, message: message.to_owned(), field: None }
 }
 
-fn require_not_revoked(key: &KeyRow) -> Result<(), Error> {
-    if key.revoked_at.is_none() { Ok(()) } else { Err(conflict("this key is revoked, which is final")) }
+/// What has ended stays as it ended, disabled or not: moving its end would bring it back.
+fn require_not_ended(key: &KeyRow) -> Result<(), Error> {
+    if key.revoked_at.is_some() {
+        return Err(conflict("this key is revoked, which is final"));
+    }
+    if has_ended(key) { Err(conflict("this key has expired, which is final; create another")) } else { Ok(()) }
 }
 
-fn require_not_ended(key: &KeyRow) -> Result<(), Error> {
-    require_not_revoked(key)?;
-    match state(&key.snapshot()?, Utc::now()) {
-        KeyState::Expired => Err(conflict("this key has expired; rotate or create another")),
-        _ => Ok(()),
-    }
+/// Whether the clock has ended the key, by its own end or by that of its grace.
+pub(super) fn has_ended(key: &KeyRow) -> bool {
+    [key.expires_at, key.grace_ends_at].into_iter().flatten().any(|end| end <= Utc::now())
 }

@@ -4,7 +4,7 @@ use chrono::Utc;
 use tronch_core::bounds::KEYS_AT_ONCE_MAX;
 use tronch_core::{KeyId, KeyView, Permission, ProjectId, RevokeReason};
 
-use super::change::write;
+use super::change::{has_ended, write};
 use super::rows::{KeyRow, audited};
 use super::sql;
 use crate::error::Error;
@@ -47,9 +47,9 @@ impl ManyChange {
         }
     }
 
-    /// A revoked key stays as it is, whatever is wished.
+    /// A revoked key stays as it is, whatever is wished; one that the clock has ended can only be revoked.
     fn apply(&self, key: &mut KeyRow) {
-        if key.revoked_at.is_some() {
+        if key.revoked_at.is_some() || (has_ended(key) && !matches!(self, Self::Revoke(_))) {
             return;
         }
         match self {

@@ -58,8 +58,17 @@ pub(super) fn parse_within(text: &str, allowed: RangeInclusive<u32>) -> Result<u
     number.filter(|number| allowed.contains(number)).ok_or_else(refused)
 }
 
+const LOG_LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "off"];
+
 pub(super) fn parse_log_filter(text: &str) -> Result<String, String> {
-    EnvFilter::try_new(text).map_err(|_| "must be a level or a filter such as info,tronch=debug".to_owned())?;
+    let refused =
+        || "must be a level (trace, debug, info, warn, error, off) or a filter such as info,tronch=debug".to_owned();
+    // A word alone that is no level would be taken for a module, and silence everything else.
+    let level = |word: &str| LOG_LEVELS.iter().any(|level| word.trim().eq_ignore_ascii_case(level));
+    if !text.split(',').all(|part| part.contains(['=', '[', ':']) || level(part)) {
+        return Err(refused());
+    }
+    EnvFilter::try_new(text).map_err(|_| refused())?;
     Ok(text.to_owned())
 }
 

@@ -45,7 +45,7 @@ fn the_environment_goes_before_the_file_and_the_file_before_the_default() {
 }
 
 /// Every setting with values that are refused, and why: `it …`.
-const REFUSED: [(&str, &str, &str); 39] = [
+const REFUSED: [(&str, &str, &str); 40] = [
     ("listen", "localhost", "must be an IP address and a port, such as 127.0.0.1:3000 or [::]:3000"),
     ("listen", "3000", "must be an IP address and a port, such as 127.0.0.1:3000 or [::]:3000"),
     ("ops_listen", "127.0.0.1:99999", "must be an IP address and a port, such as 127.0.0.1:3000 or [::]:3000"),
@@ -85,7 +85,12 @@ const REFUSED: [(&str, &str, &str); 39] = [
     ("pg_bin", "/usr/\u{fffd}", "must be plain UTF-8 text"),
     ("master_key", "hunter2", "must be 64 hex digits, or several such keys separated by commas"),
     ("master_key_file", "/run/\u{fffd}", "must be plain UTF-8 text"),
-    ("log", "info,tronch=loud", "must be a level or a filter such as info,tronch=debug"),
+    (
+        "log",
+        "info,tronch=loud",
+        "must be a level (trace, debug, info, warn, error, off) or a filter such as info,tronch=debug",
+    ),
+    ("log", "inof", "must be a level (trace, debug, info, warn, error, off) or a filter such as info,tronch=debug"),
     ("log_format", "xml", "must be auto, text or json"),
     ("shutdown_seconds", "0", "must be a whole number from 1 to 300"),
     ("shutdown_seconds", "301", "must be a whole number from 1 to 300"),

@@ -62,6 +62,7 @@ pub fn build(config: &Config, engine: &Engine, phase: Phase, metrics: Prometheus
         router
             .layer(middleware::from_fn_with_state(quiet_routes(), request_log::log_request))
             .layer(middleware::from_fn_with_state(Arc::clone(&trusted_proxies), origin::origin_layer))
+            .layer(middleware::from_fn(linger::linger_layer))
     };
     Ok(Doors { public: logged(public), ops: logged(ops) })
 }

@@ -162,7 +162,7 @@ async fn several_keys_are_changed_in_one_go_once_the_words_are_typed() {
         }
         states.into_iter().flatten().collect::<Vec<_>>()
     };
-    for wrong in ["", "revoke", "revoke 3 keys", "Revoke 4 keys", "disable 4 keys"] {
+    for wrong in ["", "revoke", "revoke 3 keys", "disable 4 keys"] {
         let refused = member.form("/t/acme/keys/bulk", &form("revoke", wrong)).await;
         assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}");
         assert!(
@@ -175,7 +175,7 @@ async fn several_keys_are_changed_in_one_go_once_the_words_are_typed() {
         ("disable", "disable 4 keys", "disabled-3", "disabled"),
         ("disable", "disable 4 keys", "disabled-0", "disabled"),
         ("enable", "enable 4 keys", "enabled-3", "active"),
-        ("revoke", "revoke 4 keys", "revoked-3", "revoked"),
+        ("revoke", "Revoke 4 Keys", "revoked-3", "revoked"),
     ] {
         let done = member.form("/t/acme/keys/bulk", &form(action, words)).await;
         assert_eq!(done.header("location"), format!("/t/acme/keys?did={to}"), "{}", done.text);
@@ -216,6 +216,45 @@ async fn several_at_once_are_all_or_none_and_only_for_those_who_may() {
         .collect();
     assert_eq!(member.form("/t/acme/keys/bulk", &many).await.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(member.get("/t/acme/keys/bulk").await.text.matches("No key is chosen").count(), 1);
+}
+
+/// An expired key that could be disabled, given another end and enabled would be back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_clock_has_ended_can_only_be_revoked() {
+    let app = TestApp::start().await;
+    let zoo = Zoo::make(&app).await;
+    let member = app.member(&owner("acme")).await;
+    let list = zoo.service.get("/api/v1/keys?state=expired").await.json();
+    let expired = list["items"][0]["id"].as_str().expect("an id").to_owned();
+    let rotated = zoo.key("rotated", &Value::Null).await;
+    zoo.service.post(&format!("/api/v1/keys/{rotated}/rotate"), &json!({ "grace_seconds": 0 })).await;
+    for id in [&expired, &rotated] {
+        let path = format!("/api/v1/keys/{id}");
+        let later = json!({ "expires_at": "2999-01-01T00:00:00Z" });
+        for refused in [
+            zoo.service.patch(&path, &later).await,
+            zoo.service.post(&format!("{path}/disable"), &json!({})).await,
+            zoo.service.post(&format!("{path}/enable"), &json!({})).await,
+        ] {
+            assert_eq!(refused.refusal().1, "key_not_active");
+        }
+        let page = member.get(&format!("/t/acme/keys/{id}")).await.text;
+        assert!(!page.contains("/disable\"") && !page.contains("/edit\"") && page.contains("/revoke\""), "{id}");
+        let form = [("action", "disable"), ("confirmation", "disable 1 key"), ("key", id.as_str())];
+        let left = member.form("/t/acme/keys/bulk", &form).await;
+        assert_eq!(left.header("location"), "/t/acme/keys?did=disabled-0");
+        assert_eq!(zoo.service.get(&path).await.json()["state"], "expired");
+    }
+    let back = "/t/acme/keys?status=expired&sort=name";
+    let form = [("action", "revoke"), ("confirmation", "revoke 1 key"), ("key", expired.as_str()), ("back", back)];
+    let revoked = member.form("/t/acme/keys/bulk", &form).await;
+    assert_eq!(revoked.header("location"), "/t/acme/keys?status=expired&sort=name&did=revoked-1");
+    for elsewhere in ["https://evil.example/", "/t/other/keys", "/t/acme/keys/../../other", "/t/acme/keysx"] {
+        let form =
+            [("action", "enable"), ("confirmation", "enable 1 key"), ("key", expired.as_str()), ("back", elsewhere)];
+        let done = member.form("/t/acme/keys/bulk", &form).await;
+        assert_eq!(done.header("location"), "/t/acme/keys?did=enabled-0", "{elsewhere}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

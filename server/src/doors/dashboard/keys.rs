@@ -2,7 +2,9 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use tronch_app::{BULK_ACTIONS, FormState, KeysQuery, Place, SecretOf, ShownSecret, confirmation_words};
+use tronch_app::{
+    BULK_ACTIONS, FormState, KeysQuery, Place, SecretOf, ShownSecret, address_of_list, confirmation_words,
+};
 use tronch_core::{
     Environment, ExternalId, Grace, KeyId, KeyName, KeyPermission, KeyView, Permission, ProjectSlug, RevokeReason,
     SecretOnce, parse_timestamp, searchable,
@@ -119,7 +121,7 @@ pub(crate) async fn change_many(State(dashboard): State<Dashboard>, Inside(place
         return dashboard.refuse(sent.parts, place, state, error).await;
     }
     // Shown again, the page reads from its address what it is about.
-    let asked = sent.pairs().into_iter().filter(|(name, _)| name == "action" || name == "key");
+    let asked = sent.pairs().into_iter().filter(|(name, _)| ["action", "key", "back"].contains(&name.as_str()));
     let asked = form_urlencoded::Serializer::new(String::new()).extend_pairs(asked).finish();
     if let Ok(uri) = format!("{}?{asked}", sent.parts.uri.path()).parse() {
         sent.parts.uri = uri;
@@ -127,7 +129,7 @@ pub(crate) async fn change_many(State(dashboard): State<Dashboard>, Inside(place
     let ids: Result<Vec<KeyId>, Error> = sent.all("key").map(key_id).collect();
     let reason = state.take("reason", sent.filled("reason").map(|text| RevokeReason::parse(&text)).transpose());
     let words = confirmation_words(&action, ids.as_ref().map_or(0, Vec::len));
-    if sent.text("confirmation").trim() != words {
+    if sent.text("confirmation").trim().to_lowercase() != words {
         state.refuse("confirmation", format!("Type \u{201c}{words}\u{201d}, so that nothing happens by mistake."));
     }
     let Some(reason) = reason.filter(|_| !state.is_refused()) else {
@@ -140,7 +142,12 @@ pub(crate) async fn change_many(State(dashboard): State<Dashboard>, Inside(place
         _ => return dashboard.refuse(sent.parts, place, state, Error::NotFound { noun: "page" }).await,
     };
     match async { keys::change_keys(&place.tenant, &ids?, &change).await }.await {
-        Ok(many) => see_other(&format!("/t/{}/keys?did={done}-{}", place.tenant.slug(), many.changed)),
+        Ok(many) => {
+            let slug = place.tenant.slug();
+            let list = address_of_list(slug, Some(&sent.text("back"))).unwrap_or_else(|| format!("/t/{slug}/keys"));
+            let separator = if list.contains('?') { '&' } else { '?' };
+            see_other(&format!("{list}{separator}did={done}-{}", many.changed))
+        }
         Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
     }
 }

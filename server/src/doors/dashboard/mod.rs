@@ -50,7 +50,7 @@ impl Dashboard {
     pub(super) async fn refuse(&self, parts: Parts, place: Place, mut state: FormState, error: Error) -> Response {
         error.log_if_ours();
         if matches!(error, Error::NotFound { .. } | Error::Forbidden { .. }) {
-            return self.pages.refusal(parts, &self.engine, error).await;
+            return self.pages.refusal_in(parts, &self.engine, Some(place), error).await;
         }
         state.refuse_with(&error);
         self.pages.refused_form(parts, &self.engine, Some(place), state, error.code()).await
@@ -185,15 +185,25 @@ async fn enter(engine: &Engine, caller: &Caller, slug: &str) -> Result<Place, Er
     Ok(Place { tenant, others: others.into_iter().map(|(slug, name)| (slug, name.to_string())).collect() })
 }
 
-/// The way back is kept, for pages only: a form that was sent cannot be sent again by a redirect.
+/// The way back is kept: to the page, or to the page a form stands on. The form itself cannot be sent again by a redirect.
 fn to_sign_in(parts: &Parts) -> Response {
     let next = if parts.method == axum::http::Method::GET {
         parts.uri.path_and_query().map_or("/", |address| address.as_str())
     } else {
-        "/"
+        page_of_form(parts.uri.path())
     };
     let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
     Redirect::to(&format!("/sign-in?next={next}")).into_response()
+}
+
+/// Where a form stands: at its own address, or, for a lone button, on the page above it.
+fn page_of_form(path: &str) -> &str {
+    match path.rsplit_once('/') {
+        Some((page, "search" | "disable" | "enable" | "finish" | "archive" | "restore")) => page,
+        Some((page, "edit")) if page.contains("/projects/") => page,
+        Some((page, "revoke")) if page.contains("/tokens/") => page.rsplit_once('/').map_or("/", |(list, _)| list),
+        _ => path,
+    }
 }
 
 /// Any page of a tenant.

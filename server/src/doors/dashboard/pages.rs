@@ -86,6 +86,17 @@ impl Pages {
 
     /// A refusal as a page of its own, with the refusal's status.
     pub(crate) async fn refusal(&self, parts: Parts, engine: &Engine, error: Error) -> Response {
+        self.refusal_in(parts, engine, None, error).await
+    }
+
+    /// The same for somebody inside a tenant, who keeps its frame.
+    pub(crate) async fn refusal_in(
+        &self,
+        parts: Parts,
+        engine: &Engine,
+        place: Option<Place>,
+        error: Error,
+    ) -> Response {
         error.log_if_ours();
         let code = error.code();
         Notes::of(&parts.extensions).refusal(code);
@@ -93,7 +104,7 @@ impl Pages {
         let context = ServerContext {
             engine: engine.clone(),
             caller: parts.extensions.get::<Who>().cloned().unwrap_or_default().0,
-            place: None,
+            place,
             insecure_http: self.insecure_http,
             public_url: self.public_url.clone(),
         };

@@ -1,5 +1,6 @@
 //! Signing in and out. Sessions get a new id at sign-in; `members::sign_in` decides who comes in.
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use tower_sessions::Session;
@@ -9,10 +10,17 @@ use zeroize::Zeroizing;
 
 use super::sent::Sent;
 use super::session_store::USER_ID;
-use super::{Dashboard, see_other};
+use super::{Dashboard, Who, see_other};
 
 /// The page; while nobody exists there is nobody to sign in, so sign-up is shown instead.
-pub(crate) async fn page(State(dashboard): State<Dashboard>, request: Request) -> Response {
+pub(crate) async fn page(
+    State(dashboard): State<Dashboard>,
+    Extension(who): Extension<Who>,
+    request: Request,
+) -> Response {
+    if who.0.is_some() {
+        return see_other("/");
+    }
     let (parts, _) = request.into_parts();
     match tenants::is_set_up(&dashboard.engine).await {
         Ok(true) => dashboard.pages.render(parts, &dashboard.engine, None, None).await,
