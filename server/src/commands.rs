@@ -128,7 +128,12 @@ pub async fn run() -> ExitCode {
 
 /// The last word of a command that failed. Where standard error is full or gone, the exit code alone says it.
 fn complain(error: &anyhow::Error) {
-    let said = writeln!(std::io::stderr(), "tronch: {error:#}");
+    tell(&format!("tronch: {error:#}"));
+}
+
+/// What a person must know beside the answer, which scripts read.
+fn tell(text: &str) {
+    let said = writeln!(std::io::stderr(), "{text}");
     drop(said);
 }
 
@@ -194,7 +199,7 @@ async fn beside(
     let (config, _logging) = prepare(path)?;
     let opened = open(&config, Tenure::Beside).await?;
     if opened.master_created {
-        say(&opened.master_words())?;
+        tell(&opened.master_words());
     }
     let outcome = command(&config, &opened).await;
     let closed = opened.close().await;

@@ -182,7 +182,17 @@ async fn an_ended_token_or_session_is_nobody() {
     system.execute("UPDATE sessions SET expires_at = now()", &[]).await.expect("an ended session");
     let answer = member.get("/t/acme/").await;
     assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/sign-in?next=%2Ft%2Facme%2F"));
-    assert_eq!(member.form("/t/acme/keys/new", &[("name", "x")]).await.header("location"), "/sign-in?next=%2F");
+    // Back to where the form stands.
+    for (form, page) in [
+        ("/t/acme/keys/new", "%2Ft%2Facme%2Fkeys%2Fnew"),
+        ("/t/acme/keys/search", "%2Ft%2Facme%2Fkeys"),
+        ("/t/acme/keys/key_1/disable", "%2Ft%2Facme%2Fkeys%2Fkey_1"),
+        ("/t/acme/tokens/stk_1/revoke", "%2Ft%2Facme%2Ftokens"),
+        ("/t/acme/projects/default/edit", "%2Ft%2Facme%2Fprojects%2Fdefault"),
+    ] {
+        let answer = member.form(form, &[("name", "x")]).await;
+        assert_eq!(answer.header("location"), format!("/sign-in?next={page}"), "{form}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
