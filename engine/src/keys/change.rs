@@ -1,15 +1,12 @@
 //! Changing a key that exists: its settings, disabling, enabling, revoking. Each is one locked row, one audit event.
 
 use chrono::Utc;
-use tronch_core::{
-    ErrorCode, ExternalId, KeyId, KeyName, KeyPermission, KeyView, Permission, ProjectId, RevokeReason, Timestamp,
-};
+use tronch_core::{ErrorCode, ExternalId, KeyId, KeyName, KeyPermission, KeyView, Permission, RevokeReason, Timestamp};
 
 use super::rows::KeyRow;
 use super::{Metadata, check_expiry, check_permission_count, made_before, record, sql};
 use crate::error::Error;
 use crate::once::ChangeTx;
-use crate::projects;
 use crate::tenancy::Tenant;
 
 /// What of a key is to change; `None` leaves a part as it is.
@@ -138,9 +135,6 @@ async fn edit(
     let (before, project) = sql::lock(&mut transaction, key_id).await?;
     let mut after = before.clone();
     change(&mut after)?;
-    if before.disabled_at.is_some() && after.disabled_at.is_none() {
-        projects::require_open(&mut transaction, ProjectId::from_uuid(before.project_id)).await?;
-    }
     if super::rows::audited(&before) != super::rows::audited(&after) {
         after.updated_at = Utc::now();
         write(tenant, &mut transaction, action, &before, &after, reason).await?;

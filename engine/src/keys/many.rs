@@ -2,13 +2,12 @@
 
 use chrono::Utc;
 use tronch_core::bounds::KEYS_AT_ONCE_MAX;
-use tronch_core::{KeyId, KeyView, Permission, ProjectId, RevokeReason};
+use tronch_core::{KeyId, KeyView, Permission, RevokeReason};
 
 use super::change::{has_ended, write};
 use super::rows::{KeyRow, audited};
 use super::sql;
 use crate::error::Error;
-use crate::projects;
 use crate::tenancy::Tenant;
 
 /// What is done to each of them.
@@ -93,8 +92,8 @@ pub async fn get_keys(tenant: &Tenant, key_ids: &[KeyId]) -> Result<Vec<KeyView>
 /// Does the same to several keys, in one transaction.
 ///
 /// # Errors
-/// `Forbidden` without `keys.update` or `keys.revoke`; `NotFound` when one of them is not there; `Conflict` when one that
-/// would be enabled is of an archived project; `Invalid` for none or too many; `Unavailable`.
+/// `Forbidden` without `keys.update` or `keys.revoke`; `NotFound` when one of them is not there; `Invalid` for none or too
+/// many; `Unavailable`.
 pub async fn change_keys(tenant: &Tenant, key_ids: &[KeyId], change: &ManyChange) -> Result<ManyChanged, Error> {
     tenant.require(change.permission())?;
     check_number(key_ids)?;
@@ -110,9 +109,6 @@ pub async fn change_keys(tenant: &Tenant, key_ids: &[KeyId], change: &ManyChange
         change.apply(&mut after);
         if audited(&before) == audited(&after) {
             continue;
-        }
-        if before.disabled_at.is_some() && after.disabled_at.is_none() {
-            projects::require_open(&mut transaction, ProjectId::from_uuid(before.project_id)).await?;
         }
         after.updated_at = Utc::now();
         write(tenant, &mut transaction, change.action(), &before, &after, change.reason()).await?;

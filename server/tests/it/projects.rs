@@ -110,7 +110,8 @@ async fn it_is_archived_only_when_no_key_of_it_works_and_then_takes_none() {
     // Nothing new comes to work in it.
     let archived = (409, "project_archived".to_owned());
     assert_eq!(code(&service.post("/api/v1/keys", &json!({ "name": "x", "project": "old" })).await), archived);
-    assert_eq!(code(&service.post(&format!("/api/v1/keys/{key}/enable"), &json!({})).await), archived);
+    let ended = (409, "key_not_active".to_owned());
+    assert_eq!(code(&service.post(&format!("/api/v1/keys/{key}/enable"), &json!({})).await), ended);
     let token = json!({ "name": "t", "permissions": ["keys.read"], "project": "old" });
     assert_eq!(code(&service.post("/api/v1/service-tokens", &token).await), archived);
     assert_eq!(code(&service.patch("/api/v1/projects/old", &json!({ "name": "x" })).await), archived);
