@@ -28,6 +28,8 @@ export class Tronch {
       TRONCH_OPS_LISTEN: `127.0.0.1:${opsPort}`,
       TRONCH_PUBLIC_URL: `http://localhost:${port}`,
       TRONCH_DATA_DIR: dataDir,
+      // Each request has its line otherwise, between those of the tests.
+      TRONCH_LOG: "warn",
     };
     const tronch = new Tronch(`http://localhost:${port}`, dataDir, launch(environment));
     try {
