@@ -227,7 +227,7 @@ pub fn KeyboardShortcuts() -> impl IntoView {
         </button>
         <dialog class="dialog" aria-label="Keyboard shortcuts">
             <h2>"Keyboard shortcuts"</h2>
-            <dl class="kv keys">
+            <dl class="keys">
                 <dt><kbd class="kbd">"/"</kbd></dt><dd>"Search"</dd>
                 <dt><kbd class="kbd">"c"</kbd></dt><dd>"Create"</dd>
                 <dt><kbd class="kbd">"j"</kbd> " " <kbd class="kbd">"k"</kbd></dt><dd>"Next and previous row"</dd>
