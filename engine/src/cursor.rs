@@ -7,8 +7,10 @@ use uuid::Uuid;
 
 use crate::error::Error;
 
-/// `t<microseconds>.<id>`, `n.<id>` for no time, or `s<hex of text>.<id>`.
+/// The list and its order, then `t<microseconds>.<id>`, `n.<id>` for no time, or `s<hex of text>.<id>`.
 pub(crate) struct Cursor {
+    /// Which list in which order: one list's cursor says nothing in another.
+    list: &'static str,
     value: Value,
     id: Uuid,
 }
@@ -26,16 +28,17 @@ fn invalid() -> Error {
 }
 
 impl Cursor {
-    pub(crate) fn of_time(time: Option<Timestamp>, id: Uuid) -> Self {
-        Self { value: Value::Time(time), id }
+    pub(crate) fn of_time(list: &'static str, time: Option<Timestamp>, id: Uuid) -> Self {
+        Self { list, value: Value::Time(time), id }
     }
 
-    pub(crate) fn of_text(text: &str, id: Uuid) -> Self {
-        Self { value: Value::Text(text.to_owned()), id }
+    pub(crate) fn of_text(list: &'static str, text: &str, id: Uuid) -> Self {
+        Self { list, value: Value::Text(text.to_owned()), id }
     }
 
-    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
-        let (value, id) = text.split_once('.').ok_or_else(invalid)?;
+    pub(crate) fn parse(list: &'static str, text: &str) -> Result<Self, Error> {
+        let rest = text.strip_prefix(list).and_then(|rest| rest.strip_prefix('.')).ok_or_else(invalid)?;
+        let (value, id) = rest.split_once('.').ok_or_else(invalid)?;
         let id = Uuid::try_parse(id).map_err(|_| invalid())?;
         let value = match value.split_at_checked(1).ok_or_else(invalid)? {
             ("n", "") => Value::Time(None),
@@ -47,7 +50,7 @@ impl Cursor {
             ("s", digits) => Value::Text(text_of(digits).ok_or_else(invalid)?),
             _ => return Err(invalid()),
         };
-        Ok(Self { value, id })
+        Ok(Self { list, value, id })
     }
 
     pub(crate) fn time_and_id(self) -> Result<(Option<Timestamp>, Uuid), Error> {
@@ -74,6 +77,7 @@ fn text_of(digits: &str) -> Option<String> {
 impl fmt::Display for Cursor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let id = self.id.simple();
+        write!(formatter, "{}.", self.list)?;
         match &self.value {
             Value::Time(None) => write!(formatter, "n.{id}"),
             Value::Time(Some(time)) => write!(formatter, "t{}.{id}", time.timestamp_micros()),
@@ -90,11 +94,13 @@ mod tests {
     fn a_cursor_survives_its_text_form_and_strange_ones_are_refused() {
         let id = Uuid::from_u128(7);
         let time = Timestamp::from_timestamp_micros(1_800_000_000_123_456);
-        let text = Cursor::of_time(time, id).to_string();
-        assert_eq!(Cursor::parse(&text).and_then(Cursor::time_and_id).ok(), Some((time, id)));
-        let text = Cursor::of_text("zoë's", id).to_string();
-        assert_eq!(Cursor::parse(&text).and_then(Cursor::text_and_id).ok(), Some(("zoë's".to_owned(), id)));
-        assert!(Cursor::parse(&text).and_then(Cursor::time_and_id).is_err());
+        let text = Cursor::of_time("list", time, id).to_string();
+        assert_eq!(Cursor::parse("list", &text).and_then(Cursor::time_and_id).ok(), Some((time, id)));
+        assert!(Cursor::parse("lis", &text).is_err() && Cursor::parse("other", &text).is_err());
+        let text = Cursor::of_text("list", "zoë's", id).to_string();
+        assert_eq!(Cursor::parse("list", &text).and_then(Cursor::text_and_id).ok(), Some(("zoë's".to_owned(), id)));
+        assert!(Cursor::parse("list", &text).and_then(Cursor::time_and_id).is_err());
+        assert!(Cursor::parse("list", "").is_err() && Cursor::parse("list", "list").is_err());
         for text in [
             "",
             ".",
@@ -108,7 +114,7 @@ mod tests {
             "s0.7",
             "s00.00000000000000000000000000000007",
         ] {
-            assert!(Cursor::parse(text).is_err(), "{text}");
+            assert!(Cursor::parse("list", &format!("list.{text}")).is_err(), "{text}");
         }
     }
 }

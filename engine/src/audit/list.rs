@@ -10,6 +10,9 @@ use crate::error::Error;
 use crate::schema::audit_events;
 use crate::tenancy::Tenant;
 
+/// What cursors of this list begin with.
+const LIST: &str = "audit";
+
 /// Which events are listed. Empty lists all.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
@@ -105,7 +108,7 @@ pub async fn list_audit_events(tenant: &Tenant, filter: &AuditFilter) -> Result<
         query = query.filter(audit_events::occurred_at.lt(until));
     }
     if let Some(cursor) = filter.cursor.as_deref() {
-        let (at, id) = Cursor::parse(cursor)?.time_and_id()?;
+        let (at, id) = Cursor::parse(LIST, cursor)?.time_and_id()?;
         let at = at.ok_or(Error::InvalidCursor)?;
         query = query
             .filter(audit_events::occurred_at.le(at))
@@ -120,6 +123,6 @@ pub async fn list_audit_events(tenant: &Tenant, filter: &AuditFilter) -> Result<
     transaction.commit().await?;
     let limit = filter.limit as usize;
     let next_cursor = (rows.len() > limit)
-        .then(|| Cursor::of_time(Some(rows[limit - 1].occurred_at), rows[limit - 1].id).to_string());
+        .then(|| Cursor::of_time(LIST, Some(rows[limit - 1].occurred_at), rows[limit - 1].id).to_string());
     Ok(Page { items: rows.into_iter().take(limit).map(AuditRow::view).collect(), next_cursor })
 }

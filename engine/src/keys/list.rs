@@ -30,6 +30,18 @@ pub enum KeyOrder {
     Ending,
 }
 
+impl KeyOrder {
+    /// What cursors of the list in this order begin with.
+    fn list(self) -> &'static str {
+        match self {
+            Self::Created => "keys-created",
+            Self::Name => "keys-name",
+            Self::LastUsed => "keys-used",
+            Self::Ending => "keys-ends",
+        }
+    }
+}
+
 /// What to look for among the keys that work, beside their state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
@@ -189,7 +201,7 @@ macro_rules! ordered {
 
 /// Orders the rows, beginning after the cursor.
 fn after<'a>(query: KeyQuery<'a>, filter: &KeyFilter) -> Result<KeyQuery<'a>, Error> {
-    let cursor = filter.cursor.as_deref().map(Cursor::parse).transpose()?;
+    let cursor = filter.cursor.as_deref().map(|text| Cursor::parse(filter.order.list(), text)).transpose()?;
     let down = filter.descending;
     Ok(match filter.order {
         KeyOrder::Created => {
@@ -240,13 +252,13 @@ fn never_ends() -> SqlLiteral<Timestamptz> {
 
 fn cursor_after(row: &KeyRow, order: KeyOrder) -> String {
     match order {
-        KeyOrder::Created => Cursor::of_time(Some(row.created_at), row.id),
-        KeyOrder::LastUsed => Cursor::of_time(row.last_used_at, row.id),
+        KeyOrder::Created => Cursor::of_time(order.list(), Some(row.created_at), row.id),
+        KeyOrder::LastUsed => Cursor::of_time(order.list(), row.last_used_at, row.id),
         KeyOrder::Ending => {
             let end = [row.expires_at, row.grace_ends_at].into_iter().flatten().min();
-            Cursor::of_time(end, row.id)
+            Cursor::of_time(order.list(), end, row.id)
         }
-        KeyOrder::Name => Cursor::of_text(&row.name_folded, row.id),
+        KeyOrder::Name => Cursor::of_text(order.list(), &row.name_folded, row.id),
     }
     .to_string()
 }

@@ -23,6 +23,9 @@ pub const PROJECTS_MAX: i64 = 500;
 
 const NOT_FOUND: Error = Error::NotFound { noun: "project" };
 
+/// What cursors of this list begin with.
+const LIST: &str = "projects";
+
 type ProjectQuery<'a> = Scoped<diesel::dsl::IntoBoxed<'a, projects::table, diesel::pg::Pg>>;
 
 /// The tenant's projects, as far as the caller's scope reaches.
@@ -65,7 +68,7 @@ pub async fn list_projects(tenant: &Tenant, cursor: Option<&str>, limit: u32) ->
     let mut transaction = tenant.begin().await?;
     let mut query = visible(&transaction);
     if let Some(cursor) = cursor {
-        let (slug, _) = Cursor::parse(cursor)?.text_and_id()?;
+        let (slug, _) = Cursor::parse(LIST, cursor)?.text_and_id()?;
         query = query.filter(projects::slug.gt(slug));
     }
     let rows: Vec<ProjectRow> = query
@@ -76,7 +79,8 @@ pub async fn list_projects(tenant: &Tenant, cursor: Option<&str>, limit: u32) ->
         .await?;
     transaction.commit().await?;
     let size = limit as usize;
-    let next_cursor = (rows.len() > size).then(|| Cursor::of_text(&rows[size - 1].slug, rows[size - 1].id).to_string());
+    let next_cursor =
+        (rows.len() > size).then(|| Cursor::of_text(LIST, &rows[size - 1].slug, rows[size - 1].id).to_string());
     let items: Result<Vec<ProjectView>, Error> = rows.into_iter().take(size).map(ProjectRow::view).collect();
     Ok(Page { items: items?, next_cursor })
 }

@@ -26,6 +26,9 @@ pub use bootstrap::replace_bootstrap_token;
 
 const NOT_FOUND: Error = Error::NotFound { noun: "service token" };
 
+/// What cursors of this list begin with.
+const LIST: &str = "tokens";
+
 /// What a new service token is to be.
 pub struct NewToken {
     /// What it is called.
@@ -147,7 +150,7 @@ pub async fn list_tokens(tenant: &Tenant, cursor: Option<&str>, limit: u32) -> R
         query = query.filter(service_tokens::environment.eq(environment.as_str()));
     }
     if let Some(cursor) = cursor {
-        let (at, id) = Cursor::parse(cursor)?.time_and_id()?;
+        let (at, id) = Cursor::parse(LIST, cursor)?.time_and_id()?;
         let at = at.ok_or(Error::InvalidCursor)?;
         query = query
             .filter(service_tokens::created_at.le(at))
@@ -162,7 +165,7 @@ pub async fn list_tokens(tenant: &Tenant, cursor: Option<&str>, limit: u32) -> R
     transaction.commit().await?;
     let size = limit as usize;
     let next_cursor = (rows.len() > size)
-        .then(|| Cursor::of_time(Some(rows[size - 1].0.created_at), rows[size - 1].0.id).to_string());
+        .then(|| Cursor::of_time(LIST, Some(rows[size - 1].0.created_at), rows[size - 1].0.id).to_string());
     let items: Result<Vec<TokenView>, Error> =
         rows.into_iter().take(size).map(|(row, project)| row.view(project.as_deref())).collect();
     Ok(Page { items: items?, next_cursor })

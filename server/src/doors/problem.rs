@@ -85,6 +85,11 @@ impl Problem {
         self
     }
 
+    /// Whether something of ours is down.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        self.code == ErrorCode::Unavailable
+    }
+
     /// Code, field and detail, for tests.
     #[cfg(test)]
     pub(crate) fn line(&self) -> String {

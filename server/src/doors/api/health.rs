@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::openapi::Refused;
+use super::query::Query;
 use crate::doors::problem::Problem;
 use crate::doors::verify::Bearer;
 
@@ -58,6 +59,7 @@ pub(crate) struct CheckOut {
     )
 )]
 pub(crate) async fn health(State(api): State<Api>, parts: Parts) -> Result<Response, Problem> {
+    Query::read(&parts.uri, &[])?;
     let detailed = may_see_detail(&api, parts).await?;
     let health = check(&api.engine, HEALTH_BUDGET).await;
     let status = if health.state() == HealthState::Fail { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
@@ -75,7 +77,12 @@ async fn may_see_detail(api: &Api, mut parts: Parts) -> Result<bool, Problem> {
     if !parts.headers.contains_key(header::AUTHORIZATION) {
         return Ok(false);
     }
-    let Bearer(token) = Bearer::from_request_parts(&mut parts, &api.verifier).await?;
+    let Bearer(token) = match Bearer::from_request_parts(&mut parts, &api.verifier).await {
+        Ok(bearer) => bearer,
+        // Whoever asks how we are when Postgres is down is told that, not that they cannot be known.
+        Err(problem) if problem.is_unavailable() => return Ok(false),
+        Err(problem) => return Err(problem),
+    };
     token.require(Permission::HealthRead)?;
     Ok(true)
 }

@@ -2,12 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::Uri;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi as Description, Server};
 use utoipa::{OpenApi as _, ToResponse};
 
+use super::query::Query;
 use super::{Api, audit_events, health, keys, projects, service_tokens, usage};
-use crate::doors::problem::ProblemOut;
+use crate::doors::problem::{Problem, ProblemOut};
 use crate::doors::verify;
 
 /// A refusal: RFC 9457 problem details with a stable `code`.
@@ -62,8 +64,9 @@ pub(crate) fn description() -> Description {
 }
 
 /// Serves the description.
-pub(crate) async fn openapi_json(State(api): State<Api>) -> Json<Description> {
+pub(crate) async fn openapi_json(State(api): State<Api>, uri: Uri) -> Result<Json<Description>, Problem> {
+    Query::read(&uri, &[])?;
     let mut description = description();
     description.servers = Some(vec![Server::new(api.public_url)]);
-    Json(description)
+    Ok(Json(description))
 }
