@@ -59,10 +59,11 @@ async fn serve_opened(
     greet(config, opened).await?;
     let stop = CancellationToken::new();
     let mut tasks = tokio::task::JoinSet::new();
+    // Before anybody can ask: everything below the doors is open.
+    phase.started();
     tasks.spawn(run_listener(listener, doors.public, stop.clone()));
     tasks.spawn(run_listener(ops_listener, doors.ops, stop.clone()));
     let sweeper = tokio::spawn(sweep(opened.engine.clone(), stop.clone()));
-    phase.started();
     tracing::info!(listen = %config.listen, ops_listen = %config.ops_listen, "serving");
     wait_for_signal().await?;
     tracing::info!("stopping: no new requests, running ones may finish");
