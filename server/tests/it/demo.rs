@@ -237,7 +237,10 @@ async fn the_key_that_is_shown_passes_until_the_demo_is_removed_and_others_stay_
     app.member(&owner("acme")).await;
     let database = app.database.connect_as_system().await;
     eventually("usage is stored", async || {
-        number(&database, "SELECT count(*) FROM keys WHERE last_used_at IS NOT NULL").await == 1
+        let used = async |table: &str| {
+            number(&database, &format!("SELECT count(*) FROM {table} WHERE last_used_at IS NOT NULL")).await
+        };
+        used("keys").await == 1 && used("service_tokens").await == 1
     })
     .await;
     let before = rows_of(&database, "acme").await;
