@@ -78,11 +78,16 @@ pub(crate) fn sentence_of(error: &Error) -> String {
     capitalised(&text)
 }
 
-fn capitalised(text: &str) -> String {
+/// The text with a capital first.
+pub(crate) fn with_capital(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    let rest = characters.as_str();
-    if rest.ends_with(['.', '!', '?']) { format!("{first}{rest}") } else { format!("{first}{rest}.") }
+    format!("{first}{}", characters.as_str())
+}
+
+fn capitalised(text: &str) -> String {
+    let text = with_capital(text);
+    if text.ends_with(['.', '!', '?']) { text } else { format!("{text}.") }
 }
 
 /// A credential that was just made, provided as context to the one page that shows it.

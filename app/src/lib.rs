@@ -38,8 +38,10 @@ pub use audit::AuditQuery;
 #[cfg(feature = "ssr")]
 pub use form_state::{Answer, FormState, SecretOf, ShownSecret};
 #[cfg(feature = "ssr")]
-pub use keys::{BULK_ACTIONS, KeysQuery, address_of_list, confirmation_words};
+pub use keys::{KeysQuery, address_of_list, confirmation_words};
 #[cfg(feature = "ssr")]
 pub use server_context::{Place, Refusal, ServerContext};
 #[cfg(feature = "ssr")]
 pub use shell::{Assets, shell};
+#[cfg(feature = "ssr")]
+pub use ui::escape::escaped;

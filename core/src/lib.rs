@@ -43,5 +43,7 @@ pub use rotation::{
 };
 pub use time::{ParseTimestampError, Timestamp, duration_words, format_timestamp, parse_timestamp};
 pub use time::{serde_timestamp, serde_timestamp_option};
-pub use verdict::{Ask, KeySnapshot, KeyState, ParseKeyStateError, ParseVerdictCodeError, VerdictCode, decide, state};
+pub use verdict::{
+    Ask, KeySnapshot, KeyState, ParseKeyStateError, ParseVerdictCodeError, VerdictCode, decide, ended_by_clock, state,
+};
 pub use views::{AuditEventView, KeyView, OwnerView, Page, ProjectView, SecretOnce, TokenView, UsagePoint};

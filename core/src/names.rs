@@ -177,6 +177,11 @@ name!(/// An e-mail address, at most 254 bytes, as it was typed.
     EmailAddress, email);
 
 impl EmailAddress {
+    /// What stands before the last @.
+    pub fn local_part(&self) -> &str {
+        self.0.rsplit_once('@').map_or(self.0.as_str(), |(local, _)| local)
+    }
+
     /// The form that is unique: small letters throughout. Strictly the local part may tell them apart; no provider does,
     /// and two accounts of one address would be a trap.
     pub fn normalized(&self) -> String {

@@ -232,14 +232,18 @@ pub fn decide(key: &KeySnapshot, ask: &Ask, now: Timestamp) -> VerdictCode {
     }
 }
 
+/// Whether the clock has ended a key at product time `now`, by its own end or by that of its grace. Both are exclusive.
+pub fn ended_by_clock(expires_at: Option<Timestamp>, grace_ends_at: Option<Timestamp>, now: Timestamp) -> bool {
+    [expires_at, grace_ends_at].into_iter().flatten().any(|end| now >= end)
+}
+
 /// What a key is at product time `now`. A revocation counts whatever the clock says: one that jumps back revives nothing.
 pub fn state(key: &KeySnapshot, now: Timestamp) -> KeyState {
-    let ended = |end: Option<Timestamp>| end.is_some_and(|end| now >= end);
     if key.revoked_at.is_some() || key.valid_after.is_some_and(|start| key.created_at < start) {
         KeyState::Revoked
     } else if key.disabled {
         KeyState::Disabled
-    } else if ended(key.expires_at) || ended(key.grace_ends_at) {
+    } else if ended_by_clock(key.expires_at, key.grace_ends_at, now) {
         KeyState::Expired
     } else {
         KeyState::Active

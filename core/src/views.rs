@@ -12,7 +12,7 @@ use crate::permission::Permission;
 use crate::permission_query::KeyPermission;
 use crate::rotation::RotationView;
 use crate::time::{Timestamp, serde_timestamp, serde_timestamp_option};
-use crate::verdict::{KeyState, VerdictCode};
+use crate::verdict::{KeyState, VerdictCode, ended_by_clock};
 
 /// A key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -65,6 +65,13 @@ pub struct KeyView {
     /// When it was last found valid.
     #[serde(with = "serde_timestamp_option")]
     pub last_used_at: Option<Timestamp>,
+}
+
+impl KeyView {
+    /// Whether it is over for good at `now`: revoked, or ended by the clock, disabled or not.
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.state == KeyState::Revoked || ended_by_clock(self.expires_at, self.grace_ends_at, now)
+    }
 }
 
 /// Whom a key was issued to.

@@ -45,7 +45,7 @@ function faults({ audits }: Report): string[] {
   return imperfect.map(([id, { title, displayValue }]) => `    ${id}: ${title} ${displayValue ?? ""}`);
 }
 
-/** The demo's most used key, made once for each server. */
+/** The demo's last used key, made once for each server. */
 async function keyOfTheDemo(tronch: Tronch): Promise<string> {
   const token = await tronch.demo();
   const response = await fetch(`${tronch.url}/api/v1/keys?sort=-last_used&limit=1`, {

@@ -43,6 +43,7 @@ pub(crate) enum Identity {
 }
 
 /// How a caller stands in the audit log.
+#[derive(Clone)]
 pub(crate) struct Actor {
     pub(crate) kind: &'static str,
     pub(crate) id: String,

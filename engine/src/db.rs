@@ -64,7 +64,7 @@ pub enum OpenError {
         version: String,
     },
     /// A migration failed; its transaction was rolled back.
-    #[error("migrating the database failed and changed nothing: {0}")]
+    #[error("a migration failed and was rolled back; those before it are in place: {0}")]
     Migration(String),
     /// The master secrets given do not include the one in use.
     #[error(

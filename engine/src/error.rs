@@ -41,7 +41,7 @@ pub enum Error {
     /// The change does not fit what is already there.
     #[error("{message}")]
     Conflict {
-        /// Which of the 409 codes.
+        /// Which code.
         code: ErrorCode,
         /// What is in the way, as a sentence.
         message: String,
@@ -124,6 +124,24 @@ impl Error {
     pub(crate) fn refuse_nul(field: &'static str, text: Option<&str>) -> Result<(), Self> {
         match text {
             Some(text) if text.contains('\0') => Err(Self::invalid(field, "this cannot contain the character U+0000")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a change by somebody who looked at `updated_at` of another time; pages know it to the millisecond.
+    pub(crate) fn refuse_stale(
+        noun: &str,
+        seen: Option<tronch_core::Timestamp>,
+        updated_at: tronch_core::Timestamp,
+    ) -> Result<(), Self> {
+        match seen {
+            Some(seen) if seen.timestamp_millis() != updated_at.timestamp_millis() => Err(Self::Conflict {
+                code: ErrorCode::Changed,
+                message: format!(
+                    "somebody changed this {noun} since you opened it; look at it again before you change it"
+                ),
+                field: None,
+            }),
             _ => Ok(()),
         }
     }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::Engine;
 use crate::error::Error;
 use crate::schema::idempotency_keys;
+use crate::system;
 use crate::tenancy::{Tenant, TenantTx};
 
 /// How long a repeat is answered like the first.
@@ -197,6 +198,5 @@ async fn find(transaction: &mut TenantTx, key_mac: &[u8; 32]) -> Result<Option<(
 /// `Unavailable` when Postgres is.
 pub async fn forget_old_writes(engine: &Engine) -> Result<usize, Error> {
     let mut connection = engine.db().system().await?;
-    let old = idempotency_keys::table.filter(idempotency_keys::expires_at.le(Utc::now()));
-    Ok(diesel::delete(old).execute(&mut connection).await?)
+    system::delete_in_portions(&mut connection, "idempotency_keys", "expires_at <= now()").await
 }

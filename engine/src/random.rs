@@ -3,6 +3,8 @@
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 
+use zeroize::Zeroizing;
+
 use crate::error::Error;
 
 /// Fills an array, or says that the operating system would not; there is no fallback to anything weaker.
@@ -13,6 +15,19 @@ pub(crate) fn bytes<const N: usize>() -> Result<[u8; N], Error> {
         source: Some(error.to_string().into()),
     })?;
     Ok(bytes)
+}
+
+/// `N` base-62 digits in groups of `group`, for people to copy: `0aB3x-Y7…`.
+pub(crate) fn grouped_digits<const N: usize>(group: usize) -> Result<Zeroizing<String>, Error> {
+    const ALPHABET: [u8; 62] = *b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut text = Zeroizing::new(String::with_capacity(2 * N));
+    for (index, digit) in base62_digits::<N>()?.into_iter().enumerate() {
+        if index > 0 && index.is_multiple_of(group) {
+            text.push('-');
+        }
+        text.push(char::from(ALPHABET[usize::from(digit)]));
+    }
+    Ok(text)
 }
 
 /// `N` base-62 digits, each equally likely: bytes of 248 and more are refused (`tronch_core::random_digit`).

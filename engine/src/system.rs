@@ -1,7 +1,7 @@
 //! The few reads and writes that cross tenants, each with its reason. Everything else goes through `tenancy`.
 
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tronch_core::{Role, TenantId, TenantName, TenantSlug, UserId};
 
 use crate::Engine;
@@ -62,4 +62,28 @@ pub(crate) async fn tenants_of(engine: &Engine, user_id: UserId) -> Result<Vec<(
     rows.iter()
         .map(|(slug, name)| Ok((TenantSlug::parse(slug).map_err(Error::internal)?, tenant_name(name)?)))
         .collect()
+}
+
+/// Rows that one statement removes: short statements, so that nobody waits for a long one and none runs out of time.
+const ROWS_AT_ONCE: i64 = 5_000;
+
+/// Removes rows in portions, each committed by itself. Returns how many. `condition` is SQL of ours, with no text of others.
+///
+/// This crosses tenants because what is over is over in all of them; whoever means one tenant's rows says so.
+#[expect(clippy::disallowed_methods, reason = "the tables are one statement, and Diesel knows no ctid")]
+pub(crate) async fn delete_in_portions(
+    connection: &mut AsyncPgConnection,
+    table: &str,
+    condition: &str,
+) -> Result<usize, Error> {
+    let rows = format!("SELECT ctid FROM {table} WHERE {condition} LIMIT {ROWS_AT_ONCE}");
+    let sql = format!("DELETE FROM {table} WHERE ctid = ANY (ARRAY({rows}))");
+    let mut deleted = 0;
+    loop {
+        let portion = diesel::sql_query(&sql).execute(connection).await?;
+        deleted += portion;
+        if portion == 0 {
+            return Ok(deleted);
+        }
+    }
 }

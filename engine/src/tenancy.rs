@@ -11,6 +11,7 @@ use crate::caller::{Caller, Grant, Identity, Scope};
 use crate::db::Connection;
 use crate::error::Error;
 use crate::once::Once;
+use crate::schema::tenants;
 use crate::system;
 use setting::set_config;
 
@@ -157,6 +158,13 @@ impl TenantTx {
 
     fn connection(&mut self) -> &mut AsyncPgConnection {
         self.connection.as_mut().expect("taken only by commit and drop, which consume the transaction")
+    }
+
+    /// Makes whatever asks for it in the same tenant wait for one another until their transactions end.
+    pub(crate) async fn lock_tenant(&mut self) -> Result<(), Error> {
+        let tenant = self.of(tenants::table).select(tenants::id).for_no_key_update();
+        let _locked: uuid::Uuid = tenant.first(self).await?;
+        Ok(())
     }
 
     pub(crate) async fn commit(mut self) -> Result<(), Error> {

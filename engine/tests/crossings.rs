@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 /// How a function says that it looks past one tenant, or past `Scoped`.
 const REASONS: [&str; 2] = ["This crosses tenants because", "This leaves `Scoped` because"];
 
-/// What may stand before the name of a tenant's table: a join hangs on what is narrowed already, the others narrow.
-const NARROWED: [&str; 5] = [".of(", ".insert(", ".insert_all(", ".inner_join(", ".left_join("];
+/// What narrows the table whose name stands after it.
+const NARROWED: [&str; 3] = [".of(", ".insert(", ".insert_all("];
+
+/// What hangs a table on what stands before: on something narrowed, or on nothing.
+const JOINS: [&str; 2] = [".inner_join(", ".left_join("];
 
 /// SQL as text that reads no table of ours.
 const READS_NO_TABLE: [&str; 1] = ["check_server"];
@@ -76,7 +79,8 @@ fn is_bare(text: &str, tables: &[String]) -> bool {
             let before = text[..at].trim_end();
             let path = before.strip_suffix("crate::schema::").unwrap_or(before).trim_end();
             let longer_name = text[..at].ends_with(|sign: char| sign.is_alphanumeric() || sign == '_');
-            !longer_name && !NARROWED.iter().any(|word| path.ends_with(word))
+            let joined = text.contains(".of(") && JOINS.iter().any(|word| path.ends_with(word));
+            !longer_name && !joined && !NARROWED.iter().any(|word| path.ends_with(word))
         })
     })
 }
@@ -86,7 +90,9 @@ fn offenders(source: &str, tables: &[String]) -> Vec<String> {
     let tables = names_of(tables, source);
     let offends = |function: &Function| {
         let text_of_sql = function.text.contains("sql_query(") && !READS_NO_TABLE.contains(&function.name.as_str());
-        let unscoped = function.text.contains(".unscoped()") || is_bare(&function.text, &tables) || text_of_sql;
+        let renamed = function.text.contains("alias!(");
+        let unscoped =
+            renamed || function.text.contains(".unscoped()") || is_bare(&function.text, &tables) || text_of_sql;
         unscoped && !REASONS.iter().any(|reason| function.text.contains(reason))
     };
     functions(source).into_iter().filter(offends).map(|function| function.name).collect()
@@ -147,6 +153,15 @@ async fn as_text(connection: &mut AsyncPgConnection) -> Result<(), Error> {
     diesel::sql_query("SELECT 1 FROM usage_days").execute(connection).await
 }
 
+async fn by_a_join(connection: &mut AsyncPgConnection) -> Result<(), Error> {
+    users::table.inner_join(keys::table).load(connection).await
+}
+
+async fn by_an_alias(connection: &mut AsyncPgConnection) -> Result<(), Error> {
+    let others = diesel::alias!(keys as others);
+    others.load(connection).await
+}
+
 async fn past_the_wall(transaction: &mut TenantTx) -> Result<(), Error> {
     helper(transaction.unscoped()).await
 }
@@ -191,7 +206,16 @@ async fn with_a_reason(connection: &mut AsyncPgConnection) -> Result<(), Error> 
 #[test]
 fn a_forgotten_tenant_is_noticed() {
     let tables = ["keys".to_owned(), "projects".to_owned()];
-    let expected = ["forgetful", "by_another_name", "by_its_whole_path", "as_text", "past_the_wall", "also_forgetful"];
+    let expected = [
+        "forgetful",
+        "by_another_name",
+        "by_its_whole_path",
+        "as_text",
+        "by_a_join",
+        "by_an_alias",
+        "past_the_wall",
+        "also_forgetful",
+    ];
     assert_eq!(offenders(PLANTED, &tables), expected);
 }
 

@@ -73,11 +73,9 @@ impl Libraries {
     fn find() -> Self {
         let test = std::env::current_exe().expect("a test knows where it is");
         let folder = test.parent().expect("a test stands in a folder").to_owned();
-        let engine_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let core_folder = engine_folder.parent().expect("engine stands in the workspace").join("core");
-        let engines = candidates(&folder, "tronch_engine", newest(&engine_folder.join("src")));
-        let cores = candidates(&folder, "tronch_core", newest(&core_folder.join("src")));
-        let serdes = candidates(&folder, "serde", SystemTime::UNIX_EPOCH);
+        let engines = candidates(&folder, "tronch_engine", is_as_new_as_its_sources);
+        let cores = candidates(&folder, "tronch_core", is_as_new_as_its_sources);
+        let serdes = candidates(&folder, "serde", |_| true);
         let together = engines.iter().flat_map(|engine| cores.iter().map(move |core| (engine, core)));
         let all = together.flat_map(|(engine, core)| serdes.iter().map(move |serde| (engine, core, serde)));
         let fitting = all
@@ -165,8 +163,8 @@ pub async fn enter(engine: &Engine, caller: &Caller, slug: &tronch_core::TenantS
 }
 ";
 
-/// Libraries of a name that are not older than `since`, the newest first.
-fn candidates(folder: &Path, name: &str, since: SystemTime) -> Vec<PathBuf> {
+/// Libraries of a name that are `fit`, the newest first.
+fn candidates(folder: &Path, name: &str, fit: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
     let is_one = |path: &Path| {
         let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
         let hash = file.strip_prefix(&format!("lib{name}-")).and_then(|rest| rest.strip_suffix(".rlib"));
@@ -176,7 +174,7 @@ fn candidates(folder: &Path, name: &str, since: SystemTime) -> Vec<PathBuf> {
     let paths = entries.map(|entry| entry.expect("an entry").path()).filter(|path| is_one(path));
     let mut found: Vec<(SystemTime, PathBuf)> = paths.map(|path| (changed(&path), path)).collect();
     assert!(!found.is_empty(), "there is no lib{name}-….rlib in {}", folder.display());
-    found.retain(|(time, _)| *time >= since);
+    found.retain(|(_, path)| fit(path));
     assert!(!found.is_empty(), "each lib{name}-….rlib in {} is older than its sources", folder.display());
     found.sort();
     found.into_iter().rev().map(|(_, path)| path).collect()
@@ -186,10 +184,15 @@ fn changed(path: &Path) -> SystemTime {
     fs::metadata(path).and_then(|facts| facts.modified()).expect("a time of change")
 }
 
-fn newest(folder: &Path) -> SystemTime {
-    let entries = fs::read_dir(folder).expect("a folder of sources").map(|entry| entry.expect("an entry").path());
-    let times = entries.map(|path| if path.is_dir() { newest(&path) } else { changed(&path) });
-    times.max().unwrap_or(SystemTime::UNIX_EPOCH)
+/// Its sources are those that the compiler has named beside it; what only tests are made of is not among them.
+fn is_as_new_as_its_sources(library: &Path) -> bool {
+    let stem = library.file_stem().and_then(|stem| stem.to_str()).expect("a library has a name");
+    let info = library.with_file_name(stem.trim_start_matches("lib")).with_extension("d");
+    let rules = fs::read_to_string(&info).unwrap_or_else(|error| panic!("{}: {error}", info.display()));
+    let rule = rules.lines().find_map(|line| line.split_once(".rlib: ")).expect("the rule of the library").1;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("engine stands in the workspace");
+    let built = changed(library);
+    rule.split_whitespace().map(|source| root.join(source)).all(|source| source.exists() && changed(&source) <= built)
 }
 
 #[test]

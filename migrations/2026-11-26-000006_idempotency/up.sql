@@ -1,5 +1,6 @@
 -- Writes that were sent with an idempotency key, and what came of them. Written in the transaction of the write. Neither
 -- the key nor the body stands here, only keyed digests; and no secret: a repeat is answered without one.
+SET LOCAL lock_timeout = '2s';
 CREATE TABLE idempotency_keys (
     tenant_id uuid NOT NULL REFERENCES tenants (id),
     -- HMAC of door, caller, tenant, address and the key itself.

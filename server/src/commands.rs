@@ -1,6 +1,6 @@
 //! The command line. Each command opens what it needs, calls one verb and says what it did.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,6 +18,7 @@ use crate::demo_command::{self, DemoArguments};
 use crate::logging::{self, Logging};
 use crate::open::{Opened, Tenure, open};
 use crate::serve::serve;
+use crate::terminal::{say, tell};
 
 /// TRONCH issues, checks, rotates and revokes API keys. One binary and Postgres.
 #[derive(Parser)]
@@ -131,17 +132,6 @@ fn complain(error: &anyhow::Error) {
     tell(&format!("tronch: {error:#}"));
 }
 
-/// What a person must know beside the answer, which scripts read.
-fn tell(text: &str) {
-    let said = writeln!(std::io::stderr(), "{text}");
-    drop(said);
-}
-
-/// A command's answer. Whoever reads it may have gone, as `head` does.
-fn say(text: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{text}").context("standard output cannot be written")
-}
-
 async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let path = cli.config.as_deref();
     match cli.command {
@@ -223,7 +213,7 @@ async fn bootstrap(opened: &Opened, arguments: Bootstrap) -> anyhow::Result<Stri
 
 async fn add_member(opened: &Opened, arguments: AddMember) -> anyhow::Result<String> {
     let email = EmailAddress::parse(&arguments.email).context("--email")?;
-    let name = arguments.name.as_deref().or_else(|| email.as_str().split('@').next()).unwrap_or_default();
+    let name = arguments.name.as_deref().unwrap_or_else(|| email.local_part());
     let name = PersonName::parse(name).context("--name")?;
     let role: Role = arguments.role.parse().context("--role")?;
     let slug = TenantSlug::parse(&arguments.tenant).context("--tenant")?;

@@ -1,5 +1,5 @@
 //! The data directory: made, checked and locked, and the secret files inside it.
-//! It does not know what the files mean, nor where the directory is: `config.rs` says that.
+//! It does not know what the files mean, nor where the directory is: the configuration says that.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};

@@ -10,6 +10,7 @@ pub mod local_postgres;
 mod logging;
 mod open;
 mod serve;
+mod terminal;
 
 pub use commands::run;
 pub use open::{Opened, open};

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::doors::{self, Phase};
 use crate::logging::LostLines;
 use crate::open::{Opened, Tenure, open};
+use crate::terminal::say;
 
 /// The file the setup code stands in until somebody has signed up.
 const SETUP_CODE_FILE: &str = "setup-code";
@@ -132,11 +133,11 @@ async fn publish_lost_lines(lost_lines: LostLines) {
 }
 
 /// What a person must see once, on the terminal: never in the log.
-#[expect(clippy::print_stdout, reason = "the setup code is for the person who started the server, not for the log")]
 async fn greet(config: &Config, opened: &Opened) -> anyhow::Result<()> {
     let origin = config.public_url.origin();
+    let mut lines = Vec::new();
     if opened.master_created {
-        println!("{}", opened.master_words());
+        lines.push(opened.master_words());
     }
     let code_path = opened.data_dir.join(SETUP_CODE_FILE);
     if let Err(error) = std::fs::remove_file(&code_path)
@@ -152,8 +153,11 @@ async fn greet(config: &Config, opened: &Opened) -> anyhow::Result<()> {
         } else {
             format!(" in the file {}", code_path.display())
         };
-        println!("Nobody has signed up yet. Open {origin}/sign-up and enter the setup code{shown}");
+        lines.push(format!("Nobody has signed up yet. Open {origin}/sign-up and enter the setup code{shown}"));
     }
-    println!("TRONCH is at {origin}; metrics and probes at http://{}", config.ops_listen);
+    lines.push(format!("TRONCH is at {origin}; metrics and probes at http://{}", config.ops_listen));
+    if let Err(error) = say(&lines.join("\n")) {
+        tracing::warn!(%error, "the greeting could not be written");
+    }
     Ok(())
 }

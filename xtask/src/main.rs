@@ -31,8 +31,7 @@ fn main() -> Result<()> {
 }
 
 /// `target/site/pkg/<hash>/`: tronch.js, tronch_bg.wasm, tronch.css, icon.svg and the API reference's script, each with
-/// its brotli twin. This is where
-/// the server embeds from, so it stays there when Cargo's own target folder is elsewhere.
+/// its brotli twin. This is where the server embeds from, so it stays there when Cargo's own target folder is elsewhere.
 fn browser() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask stands in the workspace")?;
     let cargo_target = environment("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |path| root.join(path));

@@ -8,8 +8,9 @@ use tronch_core::{KeyId, KeyState, KeyView, Permission, TenantSlug};
 use tronch_engine::usage::{Span, usage_of_keys};
 use tronch_engine::{Error, Tenant};
 
-use super::fields::environment_badge;
+use super::fields::{ReasonField, environment_badge};
 use super::list::time_or;
+use crate::form_state::with_capital;
 use crate::layout::TenantLayout;
 use crate::server_context::{form_state, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
@@ -21,7 +22,7 @@ use crate::ui::table::TableWrap;
 use crate::usage::total;
 
 /// What can be done to several keys: its word, what it takes, and what it means.
-pub const BULK_ACTIONS: [(&str, Permission, &str); 3] = [
+pub(super) const BULK_ACTIONS: [(&str, Permission, &str); 3] = [
     ("disable", Permission::KeysUpdate, "They are refused until somebody enables them."),
     ("enable", Permission::KeysUpdate, "They pass again, unless the clock has ended them."),
     ("revoke", Permission::KeysRevoke, "They are refused for ever. This cannot be undone."),
@@ -50,22 +51,11 @@ pub(crate) fn ChangeKeysPage() -> impl IntoView {
         let chosen = tronch_engine::keys::get_keys(&tenant, &key_ids).await?;
         let calls = calls_of_the_day(&tenant, &key_ids).await?;
         let words = confirmation_words(word, chosen.len());
-        let title = capitalised(&words);
+        let title = with_capital(&words);
         let rows: Vec<_> = chosen.iter().zip(&calls).map(|(key, calls)| row(&tenant, key, *calls)).collect();
         let hidden: Vec<_> =
             key_ids.iter().map(|id| view! { <input type="hidden" name="key" value=id.to_string() /> }).collect();
-        let reason = (word == "revoke").then(|| {
-            view! {
-                <TextField
-                    name="reason"
-                    label="Reason"
-                    value=form.value("reason")
-                    hint="For the audit log: who reads it in a year?"
-                    error=form.field_error("reason")
-                    maxlength=500
-                />
-            }
-        });
+        let reason = (word == "revoke").then(|| view! { <ReasonField form=form.clone() /> });
         let hit = hit(&chosen, calls.iter().sum(), tenant.allows(Permission::UsageRead));
         Ok(view! {
             <Title text=title.clone() />
@@ -102,7 +92,7 @@ pub(crate) fn ChangeKeysPage() -> impl IntoView {
                         mono=true
                     />
                     <div class="form-actions">
-                        <SubmitButton label=capitalised(&words) look=if word == "revoke" { "danger" } else { "primary" } />
+                        <SubmitButton label=with_capital(&words) look=if word == "revoke" { "danger" } else { "primary" } />
                         <LinkButton href=back.clone() label="Cancel" look="quiet" />
                     </div>
                 </form>
@@ -150,7 +140,7 @@ fn asked_for(query: &str) -> Result<Asked, Error> {
 }
 
 fn nothing_chosen(word: &str, back: String) -> impl IntoView + use<> {
-    let title = capitalised(&format!("{word} keys"));
+    let title = with_capital(&format!("{word} keys"));
     view! {
         <Title text=title.clone() />
         <TenantLayout here="keys">
@@ -203,17 +193,11 @@ fn row(tenant: &Tenant, key: &KeyView, calls: u64) -> impl IntoView + use<> {
                 <a class="row-link" href=href>{key.name.to_string()}</a>
                 <div class="mono muted small">{key.display_handle.clone()}</div>
             </td>
-            <td data-label="Now">{capitalised(key.state.as_str())}</td>
+            <td data-label="Now">{with_capital(key.state.as_str())}</td>
             <td data-label="Environment">{environment_badge(key.environment)}</td>
             <td data-label="Owner">{key.owner.as_ref().map_or_else(|| "—".to_owned(), |owner| owner.external_id.to_string())}</td>
             <td data-label="Last used">{time_or(key.last_used_at, "never")}</td>
             <td data-label="Calls, 24 h" class="number">{grouped(calls)}</td>
         </tr>
     }
-}
-
-fn capitalised(text: &str) -> String {
-    let mut characters = text.chars();
-    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}", characters.as_str())
 }

@@ -1,10 +1,13 @@
 //! How parts of a key are shown, wherever a key is shown.
 
 use leptos::prelude::*;
-use tronch_core::{Environment, KeyHealth, KeyId, KeyState, KeyView, RotationView};
+use tronch_core::{Environment, KeyHealth, KeyId, KeyView, RotationView};
 use tronch_engine::Error;
 
+use crate::form_state::FormState;
+use crate::server_context::now;
 use crate::ui::badge::Badge;
+use crate::ui::field::TextField;
 
 /// The key that the address names.
 pub(super) fn key_id_of_address() -> Result<KeyId, Error> {
@@ -26,8 +29,7 @@ pub(super) fn health_badge(health: KeyHealth) -> impl IntoView {
 
 /// Replaced by a successor, and still working.
 pub(super) fn is_rotating(key: &KeyView) -> bool {
-    let works = matches!(key.state, KeyState::Active | KeyState::Disabled);
-    works && matches!(key.rotation, Some(RotationView::Predecessor { .. }))
+    !key.has_ended(now()) && matches!(key.rotation, Some(RotationView::Predecessor { .. }))
 }
 
 pub(super) fn environment_badge(environment: Environment) -> impl IntoView {
@@ -36,6 +38,21 @@ pub(super) fn environment_badge(environment: Environment) -> impl IntoView {
         Environment::Test => "muted plain",
     };
     view! { <Badge label=environment.as_str() look /> }
+}
+
+/// Why keys are revoked, for the audit log.
+#[component]
+pub(super) fn ReasonField(form: FormState) -> impl IntoView {
+    view! {
+        <TextField
+            name="reason"
+            label="Reason"
+            value=form.value("reason")
+            hint="For the audit log: who reads it in a year?"
+            error=form.field_error("reason")
+            maxlength=500
+        />
+    }
 }
 
 /// A time as `datetime-local` takes it, in UTC.

@@ -1,11 +1,11 @@
 //! What a key's health means and what to do about it: a sentence and a link. Which health it is, is `core`'s rule.
 
 use leptos::prelude::*;
-use tronch_core::{CallsOfTheDay, KeyHealth, KeyView, Permission, RotationView, Timestamp, format_timestamp};
+use tronch_core::{CallsOfTheDay, KeyHealth, KeyView, Permission, RotationView};
 use tronch_engine::Tenant;
 
+use super::list::time_or;
 use crate::ui::chart::grouped;
-use crate::ui::islands::LocalTime;
 
 /// The sentence, and the action it suggests to those who may; nothing for a key that is well.
 pub(super) fn health_words(tenant: &Tenant, key: &KeyView, health: KeyHealth, calls: CallsOfTheDay) -> AnyView {
@@ -27,14 +27,14 @@ pub(super) fn health_words(tenant: &Tenant, key: &KeyView, health: KeyHealth, ca
             view! { "Refused until it is enabled." {action(Permission::KeysUpdate, "", "Enable")} }.into_any()
         }
         KeyHealth::ExpiresSoon => {
-            let when = time(key.expires_at);
+            let when = time_or(key.expires_at, "");
             view! { "Ends at " {when} "." {action(Permission::KeysUpdate, "/edit", "Move its end")} }.into_any()
         }
         KeyHealth::Rotating => {
             let see = action(Permission::KeysRead, "", "See who still calls");
             match key.rotation {
                 Some(RotationView::Predecessor { grace_ends_at: Some(end), .. }) => {
-                    view! { "Replaced; works until " {time(Some(end))} "." {see} }.into_any()
+                    view! { "Replaced; works until " {time_or(Some(end), "")} "." {see} }.into_any()
                 }
                 _ => view! { "Replaced; works until somebody ends it." {see} }.into_any(),
             }
@@ -48,8 +48,4 @@ pub(super) fn health_words(tenant: &Tenant, key: &KeyView, health: KeyHealth, ca
             view! { {sentence} {action(Permission::KeysRevoke, "/revoke", "Revoke")} }.into_any()
         }
     }
-}
-
-fn time(time: Option<Timestamp>) -> impl IntoView {
-    time.map(|time| view! { <LocalTime iso=format_timestamp(time) /> })
 }

@@ -18,21 +18,21 @@ use super::health::health_words;
 use super::query::{KeysQuery, STATUSES};
 use crate::form_state::sentence_of;
 use crate::layout::TenantLayout;
-use crate::server_context::{form_state, now, page, tenant};
+use crate::server_context::{now, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
 use crate::ui::chart::{MiniBars, grouped};
 use crate::ui::empty::EmptyState;
 use crate::ui::field::{SelectField, TextField};
 use crate::ui::icons::IconName;
 use crate::ui::islands::{ChooseAll, CopyButton, LocalTime};
-use crate::ui::notice::{FormError, Notice};
+use crate::ui::notice::Notice;
 use crate::ui::page_head::PageHead;
 use crate::ui::table::{Chip, Pager, SortDirection, SortHead, TableWrap};
 
 /// All keys, or those the address asks for.
 #[component]
 pub(crate) fn KeysPage() -> impl IntoView {
-    let (tenant, form) = (tenant(), form_state());
+    let tenant = tenant();
     let did = use_query_map().with(|map| map.get("did"));
     let query = use_query_map().with(|map| {
         let names = ["q", "project", "environment", "status", "owner", "sort", "cursor", "before"];
@@ -63,7 +63,6 @@ pub(crate) fn KeysPage() -> impl IntoView {
             <Title text="Keys" />
             <TenantLayout here="keys">
                 <PageHead title="Keys" subtitle="What you hand to your customers.">{new_key}</PageHead>
-                <FormError message=form.error() />
                 {did.as_deref().and_then(said).map(|said| view! { <Notice look="ok" role="status">{said}</Notice> })}
                 {filters(&slug, &query, &projects)}
                 {chips(&slug, &query)}

@@ -12,7 +12,7 @@ mod secret_once;
 mod settings;
 
 pub(crate) use bulk::ChangeKeysPage;
-pub use bulk::{BULK_ACTIONS, address_of_list, confirmation_words};
+pub use bulk::{address_of_list, confirmation_words};
 pub(crate) use list::KeysPage;
 pub(crate) use one::KeyPage;
 pub use query::KeysQuery;

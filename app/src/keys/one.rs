@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
 use tronch_core::{
-    CallsOfTheDay, KeyHealth, KeyState, KeyView, Permission, RotationView, format_timestamp, key_health,
+    CallsOfTheDay, KeyHealth, KeyState, KeyView, Permission, RotationView, UsagePoint, format_timestamp, key_health,
 };
 use tronch_engine::audit::{AuditFilter, list_audit_events};
 use tronch_engine::usage::{Span, usage_of_key};
@@ -34,9 +34,11 @@ pub(crate) fn KeyPage() -> impl IntoView {
     page(async move {
         let (tenant, key_id) = (tenant?, key_id?);
         let key = keys::get_key(&tenant, key_id).await?;
-        let calls = calls_of_the_day(&tenant, &key).await?;
+        let day = usage_in(&tenant, &key, Span::Day).await?;
+        let calls = day.as_deref().map(CallsOfTheDay::of).unwrap_or_default();
         let health = key_health(&key, calls, now());
-        let usage = usage(&tenant, &key, span).await?;
+        let points = if span == Span::Day { day } else { usage_in(&tenant, &key, span).await? };
+        let usage = points.map(|points| usage(&tenant, &key, points, span));
         let history = history(&tenant, &key).await?;
         let keys = format!("/t/{}/keys", tenant.slug());
         let (marks, marks_of) = (key.clone(), key.clone());
@@ -73,11 +75,12 @@ pub(crate) fn KeyPage() -> impl IntoView {
     })
 }
 
-async fn calls_of_the_day(tenant: &Tenant, key: &KeyView) -> Result<CallsOfTheDay, Error> {
+/// How calls about the key ended, for those who may see it.
+async fn usage_in(tenant: &Tenant, key: &KeyView, span: Span) -> Result<Option<Vec<UsagePoint>>, Error> {
     if !tenant.allows(Permission::UsageRead) {
-        return Ok(CallsOfTheDay::default());
+        return Ok(None);
     }
-    Ok(CallsOfTheDay::of(&usage_of_key(tenant, key.id, Span::Day).await?))
+    usage_of_key(tenant, key.id, span).await.map(Some)
 }
 
 /// What a person should look at; a rotation has a note of its own, and what has ended says so by its badge.
@@ -88,21 +91,15 @@ fn health_note(tenant: &Tenant, key: &KeyView, health: KeyHealth, calls: CallsOf
     })
 }
 
-/// How calls about the key ended, for those who may see it.
-async fn usage(tenant: &Tenant, key: &KeyView, span: Span) -> Result<AnyView, Error> {
-    if !tenant.allows(Permission::UsageRead) {
-        return Ok(().into_any());
-    }
-    let points = usage_of_key(tenant, key.id, span).await?;
+fn usage(tenant: &Tenant, key: &KeyView, points: Vec<UsagePoint>, span: Span) -> impl IntoView + use<> {
     let path = format!("/t/{}/keys/{}", tenant.slug(), key.id);
-    Ok(view! {
+    view! {
         <section class="section" aria-labelledby="usage">
             <div class="section-head"><h2 id="usage">"Usage"</h2> <SpanLinks span path /></div>
             <Totals points=points.clone() span />
             <div class="card"><UsageChart title="Calls by verdict, UTC" points span /></div>
         </section>
     }
-    .into_any())
 }
 
 async fn history(tenant: &Tenant, key: &KeyView) -> Result<AnyView, Error> {
@@ -133,15 +130,9 @@ fn said(did: &str, key: &KeyView) -> Option<&'static str> {
     })
 }
 
-/// Revoked, or ended by the clock, disabled or not.
-fn has_ended(key: &KeyView) -> bool {
-    let ended = [key.expires_at, key.grace_ends_at].into_iter().flatten().any(|end| end <= now());
-    key.state == KeyState::Revoked || ended
-}
-
 fn actions(tenant: &Tenant, key: &KeyView) -> impl IntoView + use<> {
     let here = format!("/t/{}/keys/{}", tenant.slug(), key.id);
-    let lives = !has_ended(key);
+    let lives = !key.has_ended(now());
     let rotated = matches!(key.rotation, Some(RotationView::Predecessor { .. }));
     let may = |permission| tenant.allows(permission);
     let rotate = (lives && !rotated && may(Permission::KeysRotate)).then(|| {

@@ -5,11 +5,10 @@ use leptos_meta::Title;
 use tronch_core::{Permission, format_timestamp};
 use tronch_engine::keys;
 
-use super::fields::key_id_of_address;
+use super::fields::{ReasonField, key_id_of_address};
 use crate::layout::TenantLayout;
 use crate::server_context::{form_state, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
-use crate::ui::field::TextField;
 use crate::ui::icons::IconName;
 use crate::ui::islands::LocalTime;
 use crate::ui::notice::{FormError, Notice};
@@ -43,14 +42,7 @@ pub(crate) fn RevokeKeyPage() -> impl IntoView {
                 </Notice>
                 <form class="form" method="post" action=format!("{here}/revoke")>
                     <FormError message=form.error() />
-                    <TextField
-                        name="reason"
-                        label="Reason"
-                        value=form.value("reason")
-                        hint="For the audit log: who reads it in a year?"
-                        error=form.field_error("reason")
-                        maxlength=500
-                    />
+                    <ReasonField form=form.clone() />
                     <div class="form-actions">
                         <SubmitButton label="Revoke for ever" look="danger" icon=IconName::Ban />
                         <LinkButton href=here.clone() label="Cancel" look="quiet" />

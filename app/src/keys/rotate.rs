@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use leptos_meta::Title;
 use tronch_core::{KeyState, Permission, ProjectView, duration_words};
-use tronch_engine::{Error, keys, projects};
+use tronch_engine::{keys, projects};
 
 use super::fields::key_id_of_address;
 use super::secret_once::SecretOncePage;
@@ -38,16 +38,11 @@ pub(crate) fn RotateKeyPage() -> impl IntoView {
         let (tenant, key_id) = (tenant?, key_id?);
         tenant.require(Permission::KeysRotate)?;
         let key = keys::get_key(&tenant, key_id).await?;
-        let project = match projects::get_project(&tenant, &key.project).await {
-            Ok(project) => Some(project),
-            // Whoever may rotate but see no project still gets the list of graces.
-            Err(Error::Forbidden { .. }) => None,
-            Err(error) => return Err(error),
-        };
+        let project = projects::get_project(&tenant, &key.project).await?;
         let keys = format!("/t/{}/keys", tenant.slug());
         let here = format!("{keys}/{key_id}");
         let example = (now() + std::time::Duration::from_secs(86_400)).format("%Y-%m-%dT%H:%M").to_string();
-        let first = project.as_ref().map(|project| project.default_grace_seconds.to_string()).unwrap_or_default();
+        let first = project.default_grace_seconds.to_string();
         Ok(view! {
             <Title text="Rotate key" />
             <TenantLayout here="keys">
@@ -71,7 +66,7 @@ pub(crate) fn RotateKeyPage() -> impl IntoView {
                         name="grace"
                         label="The old key keeps working"
                         value=form.value_or("grace", first)
-                        options=graces(project.as_ref())
+                        options=graces(&project)
                         error=form.field_error("grace")
                     />
                     <TextField
@@ -95,16 +90,14 @@ pub(crate) fn RotateKeyPage() -> impl IntoView {
 }
 
 /// What the project allows, its own default among them.
-fn graces(project: Option<&ProjectView>) -> Vec<(String, String)> {
-    let max = project.map_or(u32::MAX, |project| project.max_grace_seconds);
+fn graces(project: &ProjectView) -> Vec<(String, String)> {
     let mut options: Vec<(u32, String)> = GRACES
         .iter()
-        .filter(|(seconds, _)| *seconds <= max)
+        .filter(|(seconds, _)| *seconds <= project.max_grace_seconds)
         .map(|(seconds, label)| (*seconds, (*label).to_owned()))
         .collect();
-    if let Some(default) = project.map(|project| project.default_grace_seconds)
-        && options.iter().all(|(seconds, _)| *seconds != default)
-    {
+    let default = project.default_grace_seconds;
+    if options.iter().all(|(seconds, _)| *seconds != default) {
         options.push((default, format!("for {}, the project's default", duration_words(default))));
         options.sort_unstable();
     }

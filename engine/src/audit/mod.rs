@@ -1,4 +1,4 @@
-//! The audit log: who changed what. Events are only ever appended.
+//! The audit log: who changed what. Events are only ever appended, and go only with a demo.
 
 mod list;
 mod record;

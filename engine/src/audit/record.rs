@@ -7,7 +7,7 @@ use serde_json::Value;
 use tronch_core::{AuditEventId, Timestamp};
 use uuid::Uuid;
 
-use crate::caller::Caller;
+use crate::caller::{Actor, Caller, Origin};
 use crate::error::Error;
 use crate::schema::audit_events;
 use crate::tenancy::TenantTx;
@@ -46,17 +46,19 @@ struct NewAuditEvent<'a> {
 
 /// Appends one event. Fails the surrounding transaction when it cannot: no change goes unrecorded.
 pub(crate) async fn record(transaction: &mut TenantTx, caller: &Caller, change: Change<'_>) -> Result<(), Error> {
-    record_of(transaction, caller, change, Utc::now()).await
+    record_of(transaction, caller.actor(), &caller.origin, change, Utc::now()).await
 }
 
-/// The same of a time that has been: for what never happened, such as a demo's past.
+/// The same of a time that has been, by somebody who is no caller: for what never happened, such as a demo's past.
 pub(crate) async fn record_of(
     transaction: &mut TenantTx,
-    caller: &Caller,
+    actor: Actor,
+    origin: &Origin,
     change: Change<'_>,
     occurred_at: Timestamp,
 ) -> Result<(), Error> {
-    transaction.insert(audit_events::table, event(caller, change, occurred_at)?).execute(transaction).await?;
+    let event = event(actor, origin, change, occurred_at)?;
+    transaction.insert(audit_events::table, event).execute(transaction).await?;
     Ok(())
 }
 
@@ -69,13 +71,17 @@ pub(crate) async fn record_in(
     caller: &Caller,
     change: Change<'_>,
 ) -> Result<(), Error> {
-    let values = (audit_events::tenant_id.eq(tenant_id), event(caller, change, Utc::now())?);
+    let values = (audit_events::tenant_id.eq(tenant_id), event(caller.actor(), &caller.origin, change, Utc::now())?);
     diesel::insert_into(audit_events::table).values(values).execute(connection).await?;
     Ok(())
 }
 
-fn event<'a>(caller: &'a Caller, change: Change<'a>, occurred_at: Timestamp) -> Result<NewAuditEvent<'a>, Error> {
-    let actor = caller.actor();
+fn event<'a>(
+    actor: Actor,
+    origin: &'a Origin,
+    change: Change<'a>,
+    occurred_at: Timestamp,
+) -> Result<NewAuditEvent<'a>, Error> {
     Ok(NewAuditEvent {
         id: AuditEventId::generate(occurred_at, crate::random::bytes()?).uuid(),
         occurred_at,
@@ -89,8 +95,8 @@ fn event<'a>(caller: &'a Caller, change: Change<'a>, occurred_at: Timestamp) -> 
         before: change.before,
         after: change.after,
         reason: change.reason,
-        address: caller.origin.address.map(|address| address.to_string()),
-        user_agent: caller.origin.user_agent.as_deref(),
-        request_id: caller.origin.request_id.map(|id| id.uuid()),
+        address: origin.address.map(|address| address.to_string()),
+        user_agent: origin.user_agent.as_deref(),
+        request_id: origin.request_id.map(|id| id.uuid()),
     })
 }

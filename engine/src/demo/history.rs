@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::cast::{PEOPLE, PROJECTS, SCRIPT_ADDRESS, SCRIPT_USER_AGENT, TENANT_NAME};
 use super::script::{Actor, Deed, KeyPart, Script, TokenPart};
-use crate::caller::{Caller, Identity, Origin, Scope};
+use crate::caller::{self, Caller, Origin};
 use crate::error::Error;
 use crate::keys::rows::{KeyRow, audited};
 use crate::secret::Minted;
@@ -31,10 +31,17 @@ pub(super) struct LivedKey {
     pub(super) life: Vec<(Timestamp, KeySnapshot)>,
 }
 
+/// Who did something, as the audit log tells of them, and where they came from. Nobody of them is a caller.
+#[derive(Clone)]
+pub(super) struct Doer {
+    pub(super) actor: caller::Actor,
+    pub(super) origin: Origin,
+}
+
 /// An audit event that is not written yet.
 pub(super) struct Entry {
     pub(super) at: Timestamp,
-    pub(super) caller: Caller,
+    pub(super) doer: Doer,
     pub(super) action: &'static str,
     pub(super) target_kind: &'static str,
     pub(super) target_id: String,
@@ -69,7 +76,7 @@ impl History {
         }
         history.entries.sort_by_key(|entry| entry.at);
         for entry in &mut history.entries {
-            entry.caller.origin.request_id = Some(RequestId::generate(entry.at, crate::random::bytes()?));
+            entry.doer.origin.request_id = Some(RequestId::generate(entry.at, crate::random::bytes()?));
         }
         Ok(history)
     }
@@ -80,7 +87,7 @@ impl History {
         let created_why = part.predecessor.map(|_| "successor of a rotated key");
         let entry = |at, actor, action, before: Option<&KeyRow>, after: &KeyRow, reason| Entry {
             at,
-            caller: caller(ids, actor),
+            doer: doer(ids, actor),
             action,
             target_kind: "key",
             target_id: id.to_string(),
@@ -121,10 +128,10 @@ impl History {
             last_used_at: part.last_used_at,
         };
         // What is made while somebody runs the command is made by them.
-        let maker = if part.created_at == script.now { Caller::operator() } else { caller(ids, Actor::Person(1)) };
-        let entry = |at, caller, action, before: Option<Value>, after: &TokenRow| Entry {
+        let maker = if part.created_at == script.now { operator() } else { doer(ids, Actor::Person(1)) };
+        let entry = |at, doer, action, before: Option<Value>, after: &TokenRow| Entry {
             at,
-            caller,
+            doer,
             action,
             target_kind: "service_token",
             target_id: id.to_string(),
@@ -137,7 +144,7 @@ impl History {
         if let Some(at) = part.revoked_at {
             let before = audited_token(&row);
             row.revoked_at = Some(at);
-            self.entries.push(entry(at, caller(ids, Actor::Person(0)), "revoke_token", Some(before), &row));
+            self.entries.push(entry(at, doer(ids, Actor::Person(0)), "revoke_token", Some(before), &row));
         }
         self.tokens.push(row);
         Ok(())
@@ -203,9 +210,9 @@ fn apply(row: &mut KeyRow, at: Timestamp, deed: &Deed, ids: &Ids) -> (&'static s
 
 /// Tenant, people and second project.
 fn founding(script: &Script, ids: &Ids, slug: &str) -> Vec<Entry> {
-    let entry = |at, caller, action, target_kind, target_id, target_name: &str, after| Entry {
+    let entry = |at, doer, action, target_kind, target_id, target_name: &str, after| Entry {
         at,
-        caller,
+        doer,
         action,
         target_kind,
         target_id,
@@ -216,14 +223,14 @@ fn founding(script: &Script, ids: &Ids, slug: &str) -> Vec<Entry> {
     };
     let (owner_id, email, _) = &ids.people[0];
     let founded = json!({ "slug": slug, "name": TENANT_NAME, "owner": email, "project": PROJECTS[0].slug });
-    let owner = caller(ids, Actor::Person(0));
+    let owner = doer(ids, Actor::Person(0));
     let at = script.founded_at;
     let mut entries =
         vec![entry(at, owner.clone(), "create_tenant", "tenant", ids.tenant.to_string(), TENANT_NAME, founded)];
     for ((user_id, email, _), person) in ids.people.iter().zip(&PEOPLE).filter(|((id, ..), _)| id != owner_id) {
         let at = joined_at(script, person.joined_after_days);
         let role = json!({ "role": person.role.as_str() });
-        entries.push(entry(at, Caller::operator(), "add_member", "member", user_id.to_string(), email, role));
+        entries.push(entry(at, operator(), "add_member", "member", user_id.to_string(), email, role));
     }
     for (id, project) in ids.projects.iter().zip(&PROJECTS).skip(1) {
         let after = json!({ "slug": project.slug, "name": project.name });
@@ -246,33 +253,32 @@ pub(super) fn joined_at(script: &Script, after_days: i64) -> Timestamp {
     script.founded_at + TimeDelta::days(after_days) + TimeDelta::minutes(after_days * 7)
 }
 
-fn caller(ids: &Ids, actor: Actor) -> Caller {
+fn doer(ids: &Ids, actor: Actor) -> Doer {
+    let from = |address, user_agent: &str| Origin {
+        address: Some(address),
+        user_agent: Some(user_agent.to_owned()),
+        request_id: None,
+    };
     match actor {
         Actor::Person(index) => {
-            let (user_id, email, name) = ids.people[index].clone();
+            let (user_id, _, name) = &ids.people[index];
             let person = &PEOPLE[index];
-            Caller {
-                identity: Identity::Member { user_id, name, email },
-                origin: Origin {
-                    address: Some(person.address),
-                    user_agent: Some(person.user_agent.to_owned()),
-                    request_id: None,
-                },
+            Doer {
+                actor: caller::Actor { kind: "member", id: user_id.to_string(), name: name.clone() },
+                origin: from(person.address, person.user_agent),
             }
         }
-        Actor::Provisioning => Caller {
-            identity: Identity::ServiceToken {
+        Actor::Provisioning => Doer {
+            actor: caller::Actor {
+                kind: "service_token",
                 id: ids.tokens[0].to_string(),
                 name: "Provisioning".to_owned(),
-                tenant_id: ids.tenant,
-                permissions: Vec::new(),
-                scope: Scope::default(),
             },
-            origin: Origin {
-                address: Some(SCRIPT_ADDRESS),
-                user_agent: Some(SCRIPT_USER_AGENT.to_owned()),
-                request_id: None,
-            },
+            origin: from(SCRIPT_ADDRESS, SCRIPT_USER_AGENT),
         },
     }
+}
+
+fn operator() -> Doer {
+    Doer { actor: Caller::operator().actor(), origin: Origin::default() }
 }

@@ -111,7 +111,8 @@ pub async fn make_demo(engine: &Engine, caller: &Caller, new_demo: NewDemo) -> R
     let script = script::write(Utc::now(), &mut dice);
     let tenant_id = TenantId::generate(script.founded_at, crate::random::bytes()?);
     // Hashing takes most of the time and waits outside of a transaction.
-    let password = new_password()?;
+    // 119 bits.
+    let password = crate::random::grouped_digits::<20>(5)?;
     let newcomers = newcomers(engine, new_demo, &password).await?;
     let (mut keys, mut tokens) = mint(engine, tenant_id, &script).await?;
     let project_ids = project_ids(&script)?;
@@ -131,7 +132,7 @@ pub async fn make_demo(engine: &Engine, caller: &Caller, new_demo: NewDemo) -> R
     transaction.commit().await?;
 
     Ok(MadeDemo {
-        people: arrived.into_iter().zip(&PEOPLE).map(told).collect(),
+        people: told(&arrived),
         password: SecretOnce::new(password.to_string()),
         service_token: tokens.swap_remove(script::SHOWN_TOKEN).secret,
         project: cast::PROJECTS[script.keys[script::SHOWN_KEY].project].slug,
@@ -140,19 +141,12 @@ pub async fn make_demo(engine: &Engine, caller: &Caller, new_demo: NewDemo) -> R
     })
 }
 
-fn told((arrived, person): (Arrived, &cast::Person)) -> (String, Role, bool) {
-    (arrived.email, person.role, !arrived.is_new)
-}
-
-/// Twenty base-62 digits (119 bits) in groups of five.
-fn new_password() -> Result<Zeroizing<String>, Error> {
-    let digits: [u8; 20] = crate::random::base62_digits()?;
-    let alphabet = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let groups: Vec<String> = digits
-        .chunks(5)
-        .map(|group| group.iter().map(|digit| char::from(alphabet[usize::from(*digit)])).collect())
-        .collect();
-    Ok(Zeroizing::new(groups.join("-")))
+/// Address, role, and whether they were there before. Somebody who was named as owner by an address of the demo's own is
+/// told of once, as what they are.
+fn told(arrived: &[Arrived]) -> Vec<(String, Role, bool)> {
+    let first = |index: usize, one: &Arrived| arrived[..index].iter().all(|earlier| earlier.user_id != one.user_id);
+    let people = arrived.iter().zip(&PEOPLE).enumerate().filter(|(index, (one, _))| first(*index, one));
+    people.map(|(_, (one, person))| (one.email.clone(), person.role, !one.is_new)).collect()
 }
 
 /// The demo's people with their hashes; each has one of their own, also where the password is the same.
@@ -162,8 +156,7 @@ async fn newcomers(engine: &Engine, new_demo: NewDemo, password: &Zeroizing<Stri
     for person in &PEOPLE {
         let (email, name, password) = match owner.take() {
             Some((email, password)) => {
-                let local_part = email.as_str().split('@').next().unwrap_or_default();
-                let name = PersonName::parse(local_part).map_err(|error| Error::invalid("email", error))?;
+                let name = PersonName::parse(email.local_part()).map_err(|error| Error::invalid("email", error))?;
                 (email, name, password.into_inner())
             }
             None => {

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use tronch_core::{ErrorCode, TenantSlug};
 use uuid::Uuid;
@@ -15,14 +14,13 @@ use crate::error::Error;
 use crate::schema::{
     audit_events, idempotency_keys, keys, memberships, projects, service_tokens, sessions, tenants, users,
 };
-
-/// Rows that one statement removes: short statements, so that nobody waits for a long one.
-const ROWS_AT_ONCE: i64 = 5_000;
+use crate::system;
 
 /// Where nothing stands in the way of a row's going, so that it may go in portions.
 const IN_PORTIONS: [&str; 4] = ["usage_minutes", "usage_hours", "usage_days", "audit_events"];
 
-/// How long a running server may still store the calls of a token that has gone: it does so every second.
+/// How long a running server may still store the calls of a token that has gone: it does so every second, as long as
+/// Postgres takes them. What comes later belongs to nobody and is seen by nobody.
 const LAST_CALLS: Duration = Duration::from_secs(2);
 
 /// What went.
@@ -44,7 +42,8 @@ pub struct RemovedDemo {
 /// system may remove from the audit log.
 ///
 /// # Errors
-/// `NotFound` when there is no such tenant; `Conflict` when it is no demo; `Unavailable`.
+/// `Forbidden` for anybody but the operator; `NotFound` when there is no such tenant; `Conflict` when it is no demo;
+/// `Unavailable`.
 pub async fn remove_demo(engine: &Engine, caller: &Caller, slug: &TenantSlug) -> Result<RemovedDemo, Error> {
     caller.require_operator()?;
     let mut connection = engine.db().system().await?;
@@ -56,8 +55,9 @@ pub async fn remove_demo(engine: &Engine, caller: &Caller, slug: &TenantSlug) ->
         .await?;
     tokio::time::sleep(LAST_CALLS).await;
     let mut removed = RemovedDemo { people, ..RemovedDemo::default() };
+    let its_rows = format!("tenant_id = '{tenant_id}'");
     for table in IN_PORTIONS {
-        removed.rows += remove_in_portions(&mut connection, table, tenant_id).await?;
+        removed.rows += system::delete_in_portions(&mut connection, table, &its_rows).await?;
     }
     let (rows, keys) = connection
         .transaction::<_, Error, _>(async |connection| {
@@ -131,25 +131,6 @@ async fn close_doors(connection: &mut AsyncPgConnection, tenant_id: Uuid) -> Res
         }
     }
     Ok(people)
-}
-
-/// This crosses tenants because [`remove_demo`] does.
-#[expect(clippy::disallowed_methods, reason = "the tables are one statement, and Diesel knows no ctid")]
-async fn remove_in_portions(connection: &mut AsyncPgConnection, table: &str, tenant_id: Uuid) -> Result<usize, Error> {
-    let sql =
-        format!("DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE tenant_id = $1 LIMIT $2))");
-    let mut removed = 0;
-    loop {
-        let portion = diesel::sql_query(&sql)
-            .bind::<SqlUuid, _>(tenant_id)
-            .bind::<BigInt, _>(ROWS_AT_ONCE)
-            .execute(connection)
-            .await?;
-        removed += portion;
-        if portion == 0 {
-            return Ok(removed);
-        }
-    }
 }
 
 /// Returns how many audit events and how many keys.

@@ -70,6 +70,8 @@ pub(super) async fn found(
     transaction.insert_all(projects::table, rows).execute(transaction).await?;
     let tenant_id = transaction.tenant_id();
     let connection = transaction.unscoped();
+    // As whoever founds from the command line: it opens no sign-up any more.
+    diesel::delete(crate::schema::setup_codes::table).execute(connection).await?;
     let mut arrived = Vec::with_capacity(newcomers.len());
     for (newcomer, person) in newcomers.iter().zip(&PEOPLE) {
         let inserted = members::insert_user(connection, &newcomer.email, &newcomer.name, &newcomer.phc).await?;
@@ -216,7 +218,7 @@ async fn insert_entry(transaction: &mut TenantTx, entry: Entry) -> Result<(), Er
         after: entry.after,
         reason: entry.reason,
     };
-    audit::record_of(transaction, &entry.caller, change, entry.at).await
+    audit::record_of(transaction, entry.doer.actor, &entry.doer.origin, change, entry.at).await
 }
 
 /// This leaves `Scoped` because it is SQL as text; its first parameter is the tenant.

@@ -1,8 +1,11 @@
 //! Changing a key that exists: its settings, disabling, enabling, revoking. Each is one locked row, one audit event.
 
 use chrono::Utc;
-use tronch_core::{ErrorCode, ExternalId, KeyId, KeyName, KeyPermission, KeyView, Permission, RevokeReason, Timestamp};
+use tronch_core::{
+    ErrorCode, ExternalId, KeyId, KeyName, KeyPermission, KeyView, Permission, RevokeReason, Timestamp, ended_by_clock,
+};
 
+use super::many::ManyChange;
 use super::rows::KeyRow;
 use super::{Metadata, check_expiry, check_permission_count, made_before, record, sql};
 use crate::error::Error;
@@ -33,23 +36,16 @@ pub struct KeyChange {
 /// somebody else since `unless_changed_since`; `Invalid`; `Unavailable`.
 pub async fn change_key(tenant: &Tenant, key_id: KeyId, change: KeyChange) -> Result<KeyView, Error> {
     tenant.require(Permission::KeysUpdate)?;
-    if let Some(permissions) = &change.permissions {
-        check_permission_count(permissions)?;
-    }
-    if let Some(expires_at) = change.expires_at {
-        check_expiry(expires_at)?;
-    }
     edit(tenant, key_id, "update_key", None, |key| {
-        require_not_ended(key)?;
-        if change.unless_changed_since.is_some_and(|seen| seen.timestamp_millis() != key.updated_at.timestamp_millis())
-        {
-            return Err(Error::Conflict {
-                code: ErrorCode::Changed,
-                message: "somebody changed this key since you opened it; look at it again before you change it"
-                    .to_owned(),
-                field: None,
-            });
+        // In here, because a repeated write is answered before: its end may have passed meanwhile.
+        if let Some(permissions) = &change.permissions {
+            check_permission_count(permissions)?;
         }
+        if let Some(expires_at) = change.expires_at {
+            check_expiry(expires_at)?;
+        }
+        require_not_ended(key)?;
+        Error::refuse_stale("key", change.unless_changed_since, key.updated_at)?;
         if let Some(name) = change.name {
             key.name = name.as_str().to_owned();
         }
@@ -83,7 +79,7 @@ pub async fn disable_key(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, Erro
     tenant.require(Permission::KeysUpdate)?;
     edit(tenant, key_id, "disable_key", None, |key| {
         require_not_ended(key)?;
-        key.disabled_at = key.disabled_at.or(Some(Utc::now()));
+        ManyChange::Disable.apply(key);
         Ok(())
     })
     .await
@@ -97,7 +93,7 @@ pub async fn enable_key(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, Error
     tenant.require(Permission::KeysUpdate)?;
     edit(tenant, key_id, "enable_key", None, |key| {
         require_not_ended(key)?;
-        key.disabled_at = None;
+        ManyChange::Enable.apply(key);
         Ok(())
     })
     .await
@@ -109,12 +105,9 @@ pub async fn enable_key(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, Error
 /// `Forbidden` without `keys.revoke`; `NotFound`; `Unavailable`.
 pub async fn revoke_key(tenant: &Tenant, key_id: KeyId, reason: Option<RevokeReason>) -> Result<KeyView, Error> {
     tenant.require(Permission::KeysRevoke)?;
-    let text = reason.as_ref().map(RevokeReason::as_str);
-    edit(tenant, key_id, "revoke_key", text, |key| {
-        if key.revoked_at.is_none() {
-            key.revoked_at = Some(Utc::now());
-            key.revoke_reason = text.map(ToOwned::to_owned);
-        }
+    let change = ManyChange::Revoke(reason);
+    edit(tenant, key_id, "revoke_key", change.reason(), |key| {
+        change.apply(key);
         Ok(())
     })
     .await
@@ -169,5 +162,5 @@ fn require_not_ended(key: &KeyRow) -> Result<(), Error> {
 
 /// Whether the clock has ended the key, by its own end or by that of its grace.
 pub(super) fn has_ended(key: &KeyRow) -> bool {
-    [key.expires_at, key.grace_ends_at].into_iter().flatten().any(|end| end <= Utc::now())
+    ended_by_clock(key.expires_at, key.grace_ends_at, Utc::now())
 }

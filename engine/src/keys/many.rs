@@ -39,7 +39,7 @@ impl ManyChange {
         }
     }
 
-    fn reason(&self) -> Option<&str> {
+    pub(super) fn reason(&self) -> Option<&str> {
         match self {
             Self::Revoke(reason) => reason.as_ref().map(RevokeReason::as_str),
             Self::Disable | Self::Enable => None,
@@ -47,7 +47,7 @@ impl ManyChange {
     }
 
     /// A revoked key stays as it is, whatever is wished; one that the clock has ended can only be revoked.
-    fn apply(&self, key: &mut KeyRow) {
+    pub(super) fn apply(&self, key: &mut KeyRow) {
         if key.revoked_at.is_some() || (has_ended(key) && !matches!(self, Self::Revoke(_))) {
             return;
         }
@@ -62,16 +62,7 @@ impl ManyChange {
     }
 }
 
-/// How many keys a change of several has changed; the others were so already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ManyChanged {
-    /// Those it changed, each with its audit event.
-    pub changed: usize,
-    /// Those that stay as they were.
-    pub unchanged: usize,
-}
-
-/// Several keys, in the order asked for.
+/// Several keys, each named once, in the order asked for.
 ///
 /// # Errors
 /// `Forbidden` without `keys.read`; `NotFound` when one of them is not there; `Invalid` for none or too many;
@@ -80,31 +71,28 @@ pub async fn get_keys(tenant: &Tenant, key_ids: &[KeyId]) -> Result<Vec<KeyView>
     tenant.require(Permission::KeysRead)?;
     check_number(key_ids)?;
     let mut transaction = tenant.begin().await?;
-    let mut keys = Vec::new();
-    for key_id in key_ids {
-        let (key, project) = sql::find(&mut transaction, *key_id).await?;
-        keys.push(key.view(tenant.slug(), &project)?);
-    }
+    let mut found = sql::find_many(&mut transaction, key_ids).await?;
     transaction.commit().await?;
-    Ok(keys)
+    let take = |key_id: &KeyId| {
+        let at = found.iter().position(|(key, _)| key.id == key_id.uuid()).ok_or(sql::NOT_FOUND)?;
+        let (key, project) = found.swap_remove(at);
+        key.view(tenant.slug(), &project)
+    };
+    key_ids.iter().map(take).collect()
 }
 
-/// Does the same to several keys, in one transaction.
+/// Does the same to several keys, in one transaction. Returns how many it changed; the others were so already, or have
+/// ended.
 ///
 /// # Errors
 /// `Forbidden` without `keys.update` or `keys.revoke`; `NotFound` when one of them is not there; `Invalid` for none or too
 /// many; `Unavailable`.
-pub async fn change_keys(tenant: &Tenant, key_ids: &[KeyId], change: &ManyChange) -> Result<ManyChanged, Error> {
+pub async fn change_keys(tenant: &Tenant, key_ids: &[KeyId], change: &ManyChange) -> Result<usize, Error> {
     tenant.require(change.permission())?;
     check_number(key_ids)?;
-    // In one order for everybody, so that no two changes wait for each other.
-    let mut key_ids = key_ids.to_vec();
-    key_ids.sort_unstable();
-    key_ids.dedup();
     let mut transaction = tenant.begin_change().await?;
     let mut changed = 0;
-    for key_id in &key_ids {
-        let (before, _) = sql::lock(&mut transaction, *key_id).await?;
+    for (before, _) in sql::lock_many(&mut transaction, key_ids).await? {
         let mut after = before.clone();
         change.apply(&mut after);
         if audited(&before) == audited(&after) {
@@ -114,9 +102,8 @@ pub async fn change_keys(tenant: &Tenant, key_ids: &[KeyId], change: &ManyChange
         write(tenant, &mut transaction, change.action(), &before, &after, change.reason()).await?;
         changed += 1;
     }
-    let unchanged = key_ids.len() - changed;
     transaction.commit(tenant.id.uuid()).await?;
-    Ok(ManyChanged { changed, unchanged })
+    Ok(changed)
 }
 
 fn check_number(key_ids: &[KeyId]) -> Result<(), Error> {

@@ -24,7 +24,7 @@ use rows::{KeyRow, NewKeyRow, audited};
 
 pub use change::{KeyChange, change_key, disable_key, enable_key, revoke_key};
 pub use list::{Condition, KeyFilter, KeyOrder, list_keys};
-pub use many::{ManyChange, ManyChanged, change_keys, get_keys};
+pub use many::{ManyChange, change_keys, get_keys};
 pub use rotate::{Rotated, finish_rotation, rotate_key};
 
 /// What a new key is to be. All but the name has a default.

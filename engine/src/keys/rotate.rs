@@ -2,12 +2,11 @@
 
 use chrono::Utc;
 use tronch_core::{
-    CredentialKind, ErrorCode, Grace, KeyId, KeyView, Permission, RotatingKey, RotationRefusal, SecretOnce,
+    CredentialKind, ErrorCode, Grace, KeyId, KeyView, Permission, ProjectId, RotatingKey, RotationRefusal, SecretOnce,
     duration_words, rotation_plan,
 };
-use uuid::Uuid;
 
-use super::change::write;
+use super::change::{has_ended, write};
 use super::rows::{KeyRow, NewKeyRow};
 use super::{find_key, made_before, record, sql};
 use crate::error::Error;
@@ -36,12 +35,11 @@ pub async fn rotate_key(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<
         return Ok(Rotated { successor, predecessor: find_key(tenant, key_id).await?, secret: None });
     }
     // Hashing may wait for its turn, so it comes before the lock; a refusal wastes it, which costs nobody anything.
-    let (kind, _) = preview(tenant, key_id, grace).await?;
+    let kind = preview(tenant, key_id, grace).await?;
     let minted = secret::mint(&tenant.engine, kind, tenant.id).await?;
     let mut transaction = tenant.begin_change().await?;
     let (old, project_slug) = sql::lock(&mut transaction, key_id).await?;
-    let slug = tronch_core::ProjectSlug::parse(&project_slug).map_err(Error::internal)?;
-    let project = find_project(&mut transaction, &slug).await?;
+    let project = projects::require_open(&mut transaction, ProjectId::from_uuid(old.project_id)).await?;
     let now = Utc::now();
     let plan = rotation_plan(&rotating(&old), grace, &rotation_settings(&project), now).map_err(refusal)?;
     let row = NewKeyRow {
@@ -62,7 +60,6 @@ pub async fn rotate_key(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<
         disabled_at: plan.successor_disabled.then_some(now),
         predecessor_id: Some(old.id),
     };
-    projects::require_open(&mut transaction, project.id).await?;
     let successor = sql::insert(&mut transaction, &row).await?;
     let mut ended = old.clone();
     ended.successor_id = Some(successor.id);
@@ -99,9 +96,7 @@ pub async fn finish_rotation(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, 
     let now = Utc::now();
     let mut after = before.clone();
     // An ended key stays as it ended: nothing may seem to have lived longer than it did.
-    let lives = before.revoked_at.is_none()
-        && [before.expires_at, before.grace_ends_at].into_iter().flatten().all(|end| end > now);
-    if lives {
+    if before.revoked_at.is_none() && !has_ended(&before) {
         after.grace_ends_at = Some(now);
         after.updated_at = now;
         write(tenant, &mut transaction, "finish_rotation", &before, &after, None).await?;
@@ -111,14 +106,18 @@ pub async fn finish_rotation(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, 
 }
 
 /// Refuses what is refused anyway before anything is hashed.
-async fn preview(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<(CredentialKind, Uuid), Error> {
+async fn preview(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<CredentialKind, Error> {
     let mut transaction = tenant.begin().await?;
     let (key, project_slug) = sql::find(&mut transaction, key_id).await?;
     let slug = tronch_core::ProjectSlug::parse(&project_slug).map_err(Error::internal)?;
     let project = find_project(&mut transaction, &slug).await?;
     transaction.commit().await?;
-    rotation_plan(&rotating(&key), grace, &rotation_settings(&project), Utc::now()).map_err(refusal)?;
-    Ok((CredentialKind::Key(key.snapshot()?.environment), key.project_id))
+    match rotation_plan(&rotating(&key), grace, &rotation_settings(&project), Utc::now()) {
+        // The same write may have done it since the tenant was entered; `begin_change` knows.
+        Err(RotationRefusal::AlreadyRotated { .. }) if tenant.once_of().is_some() => {}
+        plan => drop(plan.map_err(refusal)?),
+    }
+    Ok(CredentialKind::Key(key.snapshot()?.environment))
 }
 
 fn rotating(key: &KeyRow) -> RotatingKey {

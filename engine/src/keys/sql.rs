@@ -11,7 +11,7 @@ use crate::once::ChangeTx;
 use crate::schema::{keys, projects};
 use crate::tenancy::{Scoped, TenantTx};
 
-const NOT_FOUND: Error = Error::NotFound { noun: "key" };
+pub(super) const NOT_FOUND: Error = Error::NotFound { noun: "key" };
 
 pub(super) async fn insert(transaction: &mut ChangeTx, row: &NewKeyRow<'_>) -> Result<KeyRow, Error> {
     Ok(transaction.insert(keys::table, row).returning(KeyRow::as_returning()).get_result(transaction).await?)
@@ -56,6 +56,31 @@ pub(super) async fn lock(transaction: &mut ChangeTx, id: KeyId) -> Result<(KeyRo
         .optional()?;
     locked.ok_or(NOT_FOUND)?;
     find(transaction, id).await
+}
+
+/// Those of several that are there.
+pub(super) async fn find_many(transaction: &mut TenantTx, ids: &[KeyId]) -> Result<Vec<(KeyRow, String)>, Error> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    Ok(visible(transaction)
+        .filter(keys::id.eq_any(ids))
+        .select((KeyRow::as_select(), projects::slug))
+        .load(transaction)
+        .await?)
+}
+
+/// Several, locked until the transaction ends: in one order for everybody, so that no two changes wait for each other.
+pub(super) async fn lock_many(transaction: &mut ChangeTx, ids: &[KeyId]) -> Result<Vec<(KeyRow, String)>, Error> {
+    let wanted: std::collections::BTreeSet<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    let _locked: Vec<Uuid> = transaction
+        .of(keys::table)
+        .filter(keys::id.eq_any(wanted.iter().copied()))
+        .order(keys::id)
+        .select(keys::id)
+        .for_update()
+        .load(transaction)
+        .await?;
+    let found = find_many(transaction, ids).await?;
+    if found.len() == wanted.len() { Ok(found) } else { Err(NOT_FOUND) }
 }
 
 /// Writes what a verb may change; everything else of a key never changes.

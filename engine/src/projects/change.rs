@@ -6,11 +6,11 @@ use tronch_core::bounds::GRACE_SECONDS_MAX;
 use tronch_core::{ErrorCode, Permission, ProjectId, ProjectName, ProjectSlug, ProjectView, Timestamp};
 
 use super::rows::{ProjectRow, audited};
-use super::{NOT_FOUND, PROJECTS_MAX, visible};
+use super::{NOT_FOUND, PROJECTS_MAX, count_working, visible};
 use crate::audit::{self, Change};
 use crate::error::Error;
 use crate::once::ChangeTx;
-use crate::schema::{keys, projects, tenants};
+use crate::schema::projects;
 use crate::tenancy::Tenant;
 
 /// What a new project is to be. Its rotation settings begin as they do for `default`.
@@ -50,7 +50,7 @@ pub async fn create_project(tenant: &Tenant, new_project: NewProject) -> Result<
     let now = Utc::now();
     let project_id = ProjectId::generate(now, crate::random::bytes()?);
     let mut transaction = tenant.begin_change().await?;
-    one_at_a_time(&mut transaction).await?;
+    transaction.lock_tenant().await?;
     let count: i64 = transaction.of(projects::table).count().get_result(&mut transaction).await?;
     if count >= PROJECTS_MAX {
         return Err(conflict(format!("an organisation has at most {PROJECTS_MAX} projects")));
@@ -84,17 +84,7 @@ pub async fn update_project(tenant: &Tenant, slug: &ProjectSlug, change: Project
         if project.archived_at.is_some() {
             return Err(super::archived());
         }
-        if change
-            .unless_changed_since
-            .is_some_and(|seen| seen.timestamp_millis() != project.updated_at.timestamp_millis())
-        {
-            return Err(Error::Conflict {
-                code: ErrorCode::Changed,
-                message: "somebody changed this project since you opened it; look at it again before you change it"
-                    .to_owned(),
-                field: None,
-            });
-        }
+        Error::refuse_stale("project", change.unless_changed_since, project.updated_at)?;
         if let Some(name) = change.name {
             project.name = name.as_str().to_owned();
         }
@@ -123,15 +113,7 @@ pub async fn archive_project(tenant: &Tenant, slug: &ProjectSlug) -> Result<Proj
         if project.archived_at.is_some() {
             return Ok(());
         }
-        let now = Utc::now();
-        let working: i64 = transaction
-            .of(keys::table)
-            .filter(keys::project_id.eq(project.id))
-            .filter(keys::revoked_at.is_null())
-            .filter(keys::ends_at.gt(now))
-            .count()
-            .get_result(transaction)
-            .await?;
+        let working: i64 = count_working(transaction, vec![project.id]).await?.iter().map(|(_, count)| count).sum();
         if working > 0 {
             let keys = if working == 1 {
                 "one key of this project works".to_owned()
@@ -140,7 +122,7 @@ pub async fn archive_project(tenant: &Tenant, slug: &ProjectSlug) -> Result<Proj
             };
             return Err(conflict(format!("{keys} or could be enabled again; revoke first, then archive")));
         }
-        one_at_a_time(transaction).await?;
+        transaction.lock_tenant().await?;
         let open: i64 = transaction
             .of(projects::table)
             .filter(projects::archived_at.is_null())
@@ -150,7 +132,7 @@ pub async fn archive_project(tenant: &Tenant, slug: &ProjectSlug) -> Result<Proj
         if open <= 1 {
             return Err(conflict("this is the only open project; make another first".to_owned()));
         }
-        project.archived_at = Some(now);
+        project.archived_at = Some(Utc::now());
         Ok(())
     })
     .await
@@ -219,13 +201,6 @@ async fn lock(tenant: &Tenant, transaction: &mut ChangeTx, slug: &ProjectSlug) -
     let project_row = found.filter(|project_row| seen(project_row.id)).ok_or(NOT_FOUND)?;
     tenant.scope.require(Some(ProjectId::from_uuid(project_row.id)), None)?;
     Ok(project_row)
-}
-
-/// Makes changes that count a tenant's projects wait for one another.
-async fn one_at_a_time(transaction: &mut ChangeTx) -> Result<(), Error> {
-    let tenant = transaction.of(tenants::table).select(tenants::id).for_no_key_update();
-    let _locked: uuid::Uuid = tenant.first(transaction).await?;
-    Ok(())
 }
 
 /// The project that the same write made or changed before, as it is now.

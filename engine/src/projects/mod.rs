@@ -121,17 +121,22 @@ pub async fn count_working_keys(tenant: &Tenant, of: &[ProjectView]) -> Result<W
     tenant.require(Permission::ProjectsRead)?;
     let ids: Vec<Uuid> = of.iter().map(|project| project.id.uuid()).collect();
     let mut transaction = tenant.begin().await?;
-    let counts: Vec<(Uuid, i64)> = transaction
+    let counts = count_working(&mut transaction, ids).await?;
+    transaction.commit().await?;
+    Ok(WorkingKeys(counts))
+}
+
+/// How many keys of each project work, or would if they were enabled; projects without any are left out.
+async fn count_working(transaction: &mut TenantTx, project_ids: Vec<Uuid>) -> Result<Vec<(Uuid, i64)>, Error> {
+    Ok(transaction
         .of(keys::table)
-        .filter(keys::project_id.eq_any(ids))
+        .filter(keys::project_id.eq_any(project_ids))
         .filter(keys::revoked_at.is_null())
         .filter(keys::ends_at.gt(chrono::Utc::now()))
         .group_by(keys::project_id)
         .select((keys::project_id, diesel::dsl::count_star()))
-        .load(&mut transaction)
-        .await?;
-    transaction.commit().await?;
-    Ok(WorkingKeys(counts))
+        .load(transaction)
+        .await?)
 }
 
 /// The project of a slug, inside a running transaction.
@@ -154,15 +159,15 @@ pub(crate) async fn find_open_project(transaction: &mut TenantTx, slug: &Project
 
 /// Refuses when the project is archived, and keeps it from being archived until the transaction ends: whatever makes a
 /// key work asks here.
-pub(crate) async fn require_open(transaction: &mut ChangeTx, project_id: ProjectId) -> Result<(), Error> {
-    let archived_at: Option<chrono::DateTime<chrono::Utc>> = transaction
+pub(crate) async fn require_open(transaction: &mut ChangeTx, project_id: ProjectId) -> Result<ProjectView, Error> {
+    let row: ProjectRow = transaction
         .of(projects::table)
         .filter(projects::id.eq(project_id.uuid()))
-        .select(projects::archived_at)
+        .select(ProjectRow::as_select())
         .for_share()
         .first(transaction)
         .await?;
-    if archived_at.is_some() { Err(archived()) } else { Ok(()) }
+    if row.archived_at.is_some() { Err(archived()) } else { row.view() }
 }
 
 fn archived() -> Error {

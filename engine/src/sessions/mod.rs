@@ -10,6 +10,7 @@ use crate::Engine;
 use crate::caller::{Caller, Identity, Origin};
 use crate::error::Error;
 use crate::schema::{sessions, users};
+use crate::system;
 
 /// A stored session: the door's data as JSON text, and when it ends.
 pub struct SessionRow {
@@ -101,8 +102,7 @@ pub async fn end_session(engine: &Engine, session_id: &[u8; 16]) -> Result<(), E
 /// `Unavailable` when Postgres is.
 pub async fn delete_expired_sessions(engine: &Engine) -> Result<usize, Error> {
     let mut connection = engine.db().system().await?;
-    let ended = sessions::table.filter(sessions::expires_at.le(Utc::now()));
-    Ok(diesel::delete(ended).execute(&mut connection).await?)
+    system::delete_in_portions(&mut connection, "sessions", "expires_at <= now()").await
 }
 
 /// The member behind a session, or `Unauthenticated`.

@@ -78,10 +78,9 @@ pub async fn found_tenant(
         return Ok(founded);
     }
     let phc = engine.passwords().hash(Password::parse(password)?.into_inner()).await?;
-    let local_part = email.as_str().split('@').next().unwrap_or_default();
     let founding = sql::Founding {
         email,
-        person: &PersonName::parse(local_part).map_err(|error| Error::invalid("email", error))?,
+        person: &PersonName::parse(email.local_part()).map_err(|error| Error::invalid("email", error))?,
         phc: &phc,
         tenant_slug,
         tenant_name: &TenantName::parse(tenant_slug.as_str()).map_err(|error| Error::invalid("tenant", error))?,

@@ -3,13 +3,14 @@
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
 
 use crate::Engine;
 use crate::error::Error;
 use crate::schema::{setup_codes, users};
 
 /// A fresh setup code, 24 base-62 characters (143 bits) in groups of six. It prints only on purpose.
-pub struct SetupCode(String);
+pub struct SetupCode(Zeroizing<String>);
 
 impl SetupCode {
     /// The text, for the terminal and the file.
@@ -39,13 +40,7 @@ pub async fn renew_setup_code(engine: &Engine) -> Result<Option<SetupCode>, Erro
     if is_set_up(engine).await? {
         return Ok(None);
     }
-    let digits: [u8; 24] = crate::random::base62_digits()?;
-    let alphabet = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let text: Vec<String> = digits
-        .chunks(6)
-        .map(|group| group.iter().map(|digit| char::from(alphabet[usize::from(*digit)])).collect())
-        .collect();
-    let code = SetupCode(text.join("-"));
+    let code = SetupCode(crate::random::grouped_digits::<24>(6)?);
     let mut connection = engine.db().system().await?;
     let hash = fingerprint(engine, code.expose());
     diesel::insert_into(setup_codes::table)

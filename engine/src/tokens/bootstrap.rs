@@ -7,7 +7,7 @@ use tronch_core::{CredentialKind, Permission, SecretOnce, TokenName, TokenView};
 use super::rows::TokenRow;
 use super::{NewToken, insert, record};
 use crate::error::Error;
-use crate::schema::{service_tokens, tenants};
+use crate::schema::service_tokens;
 use crate::secret;
 use crate::tenancy::Tenant;
 
@@ -20,8 +20,7 @@ pub async fn replace_bootstrap_token(tenant: &Tenant) -> Result<(TokenView, Secr
     let minted = secret::mint(&tenant.engine, CredentialKind::ServiceToken, tenant.id).await?;
     let mut transaction = tenant.begin_change().await?;
     // Two at once come one after the other: the second ends the token of the first.
-    let _slug: String =
-        transaction.of(tenants::table).select(tenants::slug).for_no_key_update().first(&mut transaction).await?;
+    transaction.lock_tenant().await?;
     let before: Option<TokenRow> = transaction
         .of(service_tokens::table)
         .filter(service_tokens::bootstrap)

@@ -11,10 +11,8 @@ use anyhow::Context as _;
 use super::survey::{Source, Survey};
 use super::{Config, MasterKeySource};
 use crate::data_dir::{self, DataDirError};
+use crate::local_postgres::PROGRAMS;
 use crate::open::parse_masters;
-
-/// The programs of Postgres that a start runs.
-const POSTGRES_PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
 
 /// What the private Postgres has room for: a process holds up to twice `database_connections`.
 const PRIVATE_POSTGRES_CONNECTIONS_FIT: u32 = 45;
@@ -74,10 +72,14 @@ fn check_master_key(source: &MasterKeySource) -> anyhow::Result<()> {
 
 fn check_programs(config: &Config) -> anyhow::Result<()> {
     let (Some(folder), None) = (&config.pg_bin, &config.database_url) else { return Ok(()) };
-    for program in POSTGRES_PROGRAMS {
+    for program in PROGRAMS {
         let runs = fs::metadata(folder.join(program))
             .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
-        anyhow::ensure!(runs, "it must hold the programs {}; {program} is missing", POSTGRES_PROGRAMS.join(", "));
+        anyhow::ensure!(
+            runs,
+            "it must hold the programs {}; {program} is missing or cannot be run",
+            PROGRAMS.join(", ")
+        );
     }
     Ok(())
 }

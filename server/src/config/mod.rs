@@ -1,4 +1,4 @@
-//! Configuration: every value the operator can set, read once and checked; the only file that reads the environment.
+//! Configuration: every value the operator can set, read once and checked; the only place that reads the environment.
 //! A start opens nothing here but `tronch.toml`: folders, keys and databases are the business of the files that get the
 //! values.
 
@@ -55,6 +55,8 @@ const KEYS: [&str; 17] = [
 const SECRET_KEYS: [&str; 2] = ["database_url", "master_key"];
 /// The private Postgres runs with `max_connections = 100`; the rest is for commands and for the operator's `psql`.
 const PRIVATE_POSTGRES_CONNECTIONS_MAX: u32 = 90;
+/// What a variable that looks like a setting and is none is told about.
+pub(crate) const FOREIGN_VARIABLES: &str = "these environment variables are no settings and are ignored";
 const TRUSTED_PROXIES_MAX: usize = 64;
 const MASTER_KEYS_MAX: usize = 16;
 
@@ -160,7 +162,7 @@ impl Survey {
         let Values { file, mut settings, problems, foreign_variables, .. } = values;
         let warnings = match foreign_variables.join(", ") {
             names if names.is_empty() => Vec::new(),
-            names => vec![format!("these environment variables are no settings and are ignored: {names}")],
+            names => vec![format!("{FOREIGN_VARIABLES}: {names}")],
         };
         settings.sort_by_key(|setting| KEYS.iter().position(|key| *key == setting.name));
         Self { file, settings, problems, warnings, draft }

@@ -2,9 +2,11 @@
 //! place, from this host alone. The description itself is made in `api/openapi.rs`.
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use axum::Router;
 use axum::response::Html;
+use tronch_app::escaped;
 use utoipa::openapi::path::Operation;
 
 use super::api::openapi::description;
@@ -19,6 +21,9 @@ pub(crate) fn routes() -> Router {
 pub(crate) fn table() -> Vec<Entry<()>> {
     vec![get("/docs", Access::Anyone, reference)]
 }
+
+/// It says the same as long as the process runs.
+static LIST: LazyLock<String> = LazyLock::new(list);
 
 async fn reference() -> Html<String> {
     let folder = assets::folder();
@@ -36,7 +41,7 @@ async fn reference() -> Html<String> {
          <link rel=\"icon\" href=\"/{folder}/icon.svg\" type=\"image/svg+xml\">\
          <link rel=\"stylesheet\" href=\"/{folder}/tronch.css\">{scripts}</head>\
          <body><div id=\"reference\"><main id=\"main\" class=\"page\">{}</main></div></body></html>",
-        list()
+        *LIST
     ))
 }
 
@@ -78,8 +83,4 @@ fn operations(item: &utoipa::openapi::PathItem) -> Vec<(&'static str, &Operation
 fn permission(operation: &Operation) -> String {
     let described = serde_json::to_value(&operation.security).unwrap_or_default();
     described[0]["service_token"][0].as_str().unwrap_or("none").to_owned()
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

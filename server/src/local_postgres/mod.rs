@@ -8,6 +8,8 @@ mod programs;
 mod run_as;
 mod session;
 
+pub(crate) use programs::PROGRAMS;
+
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};

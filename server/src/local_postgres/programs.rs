@@ -9,6 +9,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use super::{LocalPostgresError, Result};
+use crate::config::runs_as_root;
 
 const MAJORS: [u32; 4] = [18, 17, 16, 15];
 /// Where Debian, Red Hat, Alpine and Homebrew put the programs; `{}` is the major version.
@@ -23,7 +24,8 @@ const SYSTEM_FOLDERS: [&str; 5] = [
 const NPM_FOLDERS: [&str; 2] = ["/usr/local/lib/tronch/postgres/{}/bin", "target/postgres/{}/bin"];
 /// The one that `script/postgres/18/` locks. Without it npm would choose the newest, and one day that is 19.
 const NPM_VERSION: &str = "18.4.0-beta.17";
-const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
+/// The programs of Postgres that a start runs.
+pub(crate) const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
 
 /// The folder with `initdb`, `pg_ctl` and `postgres` of one major version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,16 +37,16 @@ pub(super) struct Programs {
 impl Programs {
     /// For a cluster that is there only its own major version will do; a new one takes the first that is found.
     pub(super) async fn find(cluster_folder: &Path, made_by: Option<&str>, pg_bin: Option<&Path>) -> Result<Programs> {
-        let found = match pg_bin {
-            Some(folder) => Programs::in_folders(&[folder.to_owned()]).await,
-            None => {
-                let mut found = Programs::in_folders(&system_folders().await).await;
-                found.extend(Programs::in_folders(&npm_folders()).await);
-                found
-            }
-        };
-        let majors: Vec<String> = found.iter().map(|programs| programs.major.to_string()).collect();
         let fitting = |programs: &Programs| made_by.is_none_or(|made_by| made_by == programs.major.to_string());
+        let mut found = match pg_bin {
+            Some(folder) => Programs::in_folders(&[folder.to_owned()]).await,
+            None => Programs::in_folders(&system_folders().await).await,
+        };
+        // Programs are run to learn their version, so nobody's else while the system's own will do.
+        if pg_bin.is_none() && !found.iter().any(fitting) {
+            found.extend(Programs::in_folders(&npm_folders(runs_as_root())).await);
+        }
+        let majors: Vec<String> = found.iter().map(|programs| programs.major.to_string()).collect();
         match (found.into_iter().find(fitting), made_by) {
             (Some(programs), _) => Ok(programs),
             (None, Some(made_by)) if !majors.is_empty() => Err(LocalPostgresError::OtherMajor {
@@ -72,7 +74,9 @@ impl Programs {
         if !PROGRAMS.iter().all(|program| folder.join(program).is_file()) {
             return None;
         }
-        let output = Command::new(folder.join("initdb")).arg("--version").stdin(Stdio::null()).output().await.ok()?;
+        // Without the environment: it holds the master secret where that is given so.
+        let mut initdb = Command::new(folder.join("initdb"));
+        let output = initdb.arg("--version").env_clear().stdin(Stdio::null()).output().await.ok()?;
         if !output.status.success() {
             // Such as npm's without the links to its libraries.
             let said = String::from_utf8_lossy(&output.stderr);
@@ -85,20 +89,22 @@ impl Programs {
 
 async fn system_folders() -> Vec<PathBuf> {
     let mut folders = of_each_major(&SYSTEM_FOLDERS);
-    // The shell knows the PATH, so that only `config.rs` reads the environment.
+    // The shell knows the PATH, so that only the configuration reads the environment.
     let which = Command::new("sh").args(["-c", "command -v initdb"]).stdin(Stdio::null()).output().await;
     let initdb = which.ok().and_then(|output| fs::canonicalize(String::from_utf8_lossy(&output.stdout).trim()).ok());
     folders.extend(initdb.as_deref().and_then(Path::parent).map(Path::to_owned));
     folders
 }
 
-/// Where our script puts them, and where `npm install` does: beside the executable and in the working directory.
-fn npm_folders() -> Vec<PathBuf> {
+/// Where our script puts them, and where `npm install` does: beside the executable and in the working directory. As root
+/// not in the working directory: what is run as root must not depend on where that is.
+fn npm_folders(is_root: bool) -> Vec<PathBuf> {
     let mut folders = of_each_major(&NPM_FOLDERS);
     let inside = Path::new("node_modules").join(npm_package()).join("native/bin");
     let executable = std::env::current_exe().and_then(fs::canonicalize).ok();
     folders.extend(executable.as_deref().and_then(Path::parent).map(|folder| folder.join(&inside)));
     folders.push(inside);
+    folders.retain(|folder| !is_root || folder.is_absolute());
     folders
 }
 
@@ -165,6 +171,12 @@ mod tests {
         let names: Vec<_> =
             found.iter().map(|programs| (programs.folder.file_name().unwrap(), programs.major)).collect();
         assert_eq!(names, [("a".as_ref(), 17), ("b".as_ref(), 15)]);
+    }
+
+    #[test]
+    fn root_runs_nothing_of_the_working_directory() {
+        let relative = |is_root| npm_folders(is_root).iter().filter(|folder| folder.is_relative()).count();
+        assert_eq!((relative(true), relative(false)), (0, 5));
     }
 
     #[test]

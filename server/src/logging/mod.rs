@@ -8,25 +8,22 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal as _;
 use std::panic::PanicHookInfo;
 
+use tracing::Level;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, FOREIGN_VARIABLES, LogFormat};
 use numbered::{NumberedJson, NumberedTime, Numbers};
 use writer::CountingWriter;
 
 pub(crate) use writer::LostLines;
 
-/// Whatever level is asked for, these say no more than this: below it they write down what they send, which for the
-/// database is every bound parameter, and for HTTP every header.
-const QUIET: [&str; 6] = [
-    "tokio_postgres=info",
-    "postgres_protocol=info",
-    "hyper=info",
-    "h2=info",
-    "hyper_util=info",
-    "tower_sessions=info",
-];
+/// Whatever level is asked for, these libraries say no more than at `info`: below it they write down what they send,
+/// which for the database is every bound parameter, and for HTTP every header.
+const QUIET: [&str; 6] = ["tokio_postgres", "postgres_protocol", "hyper", "h2", "hyper_util", "tower_sessions"];
 
 /// Lines that may wait for standard error; a line more is lost and counted.
 const WAITING_LINES_MAX: usize = 8192;
@@ -51,8 +48,6 @@ impl Logging {
 /// When a subscriber is installed already.
 pub(crate) fn start(config: &Config) -> anyhow::Result<Logging> {
     let filter = EnvFilter::try_new(&config.log_filter)?;
-    let filter =
-        QUIET.iter().try_fold(filter, |filter, quiet| quiet.parse().map(|quiet| filter.add_directive(quiet)))?;
     let terminal = std::io::stderr().is_terminal();
     let (writer, unwritten) = CountingWriter::new(std::io::stderr());
     let (writer, flush) = NonBlockingBuilder::default()
@@ -68,18 +63,26 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<Logging> {
         LogFormat::Auto => terminal,
     };
     let numbers = Numbers::of_this_process();
+    let harmless = filter_fn(|metadata| is_harmless(metadata.target(), *metadata.level()));
     let started = if text {
-        builder.with_timer(NumberedTime(numbers)).try_init()
+        builder.with_timer(NumberedTime(numbers)).finish().with(harmless).try_init()
     } else {
-        builder.json().event_format(NumberedJson::new(numbers)).try_init()
+        builder.json().event_format(NumberedJson::new(numbers)).finish().with(harmless).try_init()
     };
     started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))?;
     std::panic::set_hook(Box::new(log_panic));
     if !config.foreign_variables.is_empty() {
         let names = config.foreign_variables.join(", ");
-        tracing::warn!(environment.variables = names, "these environment variables are no settings and are ignored");
+        tracing::warn!(environment.variables = names, "{FOREIGN_VARIABLES}");
     }
     Ok(Logging { lost, _flush: flush })
+}
+
+/// Whether a line can hold no secret by where it comes from. A filter of its own: a directive among those of the setting
+/// would lose to a longer one.
+fn is_harmless(target: &str, level: Level) -> bool {
+    let library = target.split("::").next().unwrap_or_default();
+    level <= Level::INFO || !QUIET.contains(&library)
 }
 
 /// A panic is a line like any other, with its level and number.
@@ -93,4 +96,26 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
         panic.backtrace = backtrace,
         "a defect of ours: something panicked"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_hold_a_secret_is_never_a_line() {
+        let table = [
+            ("postgres_protocol::message", Level::DEBUG, false),
+            ("tokio_postgres", Level::TRACE, false),
+            ("hyper_util::client", Level::DEBUG, false),
+            ("h2::codec::framed_read", Level::TRACE, false),
+            ("postgres_protocol::message", Level::INFO, true),
+            ("hyper", Level::ERROR, true),
+            ("tronch_engine::db", Level::TRACE, true),
+            ("hyperspace", Level::DEBUG, true),
+        ];
+        for (target, level, expected) in table {
+            assert_eq!(is_harmless(target, level), expected, "{target} {level}");
+        }
+    }
 }

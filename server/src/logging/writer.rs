@@ -29,15 +29,17 @@ impl<W: Write> CountingWriter<W> {
         }
         let mut rest = line;
         while !rest.is_empty() {
-            match self.inner.write(rest) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => rest = &rest[written..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.broken_off = rest.len() < line.len();
-                    return Err(error);
+            let failed = match self.inner.write(rest) {
+                Ok(0) => io::ErrorKind::WriteZero.into(),
+                Ok(written) => {
+                    rest = &rest[written..];
+                    continue;
                 }
-            }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => error,
+            };
+            self.broken_off = rest.len() < line.len();
+            return Err(failed);
         }
         Ok(())
     }

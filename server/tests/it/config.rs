@@ -140,7 +140,7 @@ fn check_names_every_problem_at_once() {
         format!("{tronch_toml} has the unknown key log_fromat; did you mean log_format?"),
         "public_url: \"http://keys.example.com\" (environment variable TRONCH_PUBLIC_URL) is refused; it must be https unless the host is loopback, because passwords and keys would cross the network in clear; set TRONCH_ALLOW_INSECURE_HTTP=true to accept that.".to_owned(),
         format!("data_dir: {folder:?} (environment variable TRONCH_DATA_DIR) cannot be used: it is not there, and it cannot be made in {file}: Not a directory (os error 20)"),
-        "pg_bin: \"/nonexistent\" (environment variable TRONCH_PG_BIN) cannot be used: it must hold the programs initdb, pg_ctl, postgres; initdb is missing".to_owned(),
+        "pg_bin: \"/nonexistent\" (environment variable TRONCH_PG_BIN) cannot be used: it must hold the programs initdb, pg_ctl, postgres; initdb is missing or cannot be run".to_owned(),
         format!("master_key_file: {key_file:?} ({tronch_toml}, key master_key_file) cannot be used: The secret file {key_file} can be read by other users; run: chmod 600 {key_file}"),
         "shutdown_seconds: \"1000\" (environment variable TRONCH_SHUTDOWN_SECONDS) is refused; it must be a whole number from 1 to 300.".to_owned(),
     ];

@@ -182,6 +182,10 @@ async fn every_write_can_be_repeated() {
         (Method::POST, "/api/v1/projects/second/archive".to_owned(), json!({})),
         (Method::POST, "/api/v1/projects/second/restore".to_owned(), json!({})),
     ];
+    // Making a key and asking about one have their own tests.
+    let served = tronch_server::doors::surface();
+    let served = served.iter().filter(|route| route.path.starts_with("/api/v1/") && route.method != Method::GET);
+    assert_eq!(writes.len() + 2, served.count());
     for (number, (method, path, body)) in writes.into_iter().enumerate() {
         let word = format!("word-{number}");
         let send = async || match body.as_object().is_some_and(serde_json::Map::is_empty) {
@@ -303,6 +307,7 @@ async fn kill_9_in_the_middle_leaves_one_key_a_word() {
     let keys = count(&database, "keys").await;
     let names = count(&database, "(SELECT DISTINCT name FROM keys) names").await;
     println!("{RUNS} kills, {} words, {unanswered} of them unanswered; {keys} keys of {names} names", words.len());
+    assert!(unanswered > 0, "no kill came in the middle");
     assert_eq!((keys, names), (words.len() as i64, words.len() as i64));
     server.stop();
 }

@@ -1,5 +1,5 @@
 //! `Idempotency-Key` at the API: reads the body of a write that carries one, so that the same write is known again, and
-//! marks the answer of a repeat. What is remembered is the engine's business.
+//! marks the answer of a repeat. That is before anybody has asked who is calling, so no more is read than any body may have. What is remembered is the engine's business.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -2,12 +2,10 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use tronch_app::{
-    BULK_ACTIONS, FormState, KeysQuery, Place, SecretOf, ShownSecret, address_of_list, confirmation_words,
-};
+use tronch_app::{FormState, KeysQuery, Place, SecretOf, ShownSecret, address_of_list, confirmation_words};
 use tronch_core::{
     Environment, ExternalId, Grace, KeyId, KeyName, KeyPermission, KeyView, Permission, ProjectSlug, RevokeReason,
-    SecretOnce, parse_timestamp, searchable,
+    SecretOnce, searchable,
 };
 use tronch_engine::keys::{self, KeyChange, ManyChange, Metadata, NewKey};
 use tronch_engine::{Error, Tenant};
@@ -58,15 +56,18 @@ pub(crate) async fn change(
     let Some(settings) = settings(&sent, &mut state) else {
         return dashboard.form_again(sent.parts, place, state).await;
     };
-    let change = KeyChange {
-        name: Some(settings.name),
-        owner: Some(settings.owner),
-        metadata: Some(settings.metadata),
-        permissions: Some(settings.permissions),
-        expires_at: Some(settings.expires_at),
-        unless_changed_since: sent.filled("seen").and_then(|text| parse_timestamp(&text).ok()),
-    };
-    let changed = async { keys::change_key(&place.tenant, key_id(&key)?, change).await }.await;
+    let changed = async {
+        let change = KeyChange {
+            name: Some(settings.name),
+            owner: Some(settings.owner),
+            metadata: Some(settings.metadata),
+            permissions: Some(settings.permissions),
+            expires_at: Some(settings.expires_at),
+            unless_changed_since: sent.seen()?,
+        };
+        keys::change_key(&place.tenant, key_id(&key)?, change).await
+    }
+    .await;
     answer(&dashboard, sent, place, state, changed, "changed").await
 }
 
@@ -115,11 +116,19 @@ pub(crate) async fn enable(
 pub(crate) async fn change_many(State(dashboard): State<Dashboard>, Inside(place): Inside, mut sent: Sent) -> Response {
     let mut state = sent.state(&["reason", "confirmation"]);
     let action = sent.text("action");
-    let permission = BULK_ACTIONS.iter().find(|(word, ..)| *word == action).map(|(_, permission, _)| *permission);
-    let may = permission.ok_or(Error::NotFound { noun: "page" }).and_then(|needed| place.tenant.require(needed));
-    if let Err(error) = may {
-        return dashboard.refuse(sent.parts, place, state, error).await;
-    }
+    let asked = match action.as_str() {
+        "disable" => Ok((ManyChange::Disable, "disabled")),
+        "enable" => Ok((ManyChange::Enable, "enabled")),
+        "revoke" => Ok((ManyChange::Revoke(None), "revoked")),
+        _ => Err(Error::NotFound { noun: "page" }),
+    };
+    let (mut change, done) = match asked.and_then(|(change, done)| {
+        place.tenant.require(change.permission())?;
+        Ok((change, done))
+    }) {
+        Ok(asked) => asked,
+        Err(error) => return dashboard.refuse(sent.parts, place, state, error).await,
+    };
     // Shown again, the page reads from its address what it is about.
     let asked = sent.pairs().into_iter().filter(|(name, _)| ["action", "key", "back"].contains(&name.as_str()));
     let asked = form_urlencoded::Serializer::new(String::new()).extend_pairs(asked).finish();
@@ -132,21 +141,18 @@ pub(crate) async fn change_many(State(dashboard): State<Dashboard>, Inside(place
     if sent.text("confirmation").trim().to_lowercase() != words {
         state.refuse("confirmation", format!("Type \u{201c}{words}\u{201d}, so that nothing happens by mistake."));
     }
-    let Some(reason) = reason.filter(|_| !state.is_refused()) else {
+    if state.is_refused() {
         return dashboard.form_again(sent.parts, place, state).await;
-    };
-    let (change, done) = match action.as_str() {
-        "disable" => (ManyChange::Disable, "disabled"),
-        "enable" => (ManyChange::Enable, "enabled"),
-        "revoke" => (ManyChange::Revoke(reason), "revoked"),
-        _ => return dashboard.refuse(sent.parts, place, state, Error::NotFound { noun: "page" }).await,
-    };
+    }
+    if let ManyChange::Revoke(given) = &mut change {
+        *given = reason.flatten();
+    }
     match async { keys::change_keys(&place.tenant, &ids?, &change).await }.await {
-        Ok(many) => {
+        Ok(changed) => {
             let slug = place.tenant.slug();
             let list = address_of_list(slug, Some(&sent.text("back"))).unwrap_or_else(|| format!("/t/{slug}/keys"));
             let separator = if list.contains('?') { '&' } else { '?' };
-            see_other(&format!("{list}{separator}did={done}-{}", many.changed))
+            see_other(&format!("{list}{separator}did={done}-{changed}"))
         }
         Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
     }
@@ -210,16 +216,12 @@ async fn answer(
 /// A form that stands on the key's page has no address of its own to be shown again at.
 async fn answer_from_key_page(
     dashboard: &Dashboard,
-    mut sent: Sent,
+    sent: Sent,
     place: Place,
     outcome: Result<KeyView, Error>,
     did: &str,
 ) -> Response {
-    let path = sent.parts.uri.path();
-    if let Some(uri) = path.rsplit_once('/').and_then(|(page, _)| page.parse().ok()) {
-        sent.parts.uri = uri;
-    }
-    answer(dashboard, sent, place, FormState::default(), outcome, did).await
+    answer(dashboard, sent.on_page_above(), place, FormState::default(), outcome, did).await
 }
 
 struct Settings {

@@ -199,7 +199,7 @@ fn to_sign_in(parts: &Parts) -> Response {
 /// Where a form stands: at its own address, or, for a lone button, on the page above it.
 fn page_of_form(path: &str) -> &str {
     match path.rsplit_once('/') {
-        Some((page, "search" | "disable" | "enable" | "finish" | "archive" | "restore")) => page,
+        Some((page, "search" | "bulk" | "disable" | "enable" | "finish" | "archive" | "restore")) => page,
         Some((page, "edit")) if page.contains("/projects/") => page,
         Some((page, "revoke")) if page.contains("/tokens/") => page.rsplit_once('/').map_or("/", |(list, _)| list),
         _ => path,

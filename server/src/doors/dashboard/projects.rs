@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 use tronch_app::{FormState, Place};
-use tronch_core::{ProjectName, ProjectSlug, ProjectView, parse_timestamp};
+use tronch_core::{ProjectName, ProjectSlug, ProjectView};
 use tronch_engine::Error;
 use tronch_engine::projects::{self, NewProject, ProjectChange};
 
@@ -39,8 +39,14 @@ pub(crate) async fn change(
 ) -> Response {
     let mut state = sent.state(&SETTINGS);
     let outcome = match settings(&sent, &mut state) {
-        None => return dashboard.form_again(of_project(sent).parts, place, state).await,
-        Some(change) => async { projects::update_project(&place.tenant, &slug_of(&project)?, change).await }.await,
+        None => return dashboard.form_again(sent.on_page_above().parts, place, state).await,
+        Some(change) => {
+            async {
+                let change = ProjectChange { unless_changed_since: sent.seen()?, ..change };
+                projects::update_project(&place.tenant, &slug_of(&project)?, change).await
+            }
+            .await
+        }
     };
     answer(&dashboard, sent, place, state, outcome, "changed").await
 }
@@ -77,7 +83,7 @@ fn settings(sent: &Sent, state: &mut FormState) -> Option<ProjectChange> {
         default_grace_seconds: Some(default?),
         max_grace_seconds: Some(max?),
         auto_revoke: Some(sent.filled("auto_revoke").is_some()),
-        unless_changed_since: sent.filled("seen").and_then(|text| parse_timestamp(&text).ok()),
+        unless_changed_since: None,
     })
 }
 
@@ -89,14 +95,7 @@ fn address(place: &Place, project: &ProjectView, did: &str) -> String {
     format!("/t/{}/projects/{}?did={did}", place.tenant.slug(), project.slug)
 }
 
-/// All forms of a project stand on its page, and have no address of their own to be shown again at.
-fn of_project(mut sent: Sent) -> Sent {
-    if let Some(uri) = sent.parts.uri.path().rsplit_once('/').and_then(|(page, _)| page.parse().ok()) {
-        sent.parts.uri = uri;
-    }
-    sent
-}
-
+/// All forms of a project stand on its page.
 async fn answer(
     dashboard: &Dashboard,
     sent: Sent,
@@ -107,6 +106,6 @@ async fn answer(
 ) -> Response {
     match outcome {
         Ok(project) => see_other(&address(&place, &project, did)),
-        Err(error) => dashboard.refuse(of_project(sent).parts, place, state, error).await,
+        Err(error) => dashboard.refuse(sent.on_page_above().parts, place, state, error).await,
     }
 }

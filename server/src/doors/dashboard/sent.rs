@@ -78,6 +78,25 @@ impl Sent {
         tenant.once(&SentWrite { door: "dashboard", route: &route, key: &key, body: &[] }).await
     }
 
+    /// As if it had been sent to the page above: for a form that stands there and has no address of its own to be shown
+    /// again at.
+    pub(crate) fn on_page_above(mut self) -> Self {
+        if let Some(uri) = self.parts.uri.path().rsplit_once('/').and_then(|(page, _)| page.parse().ok()) {
+            self.parts.uri = uri;
+        }
+        self
+    }
+
+    /// When what the form changes was last changed, as far as whoever fills it in has seen.
+    ///
+    /// # Errors
+    /// `UnreadableForm`: the field is the page's own, so nobody mistyped it, and to go on without it would overwrite what
+    /// nobody has seen.
+    pub(crate) fn seen(&self) -> Result<Option<Timestamp>, Error> {
+        let seen = self.filled("seen").map(|text| parse_timestamp(&text)).transpose();
+        seen.map_err(|error| Error::UnreadableForm { why: format!("its field seen {error}") })
+    }
+
     /// A time typed into a `datetime-local` field, which is UTC on these pages. A sentence beside the field otherwise.
     pub(crate) fn time(&self, name: &'static str, state: &mut FormState) -> Result<Option<Timestamp>, ()> {
         let Some(text) = self.filled(name) else { return Ok(None) };

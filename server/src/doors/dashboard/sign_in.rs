@@ -19,7 +19,10 @@ pub(crate) async fn page(
     request: Request,
 ) -> Response {
     if who.0.is_some() {
-        return see_other("/");
+        // Signed in meanwhile, in another tab: on to where they were going.
+        let query = request.uri().query().unwrap_or_default();
+        let next = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "next").map(|(_, next)| next);
+        return see_other(own_address(&next.unwrap_or_default()));
     }
     let (parts, _) = request.into_parts();
     match tenants::is_set_up(&dashboard.engine).await {

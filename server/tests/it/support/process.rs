@@ -85,7 +85,7 @@ impl Drop for DataDir {
                 && works_here(pid)
                 && asked.elapsed() < Duration::from_secs(10)
             {
-                std::thread::yield_now();
+                std::thread::park_timeout(Duration::from_millis(5));
             }
         }
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
@@ -147,7 +147,7 @@ pub fn run(command: &mut Command, input: &str) -> Output {
             child.kill().expect("it runs");
             panic!("{command:?} did not end within {START_PATIENCE:?}");
         }
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(5));
     }
     child.wait_with_output().expect("an end")
 }

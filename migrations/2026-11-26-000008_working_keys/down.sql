@@ -1,0 +1,3 @@
+-- Nothing is lost.
+SET LOCAL lock_timeout = '2s';
+DROP INDEX keys_working;
