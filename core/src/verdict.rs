@@ -199,8 +199,8 @@ pub struct KeySnapshot {
 }
 
 /// What the caller wants to know of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ask<'a> {
     /// The caller's tenant.
     pub tenant_id: TenantId,
     /// The project it expects.
@@ -208,11 +208,11 @@ pub struct Ask {
     /// The environment it expects.
     pub environment: Environment,
     /// What the key must hold.
-    pub permissions: Option<PermissionQuery>,
+    pub permissions: Option<&'a PermissionQuery>,
 }
 
 /// Whether a key may pass at product time `now`, in the order of [`VerdictCode::ALL`]. Limits are charged after `Valid`.
-pub fn decide(key: &KeySnapshot, ask: &Ask, now: Timestamp) -> VerdictCode {
+pub fn decide(key: &KeySnapshot, ask: &Ask<'_>, now: Timestamp) -> VerdictCode {
     // Tenants are told apart here rather than in the look-up, so that asking for a stranger's handle changes no cache.
     if key.tenant_id != ask.tenant_id || key.project_id != ask.project_id {
         return VerdictCode::NotFound;
@@ -226,7 +226,7 @@ pub fn decide(key: &KeySnapshot, ask: &Ask, now: Timestamp) -> VerdictCode {
     if key.environment != ask.environment {
         return VerdictCode::EnvironmentMismatch;
     }
-    match &ask.permissions {
+    match ask.permissions {
         Some(query) if !query.allows(&key.permissions) => VerdictCode::InsufficientPermissions,
         _ => VerdictCode::Valid,
     }
@@ -277,14 +277,14 @@ mod tests {
         }
     }
 
-    fn ask() -> Ask {
+    fn ask() -> Ask<'static> {
         let key = key();
         let (tenant_id, project_id, environment) = (key.tenant_id, key.project_id, key.environment);
         Ask { tenant_id, project_id, environment, permissions: None }
     }
 
-    fn query(text: &str) -> Option<PermissionQuery> {
-        Some(PermissionQuery::parse(text).expect("a query"))
+    fn query(text: &str) -> PermissionQuery {
+        PermissionQuery::parse(text).expect("a query")
     }
 
     #[test]
@@ -342,7 +342,7 @@ mod tests {
             ("invoices.read AND invoices.write", VerdictCode::Valid),
             ("invoices.read AND admin", VerdictCode::InsufficientPermissions),
         ] {
-            assert_eq!(decide(&key(), &Ask { permissions: query(text), ..ask() }, at(5)), expected, "{text}");
+            assert_eq!(decide(&key(), &Ask { permissions: Some(&query(text)), ..ask() }, at(5)), expected, "{text}");
         }
     }
 
@@ -359,7 +359,8 @@ mod tests {
             if other_tenant { ask.tenant_id = TenantId::from_uuid(other); }
             if other_project { ask.project_id = ProjectId::from_uuid(other); }
             if other_environment { ask.environment = Environment::Test; }
-            ask.permissions = query(if unpermitted { "admin" } else { "invoices.read" });
+            let query = query(if unpermitted { "admin" } else { "invoices.read" });
+            ask.permissions = Some(&query);
             let snapshot = KeySnapshot {
                 disabled,
                 revoked_at: revoked.then_some(at(50)),

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use diesel::ConnectionError;
-use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
+use crate::clock::{self, Moment};
 use crate::error::Error;
 
 pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations");
@@ -20,7 +21,7 @@ const POSTGRES_MAJOR: std::ops::RangeInclusive<i32> = 15..=18;
 
 /// How long a verb waits for a connection.
 const WAIT: Duration = Duration::from_secs(3);
-/// How long a validation does.
+/// How long a validation's read does. Whoever asked may have been told before that we cannot know.
 const DATA_PLANE_WAIT: Duration = Duration::from_secs(1);
 
 pub(crate) type Connection = Object<AsyncPgConnection>;
@@ -32,6 +33,7 @@ pub(crate) struct Db {
     tenant: Pool<AsyncPgConnection>,
     system: Pool<AsyncPgConnection>,
     data_plane: Pool<AsyncPgConnection>,
+    lease_url: String,
 }
 
 /// Why a database cannot be used at all. Each says what to do.
@@ -88,8 +90,14 @@ fn with_options(url: &str, options: &str) -> String {
     format!("{url}{separator}options={options}")
 }
 
-fn pool(url: String, connections: usize) -> Result<Pool<AsyncPgConnection>, OpenError> {
-    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(url);
+fn pool(
+    url: String,
+    connections: usize,
+    recycling: RecyclingMethod<AsyncPgConnection>,
+) -> Result<Pool<AsyncPgConnection>, OpenError> {
+    let mut config = ManagerConfig::default();
+    config.recycling_method = recycling;
+    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(url, config);
     Pool::builder(manager).max_size(connections).build().map_err(|error| OpenError::Connect(error.to_string()))
 }
 
@@ -107,11 +115,21 @@ impl Db {
         let limits = "-c statement_timeout=5000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000";
         let system = format!("{limits} -c tronch.scope=system");
         let data_plane = "-c statement_timeout=1000 -c lock_timeout=500 -c tronch.scope=system";
+        // What a lease says may be lost with Postgres: then it was not heard either.
+        let lease = "-c statement_timeout=2000 -c lock_timeout=500 -c synchronous_commit=off";
+        let some = (connections / 2).max(2);
         Ok(Self {
-            tenant: pool(with_options(url, limits), connections)?,
-            system: pool(with_options(url, &system), (connections / 2).max(2))?,
-            data_plane: pool(with_options(url, data_plane), (connections / 2).max(2))?,
+            tenant: pool(with_options(url, limits), connections, RecyclingMethod::Verified)?,
+            system: pool(with_options(url, &system), some, RecyclingMethod::Verified)?,
+            // A validation is one question, not two: one that finds its connection dead asks again on another.
+            data_plane: pool(with_options(url, data_plane), some, RecyclingMethod::Fast)?,
+            lease_url: with_options(url, lease),
         })
+    }
+
+    /// For the connections of the thread that follows the change log.
+    pub(crate) fn lease_url(&self) -> String {
+        self.lease_url.clone()
     }
 
     pub(crate) async fn tenant(&self) -> Result<Connection, Error> {
@@ -143,6 +161,8 @@ struct ServerFacts {
     superuser: bool,
     #[diesel(sql_type = diesel::sql_types::Bool)]
     bypasses_row_security: bool,
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    clock_ms: i64,
 }
 
 /// Checks the server and the role, then brings the schema up to date; one process at a time, by an advisory lock.
@@ -174,13 +194,17 @@ fn known_versions() -> Result<Vec<String>, OpenError> {
 #[expect(clippy::disallowed_methods, reason = "the server's own catalogue stands in no schema of ours")]
 async fn check_server(connection: &mut AsyncPgConnection) -> Result<(), OpenError> {
     use diesel_async::RunQueryDsl;
+    let asked = Moment::now();
     let facts: ServerFacts = diesel::sql_query(
         "SELECT current_setting('server_version_num')::int / 10000 AS major, rolname::text AS role, \
-         rolsuper AS superuser, rolbypassrls AS bypasses_row_security FROM pg_roles WHERE rolname = current_user",
+         rolsuper AS superuser, rolbypassrls AS bypasses_row_security, \
+         (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS clock_ms FROM pg_roles WHERE rolname = current_user",
     )
     .get_result(connection)
     .await
     .map_err(|error| OpenError::Connect(error.to_string()))?;
+    // Before anything takes the time.
+    clock::adopt(asked, Moment::now(), facts.clock_ms);
     if !POSTGRES_MAJOR.contains(&facts.major) {
         return Err(OpenError::WrongMajor { found: facts.major });
     }

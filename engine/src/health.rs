@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use tronch_core::Timestamp;
 use tronch_core::bounds::USAGE_CHANNEL_EVENTS;
 
 use crate::Engine;
+use crate::clock;
 
 /// In the words of health+json (draft-inadarei-api-health-check).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +58,7 @@ pub async fn check(engine: &Engine, patience: Duration) -> Health {
     let answered = matches!(tokio::time::timeout(patience, engine.ping()).await, Ok(Ok(())));
     let usage_waiting = engine.usage().waiting();
     Health {
-        checked_at: Utc::now(),
+        checked_at: clock::now(),
         database: if answered { HealthState::Pass } else { HealthState::Fail },
         database_wait: asked.elapsed(),
         usage: usage_state(usage_waiting, engine.usage().is_failing()),
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn the_whole_is_as_well_as_its_worst_part() {
         let health = |database, usage| Health {
-            checked_at: Utc::now(),
+            checked_at: clock::now(),
             database,
             database_wait: Duration::ZERO,
             usage,

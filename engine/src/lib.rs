@@ -4,6 +4,7 @@
 mod argon;
 pub mod audit;
 mod caller;
+mod clock;
 mod cursor;
 mod db;
 pub mod demo;
@@ -12,6 +13,7 @@ pub mod health;
 mod keyring;
 pub mod keys;
 pub mod members;
+mod node;
 mod once;
 pub mod projects;
 mod random;
@@ -25,7 +27,7 @@ pub mod tokens;
 pub mod usage;
 pub mod verify;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -33,12 +35,14 @@ use zeroize::Zeroizing;
 use argon::ArgonPool;
 use db::Db;
 use keyring::Keyring;
+use node::Node;
 
 pub use argon::ArgonCost;
 pub use caller::{Caller, Origin};
 pub use db::OpenError;
 pub use error::Error;
 pub use keyring::Master;
+pub use node::NodeName;
 pub use once::{SentWrite, forget_old_writes};
 pub use tenancy::Tenant;
 
@@ -65,6 +69,9 @@ struct Shared {
     credentials: ArgonPool,
     dummy_phc: String,
     usage: usage::Collector,
+    places: verify::Places,
+    /// Where this process answers validations.
+    node: OnceLock<Arc<Node>>,
 }
 
 /// A database that is reached, checked and migrated, before the master secret is known.
@@ -105,7 +112,17 @@ impl PreparedDatabase {
         // Verified against when the person is unknown, so that the answer takes as long.
         let dummy_phc = passwords.hash(Zeroizing::new(keyring::hex(&random::bytes::<16>()?))).await?;
         let usage = usage::Collector::start(self.db.clone())?;
-        Ok(Engine { shared: Arc::new(Shared { db: self.db, keyring, passwords, credentials, dummy_phc, usage }) })
+        let shared = Shared {
+            db: self.db,
+            keyring,
+            passwords,
+            credentials,
+            dummy_phc,
+            usage,
+            places: verify::Places::default(),
+            node: OnceLock::new(),
+        };
+        Ok(Engine { shared: Arc::new(shared) })
     }
 }
 
@@ -155,8 +172,40 @@ impl Engine {
         self.usage().finish(patience).await
     }
 
+    /// Makes this process one of those that answer validations. Once in its life.
+    ///
+    /// # Errors
+    /// `Unavailable` when Postgres is; `Internal` the second time.
+    pub async fn join(&self, name: NodeName) -> Result<verify::Verifier, Error> {
+        let node = Node::join(self.db(), name, self.keyring().ids()).await?;
+        let verifier = verify::Verifier::new(self, Arc::clone(&node));
+        self.shared.node.set(node).map_err(|_| Error::internal("this process has joined already"))?;
+        Ok(verifier)
+    }
+
+    /// Answers no more validations, and takes this process off the list of those that do.
+    pub async fn leave(&self) {
+        if let Some(node) = self.shared.node.get() {
+            node.leave().await;
+        }
+    }
+
+    /// Waits until what was just changed is known to this process, which then answers by it.
+    pub(crate) async fn catch_up(&self) {
+        if let Some(node) = self.shared.node.get() {
+            node.catch_up().await;
+        }
+    }
+
+    pub(crate) fn places(&self) -> &verify::Places {
+        &self.shared.places
+    }
+
     /// Closes the pools; later verbs answer `Unavailable`.
     pub fn close(&self) {
+        if let Some(node) = self.shared.node.get() {
+            node.stop();
+        }
         self.shared.db.close();
     }
 }
@@ -170,5 +219,5 @@ pub fn new_form_word() -> String {
 /// A fresh id for one request.
 pub fn new_request_id() -> tronch_core::RequestId {
     // Only uniqueness is asked of it; without random bytes the time alone has to do.
-    tronch_core::RequestId::generate(chrono::Utc::now(), random::bytes().unwrap_or_default())
+    tronch_core::RequestId::generate(clock::now(), random::bytes().unwrap_or_default())
 }

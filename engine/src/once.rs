@@ -3,7 +3,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use subtle::ConstantTimeEq as _;
@@ -11,6 +11,7 @@ use tronch_core::{ErrorCode, IdempotencyKey};
 use uuid::Uuid;
 
 use crate::Engine;
+use crate::clock;
 use crate::error::Error;
 use crate::schema::idempotency_keys;
 use crate::system;
@@ -99,7 +100,7 @@ impl Tenant {
         if let Some(once) = &once {
             once.claim(&mut transaction).await?;
         }
-        Ok(ChangeTx { transaction, once })
+        Ok(ChangeTx { transaction, once, engine: self.engine.clone() })
     }
 }
 
@@ -107,6 +108,7 @@ impl Tenant {
 pub(crate) struct ChangeTx {
     transaction: TenantTx,
     once: Option<Once>,
+    engine: Engine,
 }
 
 impl ChangeTx {
@@ -114,7 +116,10 @@ impl ChangeTx {
         if let Some(once) = &self.once {
             once.remember(&mut self.transaction, result_id).await?;
         }
-        self.transaction.commit().await
+        self.transaction.commit().await?;
+        // Whoever is told that it was done may ask this process about it right away.
+        self.engine.catch_up().await;
+        Ok(())
     }
 }
 
@@ -157,7 +162,7 @@ impl Once {
 
     /// This leaves `Scoped` because it has no word for ON CONFLICT.
     async fn remember(&self, transaction: &mut TenantTx, result_id: Uuid) -> Result<(), Error> {
-        let until = Utc::now() + TimeDelta::hours(REMEMBERED_HOURS);
+        let until = clock::now() + TimeDelta::hours(REMEMBERED_HOURS);
         let values = (
             idempotency_keys::body_mac.eq(self.body_mac.as_slice()),
             idempotency_keys::result_id.eq(result_id),
@@ -183,7 +188,7 @@ async fn find(transaction: &mut TenantTx, key_mac: &[u8; 32]) -> Result<Option<(
     Ok(transaction
         .of(idempotency_keys::table)
         .filter(idempotency_keys::key_mac.eq(key_mac.as_slice()))
-        .filter(idempotency_keys::expires_at.gt(Utc::now()))
+        .filter(idempotency_keys::expires_at.gt(clock::now()))
         .select((idempotency_keys::body_mac, idempotency_keys::result_id))
         .first(transaction)
         .await

@@ -17,6 +17,11 @@ pub(crate) fn bytes<const N: usize>() -> Result<[u8; N], Error> {
     Ok(bytes)
 }
 
+/// A number, each equally likely.
+pub(crate) fn word() -> Result<u64, Error> {
+    Ok(u64::from_be_bytes(bytes()?))
+}
+
 /// `N` base-62 digits in groups of `group`, for people to copy: `0aB3x-Y7…`.
 pub(crate) fn grouped_digits<const N: usize>(group: usize) -> Result<Zeroizing<String>, Error> {
     const ALPHABET: [u8; 62] = *b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

@@ -35,6 +35,7 @@ diesel::table! {
         name -> Text,
         created_at -> Timestamptz,
         demo -> Bool,
+        offline_lease_seconds -> Integer,
     }
 }
 
@@ -191,6 +192,18 @@ diesel::table! {
         body_mac -> Binary,
         result_id -> Uuid,
         expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    nodes (id) {
+        id -> Uuid,
+        name -> Text,
+        version -> Text,
+        started_at -> Timestamptz,
+        renewed_at -> Timestamptz,
+        applied -> BigInt,
+        master_ids -> Array<Binary>,
     }
 }
 

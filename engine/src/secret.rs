@@ -1,13 +1,14 @@
 //! Making credentials: the only place where a whole key or token comes to be. It leaves as `SecretOnce`, and nothing here
 //! keeps it.
 
-use chrono::{SubsecRound as _, Utc};
+use chrono::SubsecRound as _;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use tronch_core::{CredentialKind, Handle, KeyDraft, SecretOnce, TenantId, Timestamp};
 use zeroize::Zeroizing;
 
 use crate::Engine;
+use crate::clock;
 use crate::error::Error;
 use crate::keyring::{Tag, TagKeyId, TagLabel};
 use crate::schema::{key_handles, service_token_handles};
@@ -31,7 +32,7 @@ pub(crate) struct Minted {
 /// # Errors
 /// `Unavailable` when Postgres, the hashing queue or the clock cannot be used.
 pub(crate) async fn mint(engine: &Engine, kind: CredentialKind, tenant_id: TenantId) -> Result<Minted, Error> {
-    mint_of(engine, kind, tenant_id, Utc::now()).await
+    mint_of(engine, kind, tenant_id, clock::now()).await
 }
 
 /// The same of a time that has been, which stands in its text: for keys that only look old.

@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tronch_engine::{Engine, forget_old_writes, sessions, tenants};
+use tronch_engine::{Engine, NodeName, forget_old_writes, sessions, tenants};
 
 use crate::config::Config;
 use crate::doors::{self, Phase};
@@ -56,7 +56,8 @@ async fn serve_opened(
     ops_listener: TcpListener,
 ) -> anyhow::Result<()> {
     let phase = Phase::default();
-    let doors = doors::build(config, &opened.engine, phase.clone(), metrics)?;
+    let verifier = opened.engine.join(node_name(config)).await?;
+    let doors = doors::build(config, &opened.engine, &verifier, phase.clone(), metrics)?;
     greet(config, opened).await?;
     let stop = CancellationToken::new();
     let mut tasks = tokio::task::JoinSet::new();
@@ -75,11 +76,19 @@ async fn serve_opened(
         tracing::warn!("requests were still running after TRONCH_SHUTDOWN_SECONDS and were cut off");
     }
     sweeper.abort();
+    opened.engine.leave().await;
     if let Err(error) = opened.engine.finish_usage(USAGE_PATIENCE).await {
         tracing::error!(%error, "the usage of the last second could not be stored");
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Where operators find this process: the machine and the port.
+fn node_name(config: &Config) -> NodeName {
+    let machine = rustix::system::uname();
+    let name = format!("{}:{}", machine.nodename().to_string_lossy(), config.listen.port());
+    NodeName { name, version: env!("CARGO_PKG_VERSION") }
 }
 
 async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {

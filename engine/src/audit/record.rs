@@ -8,6 +8,7 @@ use tronch_core::{AuditEventId, Timestamp};
 use uuid::Uuid;
 
 use crate::caller::{Actor, Caller, Origin};
+use crate::clock;
 use crate::error::Error;
 use crate::schema::audit_events;
 use crate::tenancy::TenantTx;
@@ -46,7 +47,7 @@ struct NewAuditEvent<'a> {
 
 /// Appends one event. Fails the surrounding transaction when it cannot: no change goes unrecorded.
 pub(crate) async fn record(transaction: &mut TenantTx, caller: &Caller, change: Change<'_>) -> Result<(), Error> {
-    record_of(transaction, caller.actor(), &caller.origin, change, Utc::now()).await
+    record_of(transaction, caller.actor(), &caller.origin, change, clock::now()).await
 }
 
 /// The same of a time that has been, by somebody who is no caller: for what never happened, such as a demo's past.
@@ -71,7 +72,7 @@ pub(crate) async fn record_in(
     caller: &Caller,
     change: Change<'_>,
 ) -> Result<(), Error> {
-    let values = (audit_events::tenant_id.eq(tenant_id), event(caller.actor(), &caller.origin, change, Utc::now())?);
+    let values = (audit_events::tenant_id.eq(tenant_id), event(caller.actor(), &caller.origin, change, clock::now())?);
     diesel::insert_into(audit_events::table).values(values).execute(connection).await?;
     Ok(())
 }

@@ -9,7 +9,6 @@ mod remove;
 mod script;
 mod store;
 
-use chrono::Utc;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use tronch_core::{
@@ -20,6 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::Engine;
 use crate::caller::{Caller, Scope};
+use crate::clock;
 use crate::error::Error;
 use crate::members::Password;
 use crate::schema::tenants;
@@ -108,7 +108,7 @@ pub async fn make_demo(engine: &Engine, caller: &Caller, new_demo: NewDemo) -> R
         });
     }
     let mut dice = Dice::seeded(SEED);
-    let script = script::write(Utc::now(), &mut dice);
+    let script = script::write(clock::now(), &mut dice);
     let tenant_id = TenantId::generate(script.founded_at, crate::random::bytes()?);
     // Hashing takes most of the time and waits outside of a transaction.
     // 119 bits.

@@ -79,6 +79,11 @@ impl TagKeyId {
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// As it is stored.
+    pub(crate) fn of_stored(bytes: &[u8]) -> Result<Self, Error> {
+        bytes.try_into().map(Self).map_err(|_| Error::internal("the id of a master secret has 8 bytes"))
+    }
 }
 
 /// A 32-byte HMAC of a whole credential under the pepper and its tenant.
@@ -90,10 +95,15 @@ impl Tag {
         &self.0
     }
 
+    /// As it is stored.
+    pub(crate) fn of_stored(bytes: &[u8]) -> Result<Self, Error> {
+        bytes.try_into().map(Self).map_err(|_| Error::internal("a tag has 32 bytes"))
+    }
+
     /// In constant time: how far two tags agree must not be measurable.
-    pub(crate) fn matches(&self, stored: &[u8]) -> bool {
+    pub(crate) fn matches(&self, stored: &Self) -> bool {
         use subtle::ConstantTimeEq as _;
-        self.0.ct_eq(stored).into()
+        self.0.ct_eq(&stored.0).into()
     }
 }
 
@@ -198,21 +208,25 @@ impl Keyring {
         self.current
     }
 
+    /// Of every master secret at hand.
+    pub(crate) fn ids(&self) -> Vec<TagKeyId> {
+        self.peppers.iter().map(|pepper| pepper.id).collect()
+    }
+
     /// The tag under the current pepper, for a credential being made.
     pub(crate) fn tag(&self, label: TagLabel, tenant_id: TenantId, credential: &str) -> Tag {
-        self.tag_with(self.current.as_bytes(), label, tenant_id, credential)
-            .expect("the current pepper is always loaded")
+        self.tag_with(self.current, label, tenant_id, credential).expect("the current pepper is always loaded")
     }
 
     /// The tag under the pepper a stored one was made with; `None` when that pepper is unknown here.
     pub(crate) fn tag_with(
         &self,
-        tag_key: &[u8],
+        tag_key: TagKeyId,
         label: TagLabel,
         tenant_id: TenantId,
         credential: &str,
     ) -> Option<Tag> {
-        let pepper = self.peppers.iter().find(|pepper| pepper.id.as_bytes() == tag_key)?;
+        let pepper = self.peppers.iter().find(|pepper| pepper.id == tag_key)?;
         let tenant_id = tenant_id.uuid();
         let parts: [&[u8]; 3] = [label.bytes(), tenant_id.as_bytes(), credential.as_bytes()];
         Some(Tag(hmac(pepper.key.as_slice(), &parts)))

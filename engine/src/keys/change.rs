@@ -1,6 +1,5 @@
 //! Changing a key that exists: its settings, disabling, enabling, revoking. Each is one locked row, one audit event.
 
-use chrono::Utc;
 use tronch_core::{
     ErrorCode, ExternalId, KeyId, KeyName, KeyPermission, KeyView, Permission, RevokeReason, Timestamp, ended_by_clock,
 };
@@ -8,6 +7,7 @@ use tronch_core::{
 use super::many::ManyChange;
 use super::rows::KeyRow;
 use super::{Metadata, check_expiry, check_permission_count, made_before, record, sql};
+use crate::clock;
 use crate::error::Error;
 use crate::once::ChangeTx;
 use crate::tenancy::Tenant;
@@ -129,7 +129,7 @@ async fn edit(
     let mut after = before.clone();
     change(&mut after)?;
     if super::rows::audited(&before) != super::rows::audited(&after) {
-        after.updated_at = Utc::now();
+        after.updated_at = clock::now();
         write(tenant, &mut transaction, action, &before, &after, reason).await?;
     }
     transaction.commit(after.id).await?;
@@ -162,5 +162,5 @@ fn require_not_ended(key: &KeyRow) -> Result<(), Error> {
 
 /// Whether the clock has ended the key, by its own end or by that of its grace.
 pub(super) fn has_ended(key: &KeyRow) -> bool {
-    ended_by_clock(key.expires_at, key.grace_ends_at, Utc::now())
+    ended_by_clock(key.expires_at, key.grace_ends_at, clock::now())
 }

@@ -1,6 +1,6 @@
 //! Listing keys: filters, orders and pages. Each page begins after the last row of the one before, never at an offset.
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use diesel::dsl::sql as raw;
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
@@ -11,6 +11,7 @@ use tronch_core::{Environment, ExternalId, KeyState, KeyView, Page, Permission, 
 use super::rows::KeyRow;
 use super::search::{self, Found};
 use super::sql::{self, KeyQuery};
+use crate::clock;
 use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::schema::{keys, projects};
@@ -139,7 +140,7 @@ fn narrowed<'a>(mut query: KeyQuery<'a>, filter: &'a KeyFilter, found: Option<&F
     if let Some(owner) = &filter.owner {
         query = query.filter(keys::owner_external_id.eq(owner.as_str()));
     }
-    let now = Utc::now();
+    let now = clock::now();
     query = match filter.state {
         None => query,
         Some(KeyState::Revoked) => query.filter(keys::revoked_at.is_not_null()),

@@ -1,12 +1,12 @@
 //! Changing several keys in one go: all of them, or none. Changing one is in `change.rs`.
 
-use chrono::Utc;
 use tronch_core::bounds::KEYS_AT_ONCE_MAX;
 use tronch_core::{KeyId, KeyView, Permission, RevokeReason};
 
 use super::change::{has_ended, write};
 use super::rows::{KeyRow, audited};
 use super::sql;
+use crate::clock;
 use crate::error::Error;
 use crate::tenancy::Tenant;
 
@@ -52,10 +52,10 @@ impl ManyChange {
             return;
         }
         match self {
-            Self::Disable => key.disabled_at = key.disabled_at.or(Some(Utc::now())),
+            Self::Disable => key.disabled_at = key.disabled_at.or(Some(clock::now())),
             Self::Enable => key.disabled_at = None,
             Self::Revoke(reason) => {
-                key.revoked_at = Some(Utc::now());
+                key.revoked_at = Some(clock::now());
                 key.revoke_reason = reason.as_ref().map(|reason| reason.as_str().to_owned());
             }
         }
@@ -98,7 +98,7 @@ pub async fn change_keys(tenant: &Tenant, key_ids: &[KeyId], change: &ManyChange
         if audited(&before) == audited(&after) {
             continue;
         }
-        after.updated_at = Utc::now();
+        after.updated_at = clock::now();
         write(tenant, &mut transaction, change.action(), &before, &after, change.reason()).await?;
         changed += 1;
     }

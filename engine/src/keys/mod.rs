@@ -15,6 +15,7 @@ use tronch_core::{
 };
 
 use crate::audit::{self, Change};
+use crate::clock;
 use crate::error::Error;
 use crate::once::ChangeTx;
 use crate::projects;
@@ -188,7 +189,7 @@ fn check_permission_count(permissions: &[KeyPermission]) -> Result<(), Error> {
 
 fn check_expiry(expires_at: Option<Timestamp>) -> Result<(), Error> {
     match expires_at {
-        Some(end) if end <= chrono::Utc::now() => Err(Error::invalid("expires_at", "this time is past already")),
+        Some(end) if end <= clock::now() => Err(Error::invalid("expires_at", "this time is past already")),
         _ => Ok(()),
     }
 }

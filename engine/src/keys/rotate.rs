@@ -1,6 +1,5 @@
 //! Rotation: a successor is issued, the old key keeps working until its grace ends. When it ends is `core`'s rule.
 
-use chrono::Utc;
 use tronch_core::{
     CredentialKind, ErrorCode, Grace, KeyId, KeyView, Permission, ProjectId, RotatingKey, RotationRefusal, SecretOnce,
     duration_words, rotation_plan,
@@ -9,6 +8,7 @@ use tronch_core::{
 use super::change::{has_ended, write};
 use super::rows::{KeyRow, NewKeyRow};
 use super::{find_key, made_before, record, sql};
+use crate::clock;
 use crate::error::Error;
 use crate::projects::{self, find_project, rotation_settings};
 use crate::secret;
@@ -40,7 +40,7 @@ pub async fn rotate_key(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<
     let mut transaction = tenant.begin_change().await?;
     let (old, project_slug) = sql::lock(&mut transaction, key_id).await?;
     let project = projects::require_open(&mut transaction, ProjectId::from_uuid(old.project_id)).await?;
-    let now = Utc::now();
+    let now = clock::now();
     let plan = rotation_plan(&rotating(&old), grace, &rotation_settings(&project), now).map_err(refusal)?;
     let row = NewKeyRow {
         id: KeyId::generate(minted.created_at, crate::random::bytes()?).uuid(),
@@ -93,7 +93,7 @@ pub async fn finish_rotation(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, 
             field: None,
         });
     }
-    let now = Utc::now();
+    let now = clock::now();
     let mut after = before.clone();
     // An ended key stays as it ended: nothing may seem to have lived longer than it did.
     if before.revoked_at.is_none() && !has_ended(&before) {
@@ -112,7 +112,7 @@ async fn preview(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<Credent
     let slug = tronch_core::ProjectSlug::parse(&project_slug).map_err(Error::internal)?;
     let project = find_project(&mut transaction, &slug).await?;
     transaction.commit().await?;
-    match rotation_plan(&rotating(&key), grace, &rotation_settings(&project), Utc::now()) {
+    match rotation_plan(&rotating(&key), grace, &rotation_settings(&project), clock::now()) {
         // The same write may have done it since the tenant was entered; `begin_change` knows.
         Err(RotationRefusal::AlreadyRotated { .. }) if tenant.once_of().is_some() => {}
         plan => drop(plan.map_err(refusal)?),

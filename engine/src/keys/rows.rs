@@ -1,6 +1,5 @@
 //! A key as it is stored and as it is shown. Rows never leave this folder.
 
-use chrono::Utc;
 use diesel::prelude::*;
 use serde_json::Value;
 use tronch_core::{
@@ -9,6 +8,7 @@ use tronch_core::{
 };
 use uuid::Uuid;
 
+use crate::clock;
 use crate::error::Error;
 use crate::schema::keys;
 
@@ -114,7 +114,7 @@ impl KeyRow {
             environment: snapshot.environment,
             owner: owner.map(|external_id| OwnerView { external_id }),
             metadata_json: self.metadata.to_string(),
-            state: state(&snapshot, Utc::now()),
+            state: state(&snapshot, clock::now()),
             permissions: snapshot.permissions,
             created_at: self.created_at,
             updated_at: self.updated_at,

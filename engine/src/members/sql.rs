@@ -1,6 +1,5 @@
 //! The SQL about people. Users belong to no tenant; memberships do.
 
-use chrono::Utc;
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tronch_core::{EmailAddress, PersonName, Role, TenantId, UserId};
@@ -9,6 +8,7 @@ use uuid::Uuid;
 use crate::Engine;
 use crate::audit::{self, Change};
 use crate::caller::Caller;
+use crate::clock;
 use crate::error::Error;
 use crate::schema::{memberships, sessions, users};
 use crate::tenancy::TenantTx;
@@ -34,7 +34,7 @@ pub(crate) async fn insert_user(
 ) -> Result<Option<UserId>, Error> {
     let id: Option<Uuid> = diesel::insert_into(users::table)
         .values((
-            users::id.eq(UserId::generate(Utc::now(), crate::random::bytes()?).uuid()),
+            users::id.eq(UserId::generate(clock::now(), crate::random::bytes()?).uuid()),
             users::email.eq(email.as_str()),
             users::email_normalized.eq(email.normalized()),
             users::name.eq(name.as_str()),
@@ -106,7 +106,7 @@ pub(super) async fn set_password(
     AnsiTransactionManager::begin_transaction(&mut *connection).await?;
     let user_id = user_id(&mut connection, email).await?;
     diesel::update(users::table.find(user_id.uuid()))
-        .set((users::password_phc.eq(phc), users::password_changed_at.eq(Utc::now())))
+        .set((users::password_phc.eq(phc), users::password_changed_at.eq(clock::now())))
         .execute(&mut connection)
         .await?;
     let ended =

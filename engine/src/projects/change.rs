@@ -1,6 +1,5 @@
 //! Making projects, changing their settings, putting them away and taking them out again. Reading them is in `mod.rs`.
 
-use chrono::Utc;
 use diesel::prelude::*;
 use tronch_core::bounds::GRACE_SECONDS_MAX;
 use tronch_core::{ErrorCode, Permission, ProjectId, ProjectName, ProjectSlug, ProjectView, Timestamp};
@@ -8,6 +7,7 @@ use tronch_core::{ErrorCode, Permission, ProjectId, ProjectName, ProjectSlug, Pr
 use super::rows::{ProjectRow, audited};
 use super::{NOT_FOUND, PROJECTS_MAX, count_working, visible};
 use crate::audit::{self, Change};
+use crate::clock;
 use crate::error::Error;
 use crate::once::ChangeTx;
 use crate::schema::projects;
@@ -47,7 +47,7 @@ pub async fn create_project(tenant: &Tenant, new_project: NewProject) -> Result<
     if let Some(project) = made_before(tenant).await? {
         return Ok(project);
     }
-    let now = Utc::now();
+    let now = clock::now();
     let project_id = ProjectId::generate(now, crate::random::bytes()?);
     let mut transaction = tenant.begin_change().await?;
     transaction.lock_tenant().await?;
@@ -132,7 +132,7 @@ pub async fn archive_project(tenant: &Tenant, slug: &ProjectSlug) -> Result<Proj
         if open <= 1 {
             return Err(conflict("this is the only open project; make another first".to_owned()));
         }
-        project.archived_at = Some(Utc::now());
+        project.archived_at = Some(clock::now());
         Ok(())
     })
     .await
@@ -166,7 +166,7 @@ async fn edit(
     let mut after = before.clone();
     change(&mut transaction, &mut after).await?;
     if audited(&before) != audited(&after) {
-        after.updated_at = Utc::now();
+        after.updated_at = clock::now();
         transaction
             .of(projects::table)
             .filter(projects::id.eq(after.id))

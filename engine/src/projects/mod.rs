@@ -9,6 +9,7 @@ use tronch_core::{
 };
 use uuid::Uuid;
 
+use crate::clock;
 use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::once::ChangeTx;
@@ -132,7 +133,7 @@ async fn count_working(transaction: &mut TenantTx, project_ids: Vec<Uuid>) -> Re
         .of(keys::table)
         .filter(keys::project_id.eq_any(project_ids))
         .filter(keys::revoked_at.is_null())
-        .filter(keys::ends_at.gt(chrono::Utc::now()))
+        .filter(keys::ends_at.gt(clock::now()))
         .group_by(keys::project_id)
         .select((keys::project_id, diesel::dsl::count_star()))
         .load(transaction)

@@ -1,6 +1,5 @@
 //! Browser sessions and who stands behind them. Cookies and their rules belong to the doors.
 
-use chrono::Utc;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use tronch_core::{Timestamp, UserId};
@@ -8,6 +7,7 @@ use uuid::Uuid;
 
 use crate::Engine;
 use crate::caller::{Caller, Identity, Origin};
+use crate::clock;
 use crate::error::Error;
 use crate::schema::{sessions, users};
 use crate::system;
@@ -78,7 +78,7 @@ pub async fn load_session(engine: &Engine, session_id: &[u8; 16]) -> Result<Opti
     let mut connection = engine.db().system().await?;
     let row: Option<(String, Timestamp)> = sessions::table
         .find(id_hash(engine, session_id))
-        .filter(sessions::expires_at.gt(Utc::now()))
+        .filter(sessions::expires_at.gt(clock::now()))
         .select((sessions::data, sessions::expires_at))
         .first(&mut connection)
         .await
@@ -114,7 +114,7 @@ pub async fn session_caller(engine: &Engine, session_id: &[u8; 16], origin: Orig
     let row: Option<(Uuid, String, String)> = sessions::table
         .inner_join(users::table.on(sessions::user_id.eq(users::id.nullable())))
         .filter(sessions::id_hash.eq(id_hash(engine, session_id)))
-        .filter(sessions::expires_at.gt(Utc::now()))
+        .filter(sessions::expires_at.gt(clock::now()))
         .select((users::id, users::name, users::email))
         .first(&mut connection)
         .await

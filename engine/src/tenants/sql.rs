@@ -1,6 +1,5 @@
 //! The SQL that makes a tenant. It runs once a tenant, in one transaction.
 
-use chrono::Utc;
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tronch_core::{EmailAddress, PersonName, ProjectId, Role, TenantId, TenantName, TenantSlug, UserId};
@@ -10,6 +9,7 @@ use super::{FIRST_PROJECT, Founded, setup};
 use crate::Engine;
 use crate::audit::{self, Change};
 use crate::caller::{Caller, Scope};
+use crate::clock;
 use crate::error::Error;
 use crate::members;
 use crate::schema::{memberships, projects, tenants, users};
@@ -33,7 +33,7 @@ pub(super) async fn found(
     founding: &Founding<'_>,
     caller: impl FnOnce(UserId) -> Caller,
 ) -> Result<(UserId, TenantId), Error> {
-    let now = Utc::now();
+    let now = clock::now();
     let tenant_id = TenantId::generate(now, crate::random::bytes()?);
     let mut transaction = TenantTx::begin(engine.db().tenant().await?, tenant_id, Scope::default()).await?;
     let connection = transaction.unscoped();

@@ -1,11 +1,11 @@
 //! The token that `tronch bootstrap` prints: one a tenant, with every permission, replaced each time.
 
-use chrono::Utc;
 use diesel::prelude::*;
 use tronch_core::{CredentialKind, Permission, SecretOnce, TokenName, TokenView};
 
 use super::rows::TokenRow;
 use super::{NewToken, insert, record};
+use crate::clock;
 use crate::error::Error;
 use crate::schema::service_tokens;
 use crate::secret;
@@ -33,7 +33,7 @@ pub async fn replace_bootstrap_token(tenant: &Tenant) -> Result<(TokenView, Secr
         let after: TokenRow = transaction
             .of(service_tokens::table)
             .filter(service_tokens::id.eq(before.id))
-            .set(service_tokens::revoked_at.eq(Utc::now()))
+            .set(service_tokens::revoked_at.eq(clock::now()))
             .returning(TokenRow::as_returning())
             .get_result(&mut transaction)
             .await?;

@@ -4,7 +4,6 @@
 mod bootstrap;
 pub(crate) mod rows;
 
-use chrono::Utc;
 use diesel::prelude::*;
 use tronch_core::{
     CredentialKind, Environment, Page, Permission, ProjectId, ProjectSlug, SecretOnce, ServiceTokenId, Timestamp,
@@ -13,6 +12,7 @@ use tronch_core::{
 use uuid::Uuid;
 
 use crate::audit::{self, Change};
+use crate::clock;
 use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::once::ChangeTx;
@@ -67,7 +67,7 @@ pub async fn create_token(tenant: &Tenant, new_token: NewToken) -> Result<MadeTo
     if new_token.permissions.is_empty() {
         return Err(Error::invalid("permissions", "choose at least one permission"));
     }
-    if new_token.expires_at.is_some_and(|end| end <= Utc::now()) {
+    if new_token.expires_at.is_some_and(|end| end <= clock::now()) {
         return Err(Error::invalid("expires_at", "this time is past already"));
     }
     // What is refused anyway is refused before anything is hashed, and hashing waits outside of a transaction.
@@ -188,7 +188,7 @@ pub async fn revoke_token(tenant: &Tenant, token_id: ServiceTokenId) -> Result<T
     }
     let mut after = before.clone();
     if before.revoked_at.is_none() {
-        after.revoked_at = Some(Utc::now());
+        after.revoked_at = Some(clock::now());
         transaction
             .of(service_tokens::table)
             .filter(service_tokens::id.eq(before.id))

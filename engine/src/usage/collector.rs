@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chrono::Utc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -16,6 +15,7 @@ use uuid::Uuid;
 
 use super::store::{self, BatchHead};
 use super::sums::{Event, Sums, Told};
+use crate::clock;
 use crate::db::Db;
 use crate::error::Error;
 
@@ -57,7 +57,7 @@ impl Collector {
         let task = Task {
             db,
             incarnation: Uuid::from_bytes(crate::random::bytes()?),
-            started_at: Utc::now(),
+            started_at: clock::now(),
             counts: Arc::clone(&counts),
             batches: 0,
             stored: 0,

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use diesel::sql_types::{Array, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use tronch_core::{Environment, KeyId, Permission, ProjectId, Timestamp, UsagePoint};
 use uuid::Uuid;
 
+use crate::clock;
 use crate::error::Error;
 use crate::keys;
 use crate::tenancy::{Tenant, TenantTx};
@@ -136,7 +137,7 @@ async fn series(
 ) -> Result<BTreeMap<Uuid, Vec<UsagePoint>>, Error> {
     let (table, step, steps) = span.steps();
     let seconds = step.num_seconds();
-    let running = Utc::now().timestamp().div_euclid(seconds) * seconds;
+    let running = clock::now().timestamp().div_euclid(seconds) * seconds;
     let at = |unix: i64| Timestamp::from_timestamp(unix, 0).ok_or_else(|| Error::internal("a time out of range"));
     let first = at(running - seconds * i64::from(steps - 1))?;
     let sql = format!(

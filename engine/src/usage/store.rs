@@ -1,6 +1,5 @@
 //! Writing one batch of sums: all of it once, or nothing. Reading is in `series.rs`.
 
-use chrono::Utc;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, RunQueryDsl};
@@ -8,6 +7,7 @@ use tronch_core::Timestamp;
 use uuid::Uuid;
 
 use super::sums::Sums;
+use crate::clock;
 use crate::db::{Connection, Db};
 use crate::error::Error;
 use crate::schema::{usage_batches, usage_incarnations};
@@ -47,7 +47,7 @@ pub(super) async fn store(db: &Db, head: &BatchHead, sums: &Sums) -> Result<(), 
 pub(super) async fn close(db: &Db, incarnation: Uuid) -> Result<(), Error> {
     let mut connection = db.system().await?;
     diesel::update(usage_incarnations::table.find(incarnation))
-        .set(usage_incarnations::closed_at.eq(Utc::now()))
+        .set(usage_incarnations::closed_at.eq(clock::now()))
         .execute(&mut connection)
         .await?;
     Ok(())
@@ -55,7 +55,7 @@ pub(super) async fn close(db: &Db, incarnation: Uuid) -> Result<(), Error> {
 
 async fn count_incarnation(connection: &mut Connection, head: &BatchHead) -> Result<(), Error> {
     let totals = (
-        usage_incarnations::last_stored_at.eq(Utc::now()),
+        usage_incarnations::last_stored_at.eq(clock::now()),
         usage_incarnations::offered.eq(head.stored + head.dropped),
         usage_incarnations::stored.eq(head.stored),
         usage_incarnations::dropped.eq(head.dropped),
@@ -80,7 +80,7 @@ async fn insert_batch(connection: &mut Connection, head: &BatchHead, sums: &Sums
         .values((
             usage_batches::incarnation_id.eq(head.incarnation),
             usage_batches::number.eq(head.number),
-            usage_batches::stored_at.eq(Utc::now()),
+            usage_batches::stored_at.eq(clock::now()),
             usage_batches::events.eq(i64::try_from(sums.events).map_err(Error::internal)?),
         ))
         .on_conflict_do_nothing()

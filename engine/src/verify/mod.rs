@@ -1,27 +1,39 @@
-//! The data plane: who may ask, and whether a key may pass. It has its own pool and changes nothing.
+//! The data plane: who may ask, and whether a key may pass. It has its own pool and changes nothing. What was asked about
+//! before is answered from memory, as long as that is known to count.
 
-mod snapshot;
+mod absent;
+mod budget;
+mod cache;
+mod key;
+mod memory;
 mod token;
 
-use chrono::Utc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::Counter;
 use tronch_core::{
-    Ask, Environment, KeySnapshot, MalformedReason, PermissionQuery, PresentedKey, ProjectId, ProjectSlug, VerdictCode,
-    decide,
+    Ask, Environment, MalformedReason, PermissionQuery, PresentedKey, ProjectId, ProjectSlug, VerdictCode, decide,
 };
 
 use crate::Engine;
+use crate::clock::{self, Moment};
 use crate::error::Error;
 use crate::keyring::TagLabel;
+use crate::node::Node;
 use crate::usage::Event;
-use snapshot::StoredKey;
+use cache::Remembered;
+use memory::{Known, Memory, Presented};
+use token::TokenFacts;
 
-pub use snapshot::KeyFacts;
+pub use key::KeyFacts;
+pub(crate) use key::Places;
 pub use token::ServiceToken;
 
 /// What a service asks about a key.
 pub struct VerifyRequest {
-    /// The key as its holder presented it.
-    pub key: String,
+    /// The key as its holder presented it, or why that is none.
+    pub key: Result<PresentedKey, MalformedReason>,
     /// The project the service expects.
     pub project: Option<ProjectSlug>,
     /// The environment the service expects.
@@ -30,20 +42,26 @@ pub struct VerifyRequest {
     pub permissions: Option<PermissionQuery>,
 }
 
-/// The answer. Facts come with every code but MALFORMED and NOT_FOUND.
+/// The answer.
 #[derive(Debug)]
 pub struct Verdict {
     /// The first check that failed, or VALID.
     pub code: VerdictCode,
     /// Why the text is no key.
     pub reason: Option<MalformedReason>,
-    /// What the service may know of the key.
-    pub facts: Option<Box<KeyFacts>>,
+    known: Option<Arc<Remembered<KeyFacts>>>,
+    /// How old the knowledge behind the answer is; zero when it was read for this call.
+    pub data_age: Duration,
 }
 
 impl Verdict {
     fn bare(code: VerdictCode, reason: Option<MalformedReason>) -> Self {
-        Self { code, reason, facts: None }
+        Self { code, reason, known: None, data_age: Duration::ZERO }
+    }
+
+    /// What the service may know of the key: with every code but MALFORMED and NOT_FOUND.
+    pub fn facts(&self) -> Option<&KeyFacts> {
+        self.known.as_ref().map(|entry| &entry.facts)
     }
 }
 
@@ -51,12 +69,22 @@ impl Verdict {
 #[derive(Clone)]
 pub struct Verifier {
     engine: Engine,
+    node: Arc<Node>,
+    keys: Arc<Memory<KeyFacts>>,
+    tokens: Arc<Memory<TokenFacts>>,
+    verdicts: Arc<[Counter]>,
 }
 
 impl Verifier {
-    /// A verifier over an open engine.
-    pub fn new(engine: &Engine) -> Self {
-        Self { engine: engine.clone() }
+    pub(crate) fn new(engine: &Engine, node: Arc<Node>) -> Self {
+        let counter = |code: VerdictCode| metrics::counter!("tronch_verdicts_total", "code" => code.as_str());
+        Self {
+            engine: engine.clone(),
+            node,
+            keys: Arc::new(Memory::new()),
+            tokens: Arc::new(Memory::new()),
+            verdicts: VerdictCode::ALL.into_iter().map(counter).collect(),
+        }
     }
 
     /// Whether a key may pass.
@@ -67,84 +95,108 @@ impl Verifier {
     pub async fn verify(&self, token: &ServiceToken, request: VerifyRequest) -> Result<Verdict, Error> {
         token.require(tronch_core::Permission::KeysVerify)?;
         let environment = token.expected_environment(request.environment)?;
-        let project = token.expected_project(&self.engine, request.project.as_ref()).await?;
-        let verdict = self.check(token, &request, environment, &project).await?;
+        let project = token.expected_project(request.project.as_ref())?;
+        let verdict = match &request.key {
+            Ok(presented) => self.check(token, presented, environment, project, request.permissions.as_ref()).await?,
+            Err(reason) => Verdict::bare(VerdictCode::Malformed, Some(*reason)),
+        };
         self.engine.usage().offer(event(token, environment, &verdict));
-        metrics::counter!("tronch_verdicts_total", "code" => verdict.code.as_str()).increment(1);
+        if let Some(counter) = self.verdicts.get(verdict.code as usize) {
+            counter.increment(1);
+        }
         Ok(verdict)
     }
 
     async fn check(
         &self,
         token: &ServiceToken,
-        request: &VerifyRequest,
+        presented: &PresentedKey,
         environment: Environment,
         project: &ProjectSlug,
+        permissions: Option<&PermissionQuery>,
     ) -> Result<Verdict, Error> {
-        let malformed = |reason| Verdict::bare(VerdictCode::Malformed, Some(reason));
-        let presented = match PresentedKey::parse(&request.key) {
-            Ok(presented) => presented,
-            Err(reason) => return Ok(malformed(reason)),
+        let known = match self.keys.recall(&self.node, presented.handle()) {
+            Ok(known) => known,
+            Err(_) if !self.passes_gate(presented) => return Ok(gate_refused()),
+            Err(_) => {
+                let asked = Presented { handle: presented.handle(), created_ms: presented.created_ms() };
+                memory::require_budget(token.unknown_keys(), Moment::now())?;
+                match self.keys.look_up(&self.engine, &self.node, asked).await? {
+                    Some(known) => known,
+                    None => return self.unknown(token, Moment::now()),
+                }
+            }
         };
-        if self.engine.keyring().gate_value(presented.gate_input()) != presented.gate_value() {
-            return Ok(malformed(MalformedReason::Gate));
-        }
-        let not_found = || Verdict::bare(VerdictCode::NotFound, None);
-        let Some(stored) = snapshot::find(&self.engine, presented.handle()).await? else {
-            return Ok(not_found());
-        };
+        let facts = &known.entry.facts;
         // The tenant is compared before the tag: another tenant's key must not even be recognised.
-        if stored.snapshot.tenant_id != token.tenant_id {
-            return Ok(not_found());
+        if facts.snapshot.tenant_id != token.tenant_id() {
+            return if self.passes_gate(presented) { self.unknown(token, known.now) } else { Ok(gate_refused()) };
         }
-        if !self.tag_matches(&stored, presented.expose())? {
-            return Ok(not_found());
+        if !self.tag_matches(facts, presented)? {
+            return Ok(if self.passes_gate(presented) { not_found() } else { gate_refused() });
         }
-        Ok(judge(token, request, environment, project, stored))
+        Ok(judge(token, environment, project, permissions, known))
     }
 
-    fn tag_matches(&self, stored: &StoredKey, text: &str) -> Result<bool, Error> {
-        let tenant_id = stored.snapshot.tenant_id;
-        match self.engine.keyring().tag_with(&stored.tag_key, TagLabel::Key, tenant_id, text) {
-            Some(tag) => Ok(tag.matches(&stored.tag)),
+    /// A handle that is nobody's, or a stranger's: both cost the same, so that nobody can tell them apart by what comes
+    /// after.
+    fn unknown(&self, token: &ServiceToken, now: Moment) -> Result<Verdict, Error> {
+        memory::require_budget(token.unknown_keys(), now)?;
+        token.unknown_keys().charge(now);
+        Ok(not_found())
+    }
+
+    fn passes_gate(&self, presented: &PresentedKey) -> bool {
+        self.engine.keyring().gate_value(presented.gate_input()) == presented.gate_value()
+    }
+
+    fn tag_matches(&self, facts: &KeyFacts, presented: &PresentedKey) -> Result<bool, Error> {
+        let tenant_id = facts.snapshot.tenant_id;
+        match self.engine.keyring().tag_with(facts.tag_key, TagLabel::Key, tenant_id, presented.expose()) {
+            Some(tag) => Ok(tag.matches(&facts.tag)),
             // Made with a master secret that is not at hand: we cannot know.
             None => Err(Error::Unavailable { what: "the master secret this key was made with", source: None }),
         }
     }
 }
 
+fn not_found() -> Verdict {
+    Verdict::bare(VerdictCode::NotFound, None)
+}
+
+fn gate_refused() -> Verdict {
+    Verdict::bare(VerdictCode::Malformed, Some(MalformedReason::Gate))
+}
+
 fn event(token: &ServiceToken, asked: Environment, verdict: &Verdict) -> Event {
-    let facts = verdict.facts.as_deref();
+    let facts = verdict.facts();
     Event {
-        at: Utc::now(),
-        tenant_id: token.tenant_id,
-        token_id: token.id,
-        key: facts.map(|facts| (facts.key_id, facts.project_id)),
-        environment: facts.map_or(asked, |facts| facts.environment),
+        at: clock::now(),
+        tenant_id: token.tenant_id(),
+        token_id: token.id(),
+        key: facts.map(|facts| (facts.key_id(), facts.project_id())),
+        environment: facts.map_or(asked, KeyFacts::environment),
         code: verdict.code,
     }
 }
 
 fn judge(
     token: &ServiceToken,
-    request: &VerifyRequest,
     environment: Environment,
     project: &ProjectSlug,
-    stored: StoredKey,
+    permissions: Option<&PermissionQuery>,
+    known: Known<KeyFacts>,
 ) -> Verdict {
-    let ask = Ask {
-        tenant_id: token.tenant_id,
-        project_id: expected_project_id(&stored.snapshot, &stored.facts, project),
-        environment,
-        permissions: request.permissions.clone(),
-    };
-    match decide(&stored.snapshot, &ask, Utc::now()) {
-        VerdictCode::NotFound => Verdict::bare(VerdictCode::NotFound, None),
-        code => Verdict { code, reason: None, facts: Some(Box::new(stored.facts)) },
+    let facts = &known.entry.facts;
+    let ask =
+        Ask { tenant_id: token.tenant_id(), project_id: expected_project_id(facts, project), environment, permissions };
+    match decide(&facts.snapshot, &ask, clock::at(known.now)) {
+        VerdictCode::NotFound => not_found(),
+        code => Verdict { code, reason: None, known: Some(known.entry), data_age: known.age },
     }
 }
 
 /// The key's own project when the slugs agree, else one that no key has: another project's key is not found.
-fn expected_project_id(snapshot: &KeySnapshot, facts: &KeyFacts, expected: &ProjectSlug) -> ProjectId {
-    if facts.project == *expected { snapshot.project_id } else { ProjectId::from_uuid(uuid::Uuid::nil()) }
+fn expected_project_id(facts: &KeyFacts, expected: &ProjectSlug) -> ProjectId {
+    if facts.project() == expected { facts.project_id() } else { ProjectId::from_uuid(uuid::Uuid::nil()) }
 }

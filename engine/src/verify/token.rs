@@ -1,31 +1,54 @@
-//! Letting a service token in: form, gate, entry, tag, state. Never by a further token.
+//! Letting a service token in: form, entry, tag, state. Never by a further token. What it may do afterwards is asked of it.
 
-use chrono::Utc;
+use std::sync::Arc;
+use std::time::Duration;
+
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use tronch_core::{
-    Environment, Permission, PresentedToken, ProjectId, ProjectSlug, ServiceTokenId, TenantId, TenantSlug, Timestamp,
+    Environment, Handle, Permission, PresentedToken, ProjectId, ProjectSlug, ServiceTokenId, TenantId, TenantSlug,
+    Timestamp,
 };
 use uuid::Uuid;
 
 use super::Verifier;
+use super::budget::Budget;
+use super::cache::Remembered;
+use super::key::seconds;
+use super::memory::{Facts, Known, Presented};
 use crate::Engine;
 use crate::caller::{Caller, Identity, Origin, Scope};
+use crate::clock;
 use crate::error::Error;
-use crate::keyring::TagLabel;
+use crate::keyring::{Tag, TagKeyId, TagLabel};
+use crate::node::{Kind, Node};
 use crate::schema::{projects, service_tokens, tenants};
 
+/// Unknown keys that one token may have looked up a second.
+const UNKNOWN_PER_SECOND: u64 = 20;
+
 /// A service token that was let in.
-#[derive(Debug, Clone)]
-pub struct ServiceToken {
-    pub(super) tenant_id: TenantId,
-    pub(super) id: ServiceTokenId,
+#[derive(Clone)]
+pub struct ServiceToken(Arc<Remembered<TokenFacts>>);
+
+/// A service token as it is remembered.
+pub(crate) struct TokenFacts {
+    tenant_id: TenantId,
+    id: ServiceTokenId,
     name: String,
     tenant: TenantSlug,
+    offline_lease: Duration,
     permissions: Vec<Permission>,
     project_id: Option<ProjectId>,
     project: Option<ProjectSlug>,
+    /// The tenant's, where it has only one that is open.
+    only_project: Option<ProjectSlug>,
     environment: Option<Environment>,
+    tag: Tag,
+    tag_key: TagKeyId,
+    expires_at: Option<Timestamp>,
+    is_revoked: bool,
+    unknown_keys: Budget,
 }
 
 #[derive(Queryable, Selectable)]
@@ -43,81 +66,142 @@ struct TokenRow {
     revoked_at: Option<Timestamp>,
 }
 
-impl Verifier {
-    /// The service token behind a bearer text.
-    ///
-    /// # Errors
-    /// `Unauthenticated` for whatever is no live service token; `Unavailable` when we cannot know.
-    pub async fn authenticate(&self, bearer: &str) -> Result<ServiceToken, Error> {
-        let presented = PresentedToken::parse(bearer).map_err(|_| Error::Unauthenticated)?;
-        let keyring = self.engine.keyring();
-        if keyring.gate_value(presented.gate_input()) != presented.gate_value() {
-            return Err(Error::Unauthenticated);
-        }
-        let (row, tenant, project) =
-            find(&self.engine, presented.handle().as_str()).await?.ok_or(Error::Unauthenticated)?;
-        let tenant_id = TenantId::from_uuid(row.tenant_id);
-        let tag = keyring
-            .tag_with(&row.tag_key, TagLabel::Token, tenant_id, presented.expose())
-            .ok_or(Error::Unavailable { what: "the master secret this token was made with", source: None })?;
-        let live = row.revoked_at.is_none() && row.expires_at.is_none_or(|end| Utc::now() < end);
-        if !tag.matches(&row.tag) || !live {
-            return Err(Error::Unauthenticated);
-        }
+/// The token, its tenant's slug, how long it is let in without Postgres, and the slug of its project.
+type Row = (TokenRow, String, i32, Option<String>);
+
+impl Facts for TokenFacts {
+    const KIND: Kind = Kind::Token;
+    const ENTRIES_MAX: usize = 100_000;
+
+    /// This crosses tenants because whose a token is becomes known only by reading it.
+    async fn read(engine: &Engine, handle: Handle) -> Result<Option<Self>, Error> {
+        let mut connection = engine.db().data_plane().await?;
+        let row: Option<Row> = service_tokens::table
+            .inner_join(tenants::table)
+            .left_join(projects::table.on(service_tokens::project_id.eq(projects::id.nullable())))
+            .filter(service_tokens::handle.eq(handle.as_str()))
+            .select((TokenRow::as_select(), tenants::slug, tenants::offline_lease_seconds, projects::slug.nullable()))
+            .first(&mut connection)
+            .await
+            .optional()?;
+        let Some((row, tenant, offline_lease_seconds, project)) = row else { return Ok(None) };
+        let open: Vec<String> = projects::table
+            .filter(projects::tenant_id.eq(row.tenant_id))
+            .filter(projects::archived_at.is_null())
+            .select(projects::slug)
+            .limit(2)
+            .load(&mut connection)
+            .await?;
+        let slug = |slug: &str| ProjectSlug::parse(slug).map_err(Error::internal);
         let permissions: Result<Vec<Permission>, _> = row.permissions.iter().map(|text| text.parse()).collect();
-        Ok(ServiceToken {
-            tenant_id,
+        Ok(Some(Self {
+            tenant_id: TenantId::from_uuid(row.tenant_id),
             id: ServiceTokenId::from_uuid(row.id),
             name: row.name,
             tenant: TenantSlug::parse(&tenant).map_err(Error::internal)?,
+            offline_lease: seconds(offline_lease_seconds),
             permissions: permissions.map_err(Error::internal)?,
             project_id: row.project_id.map(ProjectId::from_uuid),
-            project: project.as_deref().map(ProjectSlug::parse).transpose().map_err(Error::internal)?,
+            project: project.as_deref().map(slug).transpose()?,
+            only_project: match open.as_slice() {
+                [only] => Some(slug(only)?),
+                _ => None,
+            },
             environment: row.environment.as_deref().map(str::parse).transpose().map_err(Error::internal)?,
-        })
+            tag: Tag::of_stored(&row.tag)?,
+            tag_key: TagKeyId::of_stored(&row.tag_key)?,
+            expires_at: row.expires_at,
+            is_revoked: row.revoked_at.is_some(),
+            unknown_keys: Budget::new(UNKNOWN_PER_SECOND),
+        }))
+    }
+
+    fn shared(&self, node: &Node) -> [u64; 3] {
+        let tenant_id = self.tenant_id.uuid().to_string();
+        let tenant = node.hash_shared(Kind::Tenant, &tenant_id);
+        let project = self.project_id.map(|id| node.hash_shared(Kind::Project, &id.uuid().to_string()));
+        [tenant, node.hash_shared(Kind::Projects, &tenant_id), project.unwrap_or(tenant)]
+    }
+
+    fn offline_lease(&self) -> Duration {
+        self.offline_lease
+    }
+}
+
+impl Verifier {
+    /// The service token behind a bearer text that has the form of one.
+    ///
+    /// # Errors
+    /// `Unauthenticated` for whatever is no live service token; `Unavailable` when we cannot know.
+    pub async fn authenticate(&self, presented: &PresentedToken) -> Result<ServiceToken, Error> {
+        let handle = presented.handle();
+        let known = match self.tokens.recall(&self.node, handle) {
+            Ok(known) => known,
+            Err(_) => self.look_up_token(presented).await?,
+        };
+        let facts = &known.entry.facts;
+        let tag = self
+            .engine
+            .keyring()
+            .tag_with(facts.tag_key, TagLabel::Token, facts.tenant_id, presented.expose())
+            .ok_or(Error::Unavailable { what: "the master secret this token was made with", source: None })?;
+        let live = !facts.is_revoked && facts.expires_at.is_none_or(|end| clock::at(known.now) < end);
+        if tag.matches(&facts.tag) && live { Ok(ServiceToken(known.entry)) } else { Err(Error::Unauthenticated) }
+    }
+
+    async fn look_up_token(&self, presented: &PresentedToken) -> Result<Known<TokenFacts>, Error> {
+        if self.engine.keyring().gate_value(presented.gate_input()) != presented.gate_value() {
+            return Err(Error::Unauthenticated);
+        }
+        let asked = Presented { handle: presented.handle(), created_ms: presented.created_ms() };
+        self.tokens.look_up(&self.engine, &self.node, asked).await?.ok_or(Error::Unauthenticated)
     }
 
     /// A token as the caller of a verb; that is a use of it.
-    pub fn caller(&self, token: ServiceToken, origin: Origin) -> Caller {
-        self.engine.usage().token_used(token.id, Utc::now());
+    pub fn caller(&self, token: &ServiceToken, origin: Origin) -> Caller {
+        let token = token.facts();
+        self.engine.usage().token_used(token.id, clock::now());
         let identity = Identity::ServiceToken {
             id: token.id.to_string(),
-            name: token.name,
+            name: token.name.clone(),
             tenant_id: token.tenant_id,
-            permissions: token.permissions,
+            permissions: token.permissions.clone(),
             scope: Scope { project: token.project_id, environment: token.environment },
         };
         Caller { identity, origin }
     }
 }
 
-/// This crosses tenants because whose a token is becomes known only by reading it.
-async fn find(engine: &Engine, handle: &str) -> Result<Option<(TokenRow, String, Option<String>)>, Error> {
-    let mut connection = engine.db().data_plane().await?;
-    Ok(service_tokens::table
-        .inner_join(tenants::table)
-        .left_join(projects::table.on(service_tokens::project_id.eq(projects::id.nullable())))
-        .filter(service_tokens::handle.eq(handle))
-        .select((TokenRow::as_select(), tenants::slug, projects::slug.nullable()))
-        .first(&mut connection)
-        .await
-        .optional()?)
-}
-
 impl ServiceToken {
+    fn facts(&self) -> &TokenFacts {
+        &self.0.facts
+    }
+
+    pub(super) fn tenant_id(&self) -> TenantId {
+        self.facts().tenant_id
+    }
+
+    pub(super) fn id(&self) -> ServiceTokenId {
+        self.facts().id
+    }
+
+    pub(super) fn unknown_keys(&self) -> &Budget {
+        &self.facts().unknown_keys
+    }
+
     /// The tenant it belongs to.
     pub fn tenant(&self) -> &TenantSlug {
-        &self.tenant
+        &self.facts().tenant
     }
 
     /// The one project it is for, if only one.
     pub fn project(&self) -> Option<&ProjectSlug> {
-        self.project.as_ref()
+        self.facts().project.as_ref()
     }
 
     /// The one environment it is for, if only one.
     pub fn environment(&self) -> Option<Environment> {
-        self.environment
+        self.facts().environment
     }
 
     /// What it may do is what it holds.
@@ -125,7 +209,7 @@ impl ServiceToken {
     /// # Errors
     /// `Forbidden` when it does not hold it.
     pub fn require(&self, permission: Permission) -> Result<(), Error> {
-        if self.permissions.contains(&permission) {
+        if self.facts().permissions.contains(&permission) {
             Ok(())
         } else {
             Err(Error::Forbidden { permission: permission.as_str() })
@@ -134,38 +218,26 @@ impl ServiceToken {
 
     /// The token's own, else what is asked for, else live.
     pub(super) fn expected_environment(&self, asked: Option<Environment>) -> Result<Environment, Error> {
-        match (self.environment, asked) {
+        match (self.environment(), asked) {
             (Some(own), Some(asked)) if own != asked => Err(Error::OutsideToken { what: "environment" }),
             (own, asked) => Ok(own.or(asked).unwrap_or(Environment::Live)),
         }
     }
 
     /// The token's own, else what is asked for, else the tenant's only one.
-    pub(super) async fn expected_project(
-        &self,
-        engine: &Engine,
-        asked: Option<&ProjectSlug>,
-    ) -> Result<ProjectSlug, Error> {
-        match (&self.project, asked) {
+    pub(super) fn expected_project<'a>(&'a self, asked: Option<&'a ProjectSlug>) -> Result<&'a ProjectSlug, Error> {
+        match (self.project(), asked) {
             (Some(own), Some(asked)) if own != asked => Err(Error::OutsideToken { what: "project" }),
-            (Some(project), _) | (None, Some(project)) => Ok(project.clone()),
-            (None, None) => only_project(engine, self.tenant_id).await,
+            (Some(project), _) | (None, Some(project)) => Ok(project),
+            (None, None) => self.facts().only_project.as_ref().ok_or_else(|| {
+                Error::invalid("project", "this tenant has several projects: say which one the key must belong to")
+            }),
         }
     }
 }
 
-/// This crosses tenants because the data plane has no tenant's transaction; the tenant is the token's own.
-async fn only_project(engine: &Engine, tenant_id: TenantId) -> Result<ProjectSlug, Error> {
-    let mut connection = engine.db().data_plane().await?;
-    let slugs: Vec<String> = projects::table
-        .filter(projects::tenant_id.eq(tenant_id.uuid()))
-        .filter(projects::archived_at.is_null())
-        .select(projects::slug)
-        .limit(2)
-        .load(&mut connection)
-        .await?;
-    match slugs.as_slice() {
-        [only] => ProjectSlug::parse(only).map_err(Error::internal),
-        _ => Err(Error::invalid("project", "this tenant has several projects: say which one the key must belong to")),
+impl std::fmt::Debug for ServiceToken {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "ServiceToken({})", self.facts().id)
     }
 }

@@ -22,6 +22,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 use tronch_engine::Engine;
+use tronch_engine::verify::Verifier;
 
 use crate::config::Config;
 
@@ -45,7 +46,13 @@ pub struct Doors {
 ///
 /// # Errors
 /// When the public URL is no trusted origin for the cross-origin check.
-pub fn build(config: &Config, engine: &Engine, phase: Phase, metrics: PrometheusHandle) -> anyhow::Result<Doors> {
+pub fn build(
+    config: &Config,
+    engine: &Engine,
+    verifier: &Verifier,
+    phase: Phase,
+    metrics: PrometheusHandle,
+) -> anyhow::Result<Doors> {
     let probes = ops::Probes { engine: engine.clone(), phase };
     let trusted_proxies: Arc<[_]> = config.trusted_proxies.clone().into();
     let public = Router::new()
@@ -55,7 +62,7 @@ pub fn build(config: &Config, engine: &Engine, phase: Phase, metrics: Prometheus
         .merge(ops::probes(probes.clone()))
         .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, REQUEST_BUDGET))
         .layer(CatchPanicLayer::new())
-        .merge(api::routes(config, engine))
+        .merge(api::routes(config, engine, verifier))
         .layer(middleware::from_fn_with_state(config.public_url.is_https(), headers::security_headers));
     let ops = ops::probes(probes).merge(ops::metrics(metrics));
     let logged = |router: Router| {

@@ -1,26 +1,29 @@
 //! `POST /api/v1/keys/verify`: a service asks whether a key may pass. Its state is the data plane and nothing else.
 
+use axum::Extension;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tronch_core::{
-    Environment, MalformedReason, Permission, PermissionQuery, PresentedKey, PresentedToken, ProjectSlug, RequestId,
-    VerdictCode, format_timestamp,
+    Environment, Handle, KeyId, KeyPermission, MalformedReason, Permission, PermissionQuery, PresentedKey,
+    PresentedToken, ProjectSlug, RequestId, VerdictCode, format_timestamp,
 };
-use tronch_engine::verify::{KeyFacts, ServiceToken, Verifier, VerifyRequest};
+use tronch_engine::verify::{KeyFacts, ServiceToken, Verdict, Verifier, VerifyRequest};
 use tronch_engine::{Error, Origin};
 use utoipa::ToSchema;
 
 use super::api::json::Body;
-use super::api::out::{OwnerOut, RotationOut, raw};
+use super::api::out::{OwnerOut, RotationOut};
 use super::api::query::Query;
 use super::entry::{Access, Entry, post};
 use super::problem::Problem;
 use super::request_log::Notes;
+
+/// Room for an answer about a key with little metadata.
+const ANSWER_BYTES: usize = 768;
 
 /// What is asked about a key.
 #[derive(Deserialize, ToSchema)]
@@ -55,7 +58,7 @@ pub(crate) struct BareVerdictOut {
 
 /// The verdict on a key of the caller's tenant.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct VerdictOut {
+pub(crate) struct VerdictOut<'a> {
     /// Whether the key may pass.
     valid: bool,
     /// `VALID`, or the first check that failed.
@@ -63,16 +66,20 @@ pub(crate) struct VerdictOut {
     code: VerdictCode,
     #[schema(value_type = Option<String>)]
     request_id: Option<RequestId>,
-    key_id: String,
-    handle: String,
-    name: String,
-    tenant: String,
-    project: String,
-    environment: String,
-    owner: Option<OwnerOut>,
+    #[schema(value_type = String)]
+    key_id: KeyId,
+    #[schema(value_type = String)]
+    handle: Handle,
+    name: &'a str,
+    tenant: &'a str,
+    project: &'a str,
+    environment: &'a str,
+    #[schema(value_type = Option<OwnerOut>)]
+    owner: Option<OwnerRef<'a>>,
     #[schema(value_type = Object)]
-    metadata: Box<RawValue>,
-    permissions: Vec<String>,
+    metadata: Metadata<'a>,
+    #[schema(value_type = Vec<String>)]
+    permissions: &'a [KeyPermission],
     expires_at: Option<String>,
     /// The limits that were charged; a key without limits has none.
     #[schema(value_type = Vec<Object>)]
@@ -82,12 +89,26 @@ pub(crate) struct VerdictOut {
     data_age_ms: u32,
 }
 
+/// As [`OwnerOut`], without a copy.
+#[derive(Serialize)]
+struct OwnerRef<'a> {
+    external_id: &'a str,
+}
+
+/// The tenant's own data.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Metadata<'a> {
+    Some(&'a RawValue),
+    Empty {},
+}
+
 /// What `POST /api/v1/keys/verify` answers with 200.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-pub(crate) enum VerifyOut {
+pub(crate) enum VerifyOut<'a> {
     /// A key of the caller's tenant.
-    Known(Box<VerdictOut>),
+    Known(VerdictOut<'a>),
     /// `MALFORMED` and `NOT_FOUND`.
     Bare(BareVerdictOut),
 }
@@ -104,7 +125,7 @@ pub(crate) fn table() -> Vec<Entry<Verifier>> {
     post, path = "/api/v1/keys/verify", tag = "validation", operation_id = "verify_key",
     security(("service_token" = ["keys.verify"])),
     request_body = VerifyIn,
-    responses((status = 200, description = "The verdict", body = VerifyOut), (status = "default", response = crate::doors::api::openapi::Refused))
+    responses((status = 200, description = "The verdict", body = VerifyOut<'static>), (status = "default", response = crate::doors::api::openapi::Refused))
 )]
 pub(crate) async fn verify_key(
     State(verifier): State<Verifier>,
@@ -122,44 +143,43 @@ pub(crate) async fn verify_key(
             return Err(Problem::new(tronch_core::ErrorCode::InvalidField, error.to_string()).at("permissions"));
         }
     };
+    let key = PresentedKey::parse(&asked.key);
     // Whatever comes of it: who was refused as NOT_FOUND is what an operator looks for.
-    if let Ok(presented) = PresentedKey::parse(&asked.key) {
+    if let Ok(presented) = &key {
         notes.key(presented.handle());
     }
-    let request = VerifyRequest { key: asked.key, project: asked.project, environment: asked.environment, permissions };
+    let request = VerifyRequest { key, project: asked.project, environment: asked.environment, permissions };
     let verdict = verifier.verify(&token, request).await?;
     notes.verdict(verdict.code);
-    let out = match verdict.facts {
-        Some(facts) => VerifyOut::Known(Box::new(known(verdict.code, request_id, *facts)?)),
-        None => VerifyOut::Bare(BareVerdictOut {
-            valid: false,
-            code: verdict.code,
-            reason: verdict.reason,
-            request_id: Some(request_id),
-        }),
+    let (code, request_id) = (verdict.code, Some(request_id));
+    let out = match verdict.facts() {
+        Some(facts) => VerifyOut::Known(known(&verdict, request_id, facts)),
+        None => VerifyOut::Bare(BareVerdictOut { valid: false, code, reason: verdict.reason, request_id }),
     };
-    Ok(Json(out).into_response())
+    let mut body = Vec::with_capacity(ANSWER_BYTES);
+    serde_json::to_writer(&mut body, &out).map_err(|error| Problem::from(Error::Internal(Box::new(error))))?;
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
 }
 
-fn known(code: VerdictCode, request_id: RequestId, facts: KeyFacts) -> Result<VerdictOut, Problem> {
-    Ok(VerdictOut {
-        valid: code == VerdictCode::Valid,
-        code,
-        request_id: Some(request_id),
-        key_id: facts.key_id.to_string(),
-        handle: facts.handle.to_string(),
-        name: facts.name.to_string(),
-        tenant: facts.tenant.to_string(),
-        project: facts.project.to_string(),
-        environment: facts.environment.to_string(),
-        owner: facts.owner.as_ref().map(OwnerOut::of),
-        metadata: raw(facts.metadata_json)?,
-        permissions: facts.permissions.iter().map(|permission| permission.as_str().to_owned()).collect(),
-        expires_at: facts.expires_at.map(format_timestamp),
+fn known<'a>(verdict: &Verdict, request_id: Option<RequestId>, facts: &'a KeyFacts) -> VerdictOut<'a> {
+    VerdictOut {
+        valid: verdict.code == VerdictCode::Valid,
+        code: verdict.code,
+        request_id,
+        key_id: facts.key_id(),
+        handle: facts.handle(),
+        name: facts.name(),
+        tenant: facts.tenant().as_str(),
+        project: facts.project().as_str(),
+        environment: facts.environment().as_str(),
+        owner: facts.owner().map(|external_id| OwnerRef { external_id }),
+        metadata: facts.metadata().map_or(Metadata::Empty {}, Metadata::Some),
+        permissions: facts.permissions(),
+        expires_at: facts.expires_at().map(format_timestamp),
         limits: [],
-        rotation: facts.rotation.map(RotationOut::from),
-        data_age_ms: 0,
-    })
+        rotation: facts.rotation().cloned().map(RotationOut::from),
+        data_age_ms: u32::try_from(verdict.data_age.as_millis()).unwrap_or(u32::MAX),
+    }
 }
 
 /// The service token of a request, let in.
@@ -171,10 +191,9 @@ impl FromRequestParts<Verifier> for Bearer {
     async fn from_request_parts(parts: &mut Parts, verifier: &Verifier) -> Result<Self, Problem> {
         let notes = Notes::of(&parts.extensions);
         let bearer = bearer_text(&parts.headers).ok_or(Error::Unauthenticated)?;
-        if let Ok(presented) = PresentedToken::parse(bearer) {
-            notes.token(presented.handle());
-        }
-        let token = verifier.authenticate(bearer).await?;
+        let presented = PresentedToken::parse(bearer).map_err(|_| Error::Unauthenticated)?;
+        notes.token(presented.handle());
+        let token = verifier.authenticate(&presented).await?;
         notes.tenant(token.tenant());
         Ok(Self(token))
     }

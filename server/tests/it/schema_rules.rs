@@ -17,6 +17,9 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("usage_incarnations", "of a process, which counts for everybody"),
     ("usage_batches", "of a process, which counts for everybody"),
     ("service_token_handles", "every handle ever given out, to whomever"),
+    ("change_log_head", "of the installation: every process follows all changes"),
+    ("change_log", "of the installation: every process follows all changes"),
+    ("nodes", "of a process, which answers for everybody"),
 ];
 
 async fn column(client: &Client, sql: &str) -> Vec<String> {
@@ -98,4 +101,41 @@ async fn handles_are_compared_byte_by_byte() {
     )
     .await;
     assert_eq!(others, Vec::<String>::new());
+}
+
+/// No answer depends on these. Of all others a change must be logged, or processes would go on with what was.
+const OF_NO_ANSWER: &[(&str, &[&str])] = &[
+    ("keys", &["name_folded", "kdf_phc", "updated_at", "revoke_reason", "last_used_at", "ends_at", "used_at"]),
+    ("service_tokens", &["kdf_phc", "last_used_at", "bootstrap"]),
+    ("projects", &["name", "grace_default_seconds", "grace_max_seconds", "auto_revoke", "created_at", "updated_at"]),
+    ("tenants", &["name", "created_at", "demo"]),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_that_an_answer_depends_on_is_logged() {
+    let database = TestDatabase::create().await;
+    let client = database.connect_as_system().await;
+    for (table, of_no_answer) in OF_NO_ANSWER {
+        let trigger = format!(
+            "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = '{table}'::regclass AND tgname = '{table}_log_change'"
+        );
+        let definition = column(&client, &trigger).await;
+        let [definition] = definition.as_slice() else { panic!("{table}: {definition:?}") };
+        assert!(definition.contains("AFTER UPDATE") && definition.contains("INITIALLY DEFERRED"), "{definition}");
+        let columns = format!(
+            "SELECT attname::text FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attnum > 0 AND NOT attisdropped"
+        );
+        for name in column(&client, &columns).await {
+            let is_compared = ["old", "new"].iter().all(|row| {
+                definition
+                    .split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.')
+                    .any(|word| word == format!("{row}.{name}"))
+            });
+            assert_ne!(is_compared, of_no_answer.contains(&name.as_str()), "{table}.{name}");
+        }
+        let removal = format!(
+            "SELECT tgname::text FROM pg_trigger WHERE tgrelid = '{table}'::regclass AND tgtype::int & 8 = 8 AND tgdeferrable"
+        );
+        assert!(!column(&client, &removal).await.is_empty(), "nobody hears when a row of {table} is gone");
+    }
 }

@@ -36,11 +36,10 @@ pub(crate) struct Api {
 }
 
 /// Validation and management, both with problems for refusals.
-pub(crate) fn routes(config: &Config, engine: &Engine) -> Router {
-    let verifier = Verifier::new(engine);
+pub(crate) fn routes(config: &Config, engine: &Engine, verifier: &Verifier) -> Router {
     let api = Api { engine: engine.clone(), verifier: verifier.clone(), public_url: config.public_url.origin() };
     Router::new()
-        .merge(route_table(verify::table()).with_state(verifier))
+        .merge(route_table(verify::table()).with_state(verifier.clone()))
         .merge(route_table(table()).with_state(api).layer(middleware::from_fn(idempotency::idempotency_layer)))
         .layer(CatchPanicLayer::custom(of_a_panic))
         .layer(middleware::from_fn(problem_layer))
@@ -117,7 +116,7 @@ impl FromRequestParts<Api> for Inside {
             query::Query::read(&parts.uri, &[])?;
         }
         let (slug, project, environment) = (token.tenant().clone(), token.project().cloned(), token.environment());
-        let caller = api.verifier.caller(token, origin_of(parts));
+        let caller = api.verifier.caller(&token, origin_of(parts));
         let tenant = idempotency::once(api.engine.tenant(&caller, &slug).await?, parts).await?;
         Ok(Self { tenant, project, environment })
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tronch_core::{EmailAddress, PersonName, Role, TenantSlug};
 use tronch_engine::members::{self, Password};
-use tronch_engine::{ArgonCost, Caller, Engine, Master, PreparedDatabase, Settings, tenants};
+use tronch_engine::{ArgonCost, Caller, Engine, Master, NodeName, PreparedDatabase, Settings, tenants};
 use tronch_server::config::{Config, Overrides};
 use tronch_server::doors::{self, Phase};
 use zeroize::Zeroizing;
@@ -68,7 +68,8 @@ impl TestApp {
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         let phase = Phase::default();
         phase.started();
-        let doors = doors::build(&config, &engine, phase, metrics).expect("doors");
+        let verifier = engine.join(NodeName { name: "test".to_owned(), version: "0" }).await.expect("a node");
+        let doors = doors::build(&config, &engine, &verifier, phase, metrics).expect("doors");
         let servers = vec![serve(listener, doors.public), serve(ops_listener, doors.ops)];
         let (url, ops_url) = (format!("http://localhost:{}", address.port()), format!("http://{ops_address}"));
         Self { url, ops_url, engine, database, servers }

@@ -1,0 +1,302 @@
+//! The thread that renews the lease and takes in what has changed. It has connections and a runtime of its own, so that no
+//! flood of requests comes before it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
+use futures_util::StreamExt as _;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
+
+use super::Node;
+use super::lease::{Keeper, LEASE, RENEWAL_INTERVAL, UNANSWERED};
+use super::log::{self, Kind, Renewal};
+use super::marks::Touched;
+use crate::clock::{self, Moment};
+use crate::error::Error;
+
+/// How long the listener waits before it connects again, and for a sign of life.
+const LISTENER_RETRY: Duration = Duration::from_secs(1);
+const LISTENER_SILENCE: Duration = Duration::from_secs(10);
+
+/// How long leaving the list may take: the row also goes by itself.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Starts the thread.
+pub(super) fn start(node: Arc<Node>, url: String) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("lease".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            let listener = tokio::spawn(listen(Arc::clone(&node), url.clone()));
+            Follower::new(node, url).follow().await;
+            listener.abort();
+        });
+    })
+}
+
+/// A renewal under way.
+struct Asked {
+    number: u64,
+    sent: Moment,
+    unanswered_at: Instant,
+    is_counted: bool,
+}
+
+/// What became of one.
+struct Answered {
+    number: u64,
+    outcome: Result<(Arc<AsyncPgConnection>, Renewal), Error>,
+    received: Moment,
+}
+
+struct Follower {
+    node: Arc<Node>,
+    url: String,
+    keeper: Keeper,
+    /// The connection that answered last.
+    line: Option<Arc<AsyncPgConnection>>,
+    lineage: Option<String>,
+    asked: Vec<Asked>,
+    answers: JoinSet<Answered>,
+    count: u64,
+    /// The renewal that somebody wished for; others who wish meanwhile get the next one.
+    wished: Option<u64>,
+}
+
+impl Follower {
+    fn new(node: Arc<Node>, url: String) -> Self {
+        Self {
+            node,
+            url,
+            keeper: Keeper::new(Moment::now()),
+            line: None,
+            lineage: None,
+            asked: Vec::new(),
+            answers: JoinSet::new(),
+            count: 0,
+            wished: None,
+        }
+    }
+
+    async fn follow(mut self) {
+        let mut ticks = tokio::time::interval(RENEWAL_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let overdue = self.asked.iter().filter(|asked| !asked.is_counted).map(|asked| asked.unanswered_at).min();
+            tokio::select! {
+                () = self.node.stop.cancelled() => break,
+                Some(Ok(answered)) = self.answers.join_next() => {
+                    self.look();
+                    self.take(answered).await;
+                }
+                () = self.node.wish.notified(), if self.wished.is_none() => {
+                    self.look();
+                    self.wished = Some(self.ask());
+                }
+                _ = ticks.tick() => {
+                    self.look();
+                    self.ask();
+                }
+                () = sleep_until(overdue.unwrap_or_else(Instant::now)), if overdue.is_some() => {
+                    self.look();
+                    self.count_unanswered();
+                }
+            }
+        }
+        self.leave().await;
+    }
+
+    fn look(&mut self) {
+        self.keeper.look(&self.node.lease, Moment::now());
+    }
+
+    /// Sends a renewal, behind those that have no answer yet.
+    fn ask(&mut self) -> u64 {
+        self.count += 1;
+        let (number, sent) = (self.count, Moment::now());
+        self.asked.push(Asked { number, sent, unanswered_at: Instant::now() + UNANSWERED, is_counted: false });
+        let (line, url, id) = (self.line.clone(), self.url.clone(), self.node.id);
+        let applied = self.node.marks.position().number();
+        self.answers.spawn(async move {
+            let renewed = async {
+                let line = match line {
+                    Some(line) => line,
+                    None => Arc::new(connect(&url).await?),
+                };
+                let renewal = log::renew(&line, id, applied).await?;
+                Ok((line, renewal))
+            };
+            let outcome = timeout(LEASE, renewed).await.unwrap_or_else(|late| Err(Error::database_unavailable(late)));
+            Answered { number, outcome, received: Moment::now() }
+        });
+        number
+    }
+
+    async fn take(&mut self, answered: Answered) {
+        let Some(at) = self.asked.iter().position(|asked| asked.number == answered.number) else { return };
+        let asked = self.asked.remove(at);
+        if self.wished == Some(asked.number) {
+            self.wished = None;
+        }
+        match answered.outcome {
+            Ok((line, renewal)) => {
+                self.line = Some(line);
+                self.renewed(&asked, answered.received, renewal).await;
+            }
+            Err(error) => {
+                // Those still on it fail by themselves.
+                self.line = None;
+                self.lost(&asked, &error);
+            }
+        }
+    }
+
+    async fn renewed(&mut self, asked: &Asked, received: Moment, renewal: Renewal) {
+        clock::adopt(asked.sent, received, renewal.clock_ms);
+        if !renewal.is_known {
+            // Nobody has waited for this process meanwhile.
+            return self.rejoin().await;
+        }
+        let before = self.node.marks.position().number();
+        self.take_in(renewal);
+        self.keeper.renewed(&self.node.lease, asked.sent);
+        self.node.renewals.send_replace(asked.sent);
+        if self.node.marks.position().number() != before {
+            // So that whoever waits for this process sees how far it is.
+            self.wished = Some(self.ask());
+        }
+    }
+
+    fn take_in(&mut self, renewal: Renewal) {
+        let marks = &self.node.marks;
+        let position = marks.position().number();
+        let is_another = self.lineage.as_ref().is_some_and(|lineage| *lineage != renewal.lineage);
+        if is_another || renewal.head < position {
+            tracing::error!(
+                database.was = self.lineage,
+                database.is = renewal.lineage,
+                changes.were = position,
+                changes.are = renewal.head,
+                "the database is not the one it was, or has gone back: everything remembered was forgotten. After a \
+                 failover or a restored backup, look whether revocations were lost"
+            );
+            metrics::counter!("tronch_cache_forgotten_total", "why" => "another_database").increment(1);
+            marks.forget_everything(renewal.head);
+        } else if let Some(changes) = renewal.changes {
+            let touched =
+                changes.iter().filter(|(n, ..)| *n > position).map(|(_, kind, subject)| self.touched(*kind, subject));
+            marks.advance(renewal.head, touched);
+        } else {
+            tracing::warn!(
+                changes.were = position,
+                changes.are = renewal.head,
+                "too far behind the change log: everything remembered was forgotten"
+            );
+            metrics::counter!("tronch_cache_forgotten_total", "why" => "too_far_behind").increment(1);
+            marks.forget_everything(renewal.head);
+        }
+        self.lineage = Some(renewal.lineage);
+    }
+
+    fn touched(&self, kind: Kind, subject: &str) -> Touched {
+        match (kind, subject.parse()) {
+            (Kind::Key | Kind::Token, Ok(handle)) => Touched::Handle(self.node.hash_handle(kind, handle)),
+            _ => Touched::Shared(self.node.hash_shared(kind, subject)),
+        }
+    }
+
+    fn lost(&mut self, asked: &Asked, error: &Error) {
+        tracing::debug!(error.causes = ?error.causes(), "a renewal failed: {error}");
+        if !asked.is_counted {
+            self.fail(asked.sent);
+        }
+    }
+
+    fn count_unanswered(&mut self) {
+        let now = Instant::now();
+        let overdue: Vec<Moment> = self
+            .asked
+            .iter_mut()
+            .filter(|asked| !asked.is_counted && asked.unanswered_at <= now)
+            .map(|asked| {
+                asked.is_counted = true;
+                asked.sent
+            })
+            .collect();
+        overdue.into_iter().for_each(|sent| self.fail(sent));
+    }
+
+    fn fail(&mut self, sent: Moment) {
+        self.keeper.failed(&self.node.lease, sent);
+        metrics::counter!("tronch_lease_renewals_failed_total").increment(1);
+        // Whoever waits may go on as one who is cut off.
+        self.node.renewals.send_modify(|_| {});
+    }
+
+    async fn rejoin(&mut self) {
+        tracing::warn!("this process was taken off the list of nodes: everything remembered was forgotten");
+        metrics::counter!("tronch_cache_forgotten_total", "why" => "off_the_list").increment(1);
+        let node = &self.node;
+        let joined = async {
+            let mut connection = connect(&self.url).await?;
+            log::insert_node(&mut connection, node.id, &node.name, &node.master_ids).await
+        };
+        match timeout(LEASE, joined).await {
+            Ok(Ok(number)) => node.marks.forget_everything(number),
+            Ok(Err(error)) => tracing::warn!(error.causes = ?error.causes(), "and could not be put back: {error}"),
+            Err(_) => tracing::warn!("and could not be put back in time"),
+        }
+    }
+
+    async fn leave(mut self) {
+        self.answers.abort_all();
+        let farewell = async {
+            let mut connection = connect(&self.url).await?;
+            log::delete_node(&mut connection, self.node.id).await
+        };
+        if !matches!(timeout(FAREWELL, farewell).await, Ok(Ok(()))) {
+            tracing::debug!("this process stays on the list of nodes for some minutes");
+        }
+    }
+}
+
+async fn connect(url: &str) -> Result<AsyncPgConnection, Error> {
+    AsyncPgConnection::establish(url).await.map_err(Error::database_unavailable)
+}
+
+/// Wishes for a renewal whenever Postgres says that something has changed. Without it changes are seen all the same, with
+/// the next renewal.
+async fn listen(node: Arc<Node>, url: String) {
+    loop {
+        if let Err(error) = listen_once(&node, &url).await {
+            tracing::debug!(error.causes = ?error.causes(), "the word of changes does not arrive: {error}");
+        }
+        tokio::time::sleep(LISTENER_RETRY).await;
+    }
+}
+
+async fn listen_once(node: &Node, url: &str) -> Result<(), Error> {
+    let late = |elapsed: tokio::time::error::Elapsed| Error::database_unavailable(elapsed);
+    let mut connection = timeout(LISTENER_RETRY, connect(url)).await.map_err(late)??;
+    let listening = connection.batch_execute("LISTEN tronch_changes");
+    timeout(LISTENER_RETRY, listening).await.map_err(late)?.map_err(Error::from)?;
+    // What was said before is heard by nobody.
+    node.wish.notify_one();
+    loop {
+        let word = {
+            let mut words = std::pin::pin!(connection.notifications_stream());
+            timeout(LISTENER_SILENCE, words.next()).await
+        };
+        match word {
+            Ok(Some(Ok(_))) => node.wish.notify_one(),
+            Ok(Some(Err(error))) => return Err(Error::from(error)),
+            Ok(None) => return Ok(()),
+            // Nothing was said, or the line is dead: only asking tells.
+            Err(_) => timeout(LISTENER_RETRY, connection.batch_execute("SELECT 1"))
+                .await
+                .map_err(late)?
+                .map_err(Error::from)?,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The change log and the list of nodes, as SQL: one statement renews a lease and tells what has changed.
+
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text, Uuid as SqlUuid};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use uuid::Uuid;
+
+use super::NodeName;
+use crate::error::Error;
+use crate::keyring::TagKeyId;
+
+/// When more has changed, it is cheaper to forget everything than to read what. An import may be one number and many rows.
+const CHANGES_MAX: usize = 10_000;
+
+/// What a change is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// One key, by its handle.
+    Key,
+    /// One service token, by its handle.
+    Token,
+    /// All of a project.
+    Project,
+    /// All of an owner.
+    Owner,
+    /// All of a tenant.
+    Tenant,
+    /// Which projects a tenant has.
+    Projects,
+}
+
+impl Kind {
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "key" => Self::Key,
+            "token" => Self::Token,
+            "project" => Self::Project,
+            "owner" => Self::Owner,
+            "tenant" => Self::Tenant,
+            "projects" => Self::Projects,
+            _ => return None,
+        })
+    }
+}
+
+/// What Postgres said to a renewal.
+pub(super) struct Renewal {
+    /// The number of the last change.
+    pub(super) head: u64,
+    /// Which database this is, and on which of its timelines.
+    pub(super) lineage: String,
+    /// Its clock, in Unix milliseconds.
+    pub(super) clock_ms: i64,
+    /// Whether this node is on the list.
+    pub(super) is_known: bool,
+    /// What has changed since; nothing when that is not known any more.
+    pub(super) changes: Option<Vec<(u64, Kind, String)>>,
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = BigInt)]
+    head: i64,
+    #[diesel(sql_type = BigInt)]
+    pruned: i64,
+    #[diesel(sql_type = Text)]
+    lineage: String,
+    #[diesel(sql_type = BigInt)]
+    clock_ms: i64,
+    #[diesel(sql_type = Bool)]
+    is_known: bool,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    n: Option<i64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    kind: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    subject: Option<String>,
+}
+
+/// This crosses tenants because a process answers for all of them.
+///
+/// Tells Postgres that everything up to `applied` is taken in, and asks what came after. One statement, so that the head
+/// and the changes belong together. A server that only follows another refuses: it may be behind.
+#[expect(clippy::disallowed_methods, reason = "Diesel has no words for a change inside a query")]
+pub(super) async fn renew(mut connection: &AsyncPgConnection, node: Uuid, applied: u64) -> Result<Renewal, Error> {
+    let applied = number_in(applied);
+    let rows: Vec<Row> = diesel::sql_query(
+        "WITH beat AS (UPDATE nodes SET applied = $2, renewed_at = clock_timestamp() WHERE id = $1 RETURNING id) \
+         SELECT head.n AS head, head.pruned, (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS clock_ms, \
+         (SELECT system_identifier FROM pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) \
+         AS lineage, EXISTS (SELECT FROM beat) AS is_known, log.n, log.kind, log.subject \
+         FROM change_log_head AS head \
+         LEFT JOIN LATERAL (SELECT n, kind, subject FROM change_log WHERE n > $2 AND head.pruned <= $2 LIMIT $3) AS log \
+         ON true",
+    )
+    .bind::<SqlUuid, _>(node)
+    .bind::<BigInt, _>(applied)
+    .bind::<BigInt, _>(i64::try_from(CHANGES_MAX + 1).unwrap_or(i64::MAX))
+    .load(&mut connection)
+    .await?;
+    let first = rows.as_slice().first().ok_or_else(|| Error::internal("the change log has no head"))?;
+    let (head, pruned, clock_ms, is_known) = (first.head, first.pruned, first.clock_ms, first.is_known);
+    let lineage = first.lineage.clone();
+    let is_readable = pruned <= applied && rows.len() <= CHANGES_MAX;
+    let changes = if is_readable { rows.into_iter().filter_map(change).collect() } else { None };
+    Ok(Renewal { head: number_out(head), lineage, clock_ms, is_known, changes })
+}
+
+/// `None` inside for a kind that a newer version has brought: what it means for us, only forgetting covers.
+fn change(row: Row) -> Option<Option<(u64, Kind, String)>> {
+    let (n, kind, subject) = (row.n?, row.kind?, row.subject?);
+    Some(Kind::parse(&kind).map(|kind| (number_out(n), kind, subject)))
+}
+
+/// Puts a process on the list; gives where the change log is.
+///
+/// This crosses tenants because a process answers for all of them.
+#[expect(clippy::disallowed_methods, reason = "Diesel cannot insert what a query gives beside values")]
+pub(super) async fn insert_node(
+    connection: &mut AsyncPgConnection,
+    id: Uuid,
+    name: &NodeName,
+    master_ids: &[TagKeyId],
+) -> Result<u64, Error> {
+    #[derive(QueryableByName)]
+    struct Inserted {
+        #[diesel(sql_type = BigInt)]
+        applied: i64,
+    }
+    let inserted: Inserted = diesel::sql_query(
+        "INSERT INTO nodes (id, name, version, applied, master_ids) SELECT $1, $2, $3, n, $4 FROM change_log_head \
+         RETURNING applied",
+    )
+    .bind::<SqlUuid, _>(id)
+    .bind::<Text, _>(&name.name)
+    .bind::<Text, _>(name.version)
+    .bind::<Array<Binary>, _>(master_ids.iter().map(TagKeyId::as_bytes).collect::<Vec<_>>())
+    .get_result(connection)
+    .await?;
+    Ok(number_out(inserted.applied))
+}
+
+/// Takes a process off the list.
+///
+/// This crosses tenants because a process answers for all of them.
+pub(super) async fn delete_node(connection: &mut AsyncPgConnection, id: Uuid) -> Result<(), Error> {
+    use crate::schema::nodes;
+    diesel::delete(nodes::table.find(id)).execute(connection).await?;
+    Ok(())
+}
+
+fn number_in(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn number_out(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

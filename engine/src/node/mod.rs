@@ -1,0 +1,150 @@
+//! This process as one of those that answer validations: what it knows of the change log, how long it may answer from
+//! memory, and the thread that keeps both up to date. What is remembered is the business of `verify`.
+
+pub(crate) mod atomics;
+pub(crate) mod lease;
+pub(crate) mod marks;
+
+mod follow;
+mod log;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tronch_core::Handle;
+use uuid::Uuid;
+
+use crate::clock::Moment;
+use crate::db::Db;
+use crate::error::Error;
+use crate::keyring::TagKeyId;
+use lease::{Lease, Standing};
+use marks::Marks;
+
+pub(crate) use log::Kind;
+
+/// How long a start waits for the first renewal.
+const FIRST_RENEWAL: Duration = Duration::from_secs(5);
+
+/// How long whoever changed something waits until this process has taken it in. The change is made either way.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
+/// How a process is known to operators.
+pub struct NodeName {
+    /// Such as the host's name.
+    pub name: String,
+    /// Of the product.
+    pub version: &'static str,
+}
+
+/// A running member of the installation.
+pub(crate) struct Node {
+    pub(crate) id: Uuid,
+    pub(crate) marks: Marks,
+    pub(crate) lease: Lease,
+    hasher: ahash::RandomState,
+    /// When the last renewal that was answered was sent. It is touched whenever the standing may have changed.
+    renewals: watch::Sender<Moment>,
+    /// Somebody wants a renewal before the next one is due.
+    wish: Notify,
+    stop: CancellationToken,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    master_ids: Vec<TagKeyId>,
+    name: NodeName,
+}
+
+impl Node {
+    /// Makes this process known, and waits until it may answer.
+    ///
+    /// # Errors
+    /// `Unavailable` when Postgres is.
+    pub(crate) async fn join(db: &Db, name: NodeName, master_ids: Vec<TagKeyId>) -> Result<Arc<Self>, Error> {
+        let id = Uuid::from_bytes(crate::random::bytes()?);
+        let mut connection = db.system().await?;
+        let number = log::insert_node(&mut connection, id, &name, &master_ids).await?;
+        drop(connection);
+        let node = Arc::new(Self {
+            id,
+            marks: Marks::new(number),
+            lease: Lease::new(),
+            hasher: ahash::RandomState::with_seeds(crate::random::word()?, crate::random::word()?, 0, 0),
+            renewals: watch::Sender::new(Moment::from_nanos(0)),
+            wish: Notify::new(),
+            stop: CancellationToken::new(),
+            thread: Mutex::new(None),
+            master_ids,
+            name,
+        });
+        let thread = follow::start(Arc::clone(&node), db.lease_url()).map_err(Error::internal)?;
+        *node.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        let mut renewals = node.renewals.subscribe();
+        let first = renewals.wait_for(|sent| sent.as_nanos() > 0);
+        match tokio::time::timeout(FIRST_RENEWAL, first).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(closed)) => return Err(Error::internal(closed)),
+            Err(elapsed) => return Err(Error::database_unavailable(elapsed)),
+        }
+        Ok(node)
+    }
+
+    /// Ends the thread, which takes this process off the list. A second call does nothing.
+    pub(crate) async fn leave(&self) {
+        self.stop.cancel();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && let Err(panicked) = tokio::task::spawn_blocking(move || thread.join().is_err()).await
+        {
+            tracing::error!(error = %panicked, "the thread of the lease was not waited for");
+        }
+    }
+
+    /// Asks the thread to end, without waiting.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        self.lease.standing(Moment::now())
+    }
+
+    /// Waits until the standing may be another. `None` when nothing has happened until the deadline.
+    pub(crate) async fn change_of_standing(&self, patience: Duration) -> Option<()> {
+        let mut renewals = self.renewals.subscribe();
+        // What has happened since the caller looked is in there.
+        if self.standing() != Standing::Unknown {
+            return Some(());
+        }
+        self.wish.notify_one();
+        tokio::time::timeout(patience, renewals.changed()).await.ok()?.ok()
+    }
+
+    /// Waits until every change that was committed before this call is taken in here.
+    pub(crate) async fn catch_up(&self) {
+        let asked = Moment::now();
+        let mut renewals = self.renewals.subscribe();
+        self.wish.notify_one();
+        let caught_up = renewals.wait_for(|sent| *sent >= asked);
+        if tokio::time::timeout(CATCH_UP, caught_up).await.is_err() {
+            tracing::debug!("a change was made that this process has not taken in yet");
+        }
+    }
+
+    /// The hash under which changes of a handle are marked, and entries kept.
+    pub(crate) fn hash_handle(&self, kind: Kind, handle: Handle) -> u64 {
+        self.hasher.hash_one((kind, handle.as_str()))
+    }
+
+    /// The hash under which changes of something shared are marked.
+    pub(crate) fn hash_shared(&self, kind: Kind, subject: &str) -> u64 {
+        self.hasher.hash_one((kind, subject))
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Node({})", self.id)
+    }
+}

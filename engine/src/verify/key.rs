@@ -1,0 +1,207 @@
+//! A key as validation knows it: all that a verdict and its answer need, read in one SELECT.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+use tronch_core::{
+    Environment, ExternalId, Handle, KeyId, KeyName, KeyPermission, KeySnapshot, ProjectId, ProjectSlug, RotationView,
+    TenantSlug, Timestamp,
+};
+
+use super::memory::Facts;
+use crate::Engine;
+use crate::error::Error;
+use crate::keyring::{Tag, TagKeyId};
+use crate::keys::rows::KeyRow;
+use crate::node::{Kind, Node};
+use crate::schema::{keys, projects, tenants};
+
+/// What a service may know of a key that is its tenant's. Kept for each key that is asked about: every byte counts, so
+/// what is most often absent stands apart, and what keys share is shared.
+pub struct KeyFacts {
+    pub(super) snapshot: KeySnapshot,
+    pub(super) tag: Tag,
+    pub(super) tag_key: TagKeyId,
+    handle: Handle,
+    name: Box<str>,
+    owner: Option<Box<str>>,
+    /// Nothing for an empty object.
+    metadata: Option<Box<RawValue>>,
+    rotation: Option<Box<RotationView>>,
+    place: Arc<Place>,
+}
+
+/// Whose keys, for which API: the same for many.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    tenant: TenantSlug,
+    project: ProjectSlug,
+    offline_lease: Duration,
+}
+
+impl KeyFacts {
+    /// Which key.
+    pub fn key_id(&self) -> KeyId {
+        self.snapshot.key_id
+    }
+
+    /// Its public part.
+    pub fn handle(&self) -> Handle {
+        self.handle
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whose it is.
+    pub fn tenant(&self) -> &TenantSlug {
+        &self.place.tenant
+    }
+
+    /// For which API.
+    pub fn project(&self) -> &ProjectSlug {
+        &self.place.project
+    }
+
+    /// The same as an id.
+    pub fn project_id(&self) -> ProjectId {
+        self.snapshot.project_id
+    }
+
+    /// Test or live.
+    pub fn environment(&self) -> Environment {
+        self.snapshot.environment
+    }
+
+    /// Whom it was issued to.
+    pub fn owner(&self) -> Option<&str> {
+        self.owner.as_deref()
+    }
+
+    /// The tenant's own data; nothing for an empty object.
+    pub fn metadata(&self) -> Option<&RawValue> {
+        self.metadata.as_deref()
+    }
+
+    /// What it holds.
+    pub fn permissions(&self) -> &[KeyPermission] {
+        &self.snapshot.permissions
+    }
+
+    /// When the clock ends it.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.snapshot.expires_at
+    }
+
+    /// Its place in a rotation.
+    pub fn rotation(&self) -> Option<&RotationView> {
+        self.rotation.as_deref()
+    }
+}
+
+impl std::fmt::Debug for KeyFacts {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "KeyFacts({})", self.snapshot.key_id)
+    }
+}
+
+/// The key, its tag, the id of the pepper behind that, its project's slug, its tenant's, and how long it is answered
+/// without Postgres.
+type Row = (KeyRow, Vec<u8>, Vec<u8>, String, String, i32);
+
+impl Facts for KeyFacts {
+    const KIND: Kind = Kind::Key;
+    const ENTRIES_MAX: usize = 2_000_000;
+
+    /// This crosses tenants because whose a handle is becomes known only by reading it; the caller compares the tenant.
+    async fn read(engine: &Engine, handle: Handle) -> Result<Option<Self>, Error> {
+        let mut connection = engine.db().data_plane().await?;
+        let row: Option<Row> = keys::table
+            .inner_join(projects::table)
+            .inner_join(tenants::table)
+            .filter(keys::handle.eq(handle.as_str()))
+            .select((
+                KeyRow::as_select(),
+                keys::tag,
+                keys::tag_key,
+                projects::slug,
+                tenants::slug,
+                tenants::offline_lease_seconds,
+            ))
+            .first(&mut connection)
+            .await
+            .optional()?;
+        row.map(|row| of_row(engine, handle, row)).transpose()
+    }
+
+    fn shared(&self, node: &Node) -> [u64; 3] {
+        let tenant_id = self.snapshot.tenant_id.uuid();
+        let project = node.hash_shared(Kind::Project, &self.snapshot.project_id.uuid().to_string());
+        let tenant = node.hash_shared(Kind::Tenant, &tenant_id.to_string());
+        let owner = self.owner.as_ref().map(|owner| node.hash_shared(Kind::Owner, &format!("{tenant_id}:{owner}")));
+        [project, owner.unwrap_or(tenant), tenant]
+    }
+
+    fn offline_lease(&self) -> Duration {
+        self.place.offline_lease
+    }
+}
+
+fn of_row(engine: &Engine, handle: Handle, row: Row) -> Result<KeyFacts, Error> {
+    let (row, tag, tag_key, project, tenant, offline_lease_seconds) = row;
+    let mut snapshot = row.snapshot()?;
+    snapshot.permissions.shrink_to_fit();
+    let place = Place {
+        tenant: TenantSlug::parse(&tenant).map_err(Error::internal)?,
+        project: ProjectSlug::parse(&project).map_err(Error::internal)?,
+        offline_lease: seconds(offline_lease_seconds),
+    };
+    let owner = row.owner_external_id.as_deref().map(ExternalId::parse).transpose().map_err(Error::internal)?;
+    let name = KeyName::parse(&row.name).map_err(Error::internal)?;
+    Ok(KeyFacts {
+        tag: Tag::of_stored(&tag)?,
+        tag_key: TagKeyId::of_stored(&tag_key)?,
+        handle,
+        name: name.as_str().into(),
+        owner: owner.map(|owner| owner.as_str().into()),
+        metadata: metadata(&row.metadata)?,
+        rotation: row.rotation().map(Box::new),
+        place: engine.places().share(snapshot.project_id, place),
+        snapshot,
+    })
+}
+
+fn metadata(value: &Value) -> Result<Option<Box<RawValue>>, Error> {
+    match value {
+        Value::Object(object) if object.is_empty() => Ok(None),
+        value => to_raw_value(value).map(Some).map_err(Error::internal),
+    }
+}
+
+pub(super) fn seconds(seconds: i32) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
+/// The places that keys in memory are of, each once.
+#[derive(Default)]
+pub(crate) struct Places(std::sync::Mutex<std::collections::HashMap<ProjectId, Arc<Place>>>);
+
+impl Places {
+    fn share(&self, project_id: ProjectId, place: Place) -> Arc<Place> {
+        let mut places = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match places.get(&project_id) {
+            Some(held) if **held == place => Arc::clone(held),
+            _ => {
+                let place = Arc::new(place);
+                places.insert(project_id, Arc::clone(&place));
+                place
+            }
+        }
+    }
+}

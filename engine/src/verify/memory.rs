@@ -1,0 +1,244 @@
+//! Finding a credential: in memory where that still counts, else in Postgres, asked once for all who want the same. What is
+//! found is compared and judged elsewhere.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tronch_core::Handle;
+
+use super::absent::Absent;
+use super::budget::Budget;
+use super::cache::{Cache, Remembered};
+use crate::Engine;
+use crate::clock::{self, Moment};
+use crate::error::Error;
+use crate::node::lease::Standing;
+use crate::node::marks::{Dependencies, Position};
+use crate::node::{Kind, Node};
+
+/// How long a call waits for what it does not know.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long a question to Postgres may take. Nobody waits for it so long, but who comes later finds what it brought.
+const READ_MAX: Duration = Duration::from_secs(1);
+
+/// Questions to Postgres under way.
+const READS_AT_ONCE: usize = 32;
+
+/// Unknown handles that are looked up a second, by whomever.
+const UNKNOWN_PER_SECOND: u64 = 200;
+
+/// What a kind of credential is read as.
+pub(crate) trait Facts: Send + Sync + Sized + 'static {
+    /// Under which its changes are logged.
+    const KIND: Kind;
+    /// Entries that are kept.
+    const ENTRIES_MAX: usize;
+
+    /// All of it, in one question.
+    fn read(engine: &Engine, handle: Handle) -> impl Future<Output = Result<Option<Self>, Error>> + Send;
+
+    /// What it depends on besides its handle.
+    fn shared(&self, node: &Node) -> [u64; 3];
+
+    /// How long it may be answered with while Postgres is out of reach.
+    fn offline_lease(&self) -> Duration;
+}
+
+/// A credential that was presented, without its secret.
+#[derive(Clone, Copy)]
+pub(super) struct Presented {
+    pub(super) handle: Handle,
+    /// When its handle says that it was made, in Unix milliseconds.
+    pub(super) created_ms: u64,
+}
+
+/// What is known of a handle.
+pub(super) struct Known<F> {
+    pub(super) entry: Arc<Remembered<F>>,
+    /// How old the knowledge is; zero when it was read for this call.
+    pub(super) age: Duration,
+    /// When that was found out.
+    pub(super) now: Moment,
+}
+
+/// Why memory does not do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// It is not remembered, or no longer counts.
+    Entry,
+    /// Nobody knows whether memory counts: the lease is over.
+    Standing,
+    /// Postgres is out of reach, and it is not remembered or has been for too long.
+    CutOff,
+}
+
+/// What a question to Postgres brought.
+struct Read<F> {
+    read_at: Position,
+    found: Option<Arc<Remembered<F>>>,
+}
+
+impl<F> Clone for Read<F> {
+    fn clone(&self) -> Self {
+        Self { read_at: self.read_at, found: self.found.clone() }
+    }
+}
+
+/// A question that several may wait for; nothing when it failed, which is logged where it did.
+type Flight<F> = Shared<BoxFuture<'static, Option<Read<F>>>>;
+
+/// What is remembered of one kind of credential.
+pub(super) struct Memory<F> {
+    cache: Cache<F>,
+    absent: Absent,
+    flights: Mutex<HashMap<Handle, Flight<F>, ahash::RandomState>>,
+    turns: Semaphore,
+    unknown: Budget,
+}
+
+impl<F: Facts> Memory<F> {
+    pub(super) fn new() -> Self {
+        Self {
+            cache: Cache::new(F::ENTRIES_MAX),
+            absent: Absent::new(),
+            flights: Mutex::default(),
+            turns: Semaphore::new(READS_AT_ONCE),
+            unknown: Budget::new(UNKNOWN_PER_SECOND),
+        }
+    }
+
+    /// From memory alone.
+    pub(super) fn recall(&self, node: &Node, handle: Handle) -> Result<Known<F>, Missing> {
+        let now = Moment::now();
+        let (age, is_offline) = match node.lease.standing(now) {
+            Standing::Live { age } => (age, false),
+            Standing::Offline { age } => (age, true),
+            Standing::Unknown => return Err(Missing::Standing),
+        };
+        let missing = if is_offline { Missing::CutOff } else { Missing::Entry };
+        let entry = self.cache.get(handle, now).ok_or(missing)?;
+        let counts = node.marks.counts(entry.read_at(), entry.dependencies());
+        if !counts || (is_offline && age >= entry.facts.offline_lease()) {
+            return Err(missing);
+        }
+        Ok(Known { entry, age, now })
+    }
+
+    /// What memory does not have.
+    ///
+    /// # Errors
+    /// `Unavailable` when nothing can be known in time.
+    pub(super) async fn look_up(
+        self: &Arc<Self>,
+        engine: &Engine,
+        node: &Arc<Node>,
+        presented: Presented,
+    ) -> Result<Option<Known<F>>, Error> {
+        let deadline = Instant::now() + PATIENCE;
+        let handle = presented.handle;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(cannot_know("the database"));
+            }
+            match self.recall(node, handle) {
+                Ok(known) => return Ok(Some(known)),
+                Err(Missing::CutOff) => return Err(cannot_know("the database")),
+                Err(Missing::Standing) => {
+                    node.change_of_standing(left).await.ok_or_else(|| cannot_know("the database"))?;
+                    continue;
+                }
+                Err(Missing::Entry) => {}
+            }
+            let now = Moment::now();
+            let hash = node.hash_handle(F::KIND, handle);
+            if self.absent.holds(hash, handle, &node.marks, now) {
+                return Ok(None);
+            }
+            require_budget(&self.unknown, now)?;
+            let flight = self.join(engine, node, presented);
+            let Ok(Some(read)) = tokio::time::timeout(left, flight).await else {
+                return Err(cannot_know("the database"));
+            };
+            // Whoever joined may have come after a change that the question was too early for.
+            let dependencies = read.found.as_ref().map_or(Dependencies::of_handle(hash), |entry| *entry.dependencies());
+            let now = Moment::now();
+            let is_live = matches!(node.lease.standing(now), Standing::Live { .. });
+            if is_live && node.marks.counts(read.read_at, &dependencies) {
+                return Ok(read.found.map(|entry| Known { entry, age: Duration::ZERO, now }));
+            }
+        }
+    }
+
+    /// Asks Postgres, or waits with those who have asked.
+    fn join(self: &Arc<Self>, engine: &Engine, node: &Arc<Node>, presented: Presented) -> Flight<F> {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(&presented.handle) {
+            return flight.clone();
+        }
+        let (memory, engine, node) = (Arc::clone(self), engine.clone(), Arc::clone(node));
+        // A task of its own: whoever asked first may go away, and the others still wait.
+        let reading = tokio::spawn(async move {
+            let read = memory.read(&engine, &node, presented).await;
+            // What it brought is in memory by now, so who comes next finds it there.
+            memory.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&presented.handle);
+            read
+        });
+        let flight = reading.map(|joined| joined.ok().flatten()).boxed().shared();
+        flights.insert(presented.handle, flight.clone());
+        flight
+    }
+
+    async fn read(&self, engine: &Engine, node: &Node, presented: Presented) -> Option<Read<F>> {
+        let handle = presented.handle;
+        let asked = async {
+            let turn = self.turns.acquire().await.map_err(Error::internal)?;
+            // Before the question: what is committed from now on may be missing in the answer.
+            let read_at = node.marks.position();
+            let found = F::read(engine, handle).await?;
+            drop(turn);
+            Ok::<_, Error>((read_at, found))
+        };
+        let (read_at, found) = match tokio::time::timeout(READ_MAX, asked).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) => {
+                error.log_if_ours();
+                return None;
+            }
+            Err(_) => return None,
+        };
+        let now = Moment::now();
+        let hash = node.hash_handle(F::KIND, handle);
+        metrics::counter!("tronch_cold_reads_total", "found" => if found.is_some() { "yes" } else { "no" })
+            .increment(1);
+        let Some(facts) = found else {
+            self.unknown.charge(now);
+            self.absent.insert(hash, handle, presented.created_ms, read_at, (now, clock::at(now)));
+            return Some(Read { read_at, found: None });
+        };
+        let dependencies = Dependencies::new(hash, facts.shared(node));
+        let entry = Arc::new(Remembered::new(read_at, dependencies, facts, now));
+        self.cache.insert(handle, Arc::clone(&entry));
+        Some(Read { read_at, found: Some(entry) })
+    }
+}
+
+/// # Errors
+/// `Unavailable` while too many unknown handles have been looked up.
+pub(super) fn require_budget(budget: &Budget, now: Moment) -> Result<(), Error> {
+    if budget.has_some(now) {
+        return Ok(());
+    }
+    metrics::counter!("tronch_unknown_handles_refused_total").increment(1);
+    Err(cannot_know("the budget for unknown keys"))
+}
+
+fn cannot_know(what: &'static str) -> Error {
+    Error::Unavailable { what, source: None }
+}

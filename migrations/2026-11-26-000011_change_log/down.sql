@@ -1,0 +1,21 @@
+-- The settings of how long answers go on without Postgres are lost.
+DROP TABLE nodes;
+DROP TRIGGER keys_log_change ON keys;
+DROP TRIGGER keys_log_removal ON keys;
+DROP TRIGGER keys_log_import ON keys;
+DROP TRIGGER service_tokens_log_change ON service_tokens;
+DROP TRIGGER service_tokens_log_removal ON service_tokens;
+DROP TRIGGER service_tokens_log_import ON service_tokens;
+DROP TRIGGER projects_log_change ON projects;
+DROP TRIGGER projects_log_others ON projects;
+DROP TRIGGER tenants_log_change ON tenants;
+DROP TRIGGER tenants_log_removal ON tenants;
+DROP FUNCTION tronch_log_credential();
+DROP FUNCTION tronch_log_project();
+DROP FUNCTION tronch_log_tenant();
+DROP FUNCTION tronch_may_be_known_as_absent(text);
+DROP FUNCTION tronch_handle_ms(text);
+DROP FUNCTION tronch_log_change(text, text);
+ALTER TABLE tenants DROP COLUMN offline_lease_seconds;
+DROP TABLE change_log;
+DROP TABLE change_log_head;
