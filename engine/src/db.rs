@@ -144,6 +144,13 @@ impl Db {
         take(&self.data_plane, DATA_PLANE_WAIT).await
     }
 
+    /// Makes every connection of the data plane.
+    pub(crate) async fn open_data_plane(&self) -> Result<(), Error> {
+        let size = self.data_plane.status().max_size;
+        let connections = futures_util::future::join_all((0..size).map(|_| take(&self.data_plane, WAIT))).await;
+        connections.into_iter().collect::<Result<Vec<_>, _>>().map(drop)
+    }
+
     pub(crate) fn close(&self) {
         self.tenant.close();
         self.system.close();

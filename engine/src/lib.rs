@@ -52,6 +52,8 @@ pub struct Settings {
     pub database_url: String,
     /// Size of the tenant pool; the other two are half of it.
     pub connections: u32,
+    /// How long a validation waits for what it does not remember.
+    pub lookup_wait: Duration,
     /// How expensive new hashes are.
     pub argon: ArgonCost,
 }
@@ -70,6 +72,7 @@ struct Shared {
     dummy_phc: String,
     usage: usage::Collector,
     places: verify::Places,
+    lookup_wait: Duration,
     /// Where this process answers validations.
     node: OnceLock<Arc<Node>>,
 }
@@ -77,6 +80,7 @@ struct Shared {
 /// A database that is reached, checked and migrated, before the master secret is known.
 pub struct PreparedDatabase {
     db: Db,
+    lookup_wait: Duration,
     argon: ArgonCost,
 }
 
@@ -87,7 +91,8 @@ impl PreparedDatabase {
     /// Each [`OpenError`] says what to do.
     pub async fn prepare(settings: &Settings) -> Result<Self, OpenError> {
         db::prepare(&settings.database_url).await?;
-        Ok(Self { db: Db::new(&settings.database_url, settings.connections)?, argon: settings.argon })
+        let db = Db::new(&settings.database_url, settings.connections)?;
+        Ok(Self { db, lookup_wait: settings.lookup_wait, argon: settings.argon })
     }
 
     /// Whether a master secret is in use already. Only when none is may a new one be made.
@@ -120,6 +125,7 @@ impl PreparedDatabase {
             dummy_phc,
             usage,
             places: verify::Places::default(),
+            lookup_wait: self.lookup_wait,
             node: OnceLock::new(),
         };
         Ok(Engine { shared: Arc::new(shared) })
@@ -177,8 +183,10 @@ impl Engine {
     /// # Errors
     /// `Unavailable` when Postgres is; `Internal` the second time.
     pub async fn join(&self, name: NodeName) -> Result<verify::Verifier, Error> {
+        // The first to ask must not wait for a connection to be made.
+        self.db().open_data_plane().await?;
         let node = Node::join(self.db(), name, self.keyring().ids()).await?;
-        let verifier = verify::Verifier::new(self, Arc::clone(&node));
+        let verifier = verify::Verifier::new(self, Arc::clone(&node), self.shared.lookup_wait);
         self.shared.node.set(node).map_err(|_| Error::internal("this process has joined already"))?;
         Ok(verifier)
     }

@@ -93,6 +93,7 @@ async fn open_engine(config: &Config, data_dir: &DataDir, url: &str) -> anyhow::
     let settings = Settings {
         database_url: url.to_owned(),
         connections: config.database_connections,
+        lookup_wait: config.lookup_wait,
         argon: ArgonCost {
             memory_kib: config.argon2.memory_kib,
             iterations: config.argon2.iterations,

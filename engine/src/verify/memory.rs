@@ -21,9 +21,6 @@ use crate::node::lease::Standing;
 use crate::node::marks::{Dependencies, Position};
 use crate::node::{Kind, Node};
 
-/// How long a call waits for what it does not know.
-const PATIENCE: Duration = Duration::from_millis(100);
-
 /// How long a question to Postgres may take. Nobody waits for it so long, but who comes later finds what it brought.
 const READ_MAX: Duration = Duration::from_secs(1);
 
@@ -100,16 +97,19 @@ pub(super) struct Memory<F> {
     flights: Mutex<HashMap<Handle, Flight<F>, ahash::RandomState>>,
     turns: Semaphore,
     unknown: Budget,
+    /// How long a call waits for what it does not know.
+    patience: Duration,
 }
 
 impl<F: Facts> Memory<F> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(patience: Duration) -> Self {
         Self {
             cache: Cache::new(F::ENTRIES_MAX),
             absent: Absent::new(),
             flights: Mutex::default(),
             turns: Semaphore::new(READS_AT_ONCE),
             unknown: Budget::new(UNKNOWN_PER_SECOND),
+            patience,
         }
     }
 
@@ -140,7 +140,7 @@ impl<F: Facts> Memory<F> {
         node: &Arc<Node>,
         presented: Presented,
     ) -> Result<Option<Known<F>>, Error> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         let handle = presented.handle;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -76,13 +76,13 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    pub(crate) fn new(engine: &Engine, node: Arc<Node>) -> Self {
+    pub(crate) fn new(engine: &Engine, node: Arc<Node>, patience: Duration) -> Self {
         let counter = |code: VerdictCode| metrics::counter!("tronch_verdicts_total", "code" => code.as_str());
         Self {
             engine: engine.clone(),
             node,
-            keys: Arc::new(Memory::new()),
-            tokens: Arc::new(Memory::new()),
+            keys: Arc::new(Memory::new(patience)),
+            tokens: Arc::new(Memory::new(patience)),
             verdicts: VerdictCode::ALL.into_iter().map(counter).collect(),
         }
     }

@@ -32,7 +32,7 @@ use parse::{
 use values::Values;
 
 /// Every setting, by its key in `tronch.toml`; [`variable_of`] gives the environment variable.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "listen",
     "ops_listen",
     "public_url",
@@ -41,6 +41,7 @@ const KEYS: [&str; 17] = [
     "data_dir",
     "database_url",
     "database_connections",
+    "lookup_wait_ms",
     "pg_bin",
     "master_key",
     "master_key_file",
@@ -70,6 +71,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub database_url: Option<Redacted>,
     pub database_connections: u32,
+    /// How long a validation waits for what it does not remember.
+    pub lookup_wait: Duration,
     pub pg_bin: Option<PathBuf>,
     pub master_key: MasterKeySource,
     pub log_filter: String,
@@ -201,6 +204,7 @@ fn draft(values: &mut Values, environment: &Environment<'_>) -> Config {
     let database_connections = values.take("database_connections", Some(10), |text| {
         parse_within(text, 4..=connections_max).map_err(|allowed| format!("{allowed} (up to 200 with DATABASE_URL)"))
     });
+    let lookup_wait_ms = values.take("lookup_wait_ms", Some(100), |text| parse_within(text, 20..=2000));
     let pg_bin = values.take("pg_bin", None, parse_path);
     let data_dir = data_dir.unwrap_or_default();
     let master_key = take_master_key(values, &data_dir);
@@ -217,6 +221,7 @@ fn draft(values: &mut Values, environment: &Environment<'_>) -> Config {
         data_dir,
         database_url,
         database_connections: database_connections.unwrap_or(10),
+        lookup_wait: Duration::from_millis(lookup_wait_ms.unwrap_or(100).into()),
         pg_bin,
         master_key,
         log_filter: log_filter.unwrap_or_else(|| "info".to_owned()),

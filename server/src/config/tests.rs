@@ -45,7 +45,7 @@ fn the_environment_goes_before_the_file_and_the_file_before_the_default() {
 }
 
 /// Every setting with values that are refused, and why: `it …`.
-const REFUSED: [(&str, &str, &str); 40] = [
+const REFUSED: [(&str, &str, &str); 42] = [
     ("listen", "localhost", "must be an IP address and a port, such as 127.0.0.1:3000 or [::]:3000"),
     ("listen", "3000", "must be an IP address and a port, such as 127.0.0.1:3000 or [::]:3000"),
     ("ops_listen", "127.0.0.1:99999", "must be an IP address and a port, such as 127.0.0.1:3000 or [::]:3000"),
@@ -92,6 +92,8 @@ const REFUSED: [(&str, &str, &str); 40] = [
     ),
     ("log", "inof", "must be a level (trace, debug, info, warn, error, off) or a filter such as info,tronch=debug"),
     ("log_format", "xml", "must be auto, text or json"),
+    ("lookup_wait_ms", "19", "must be a whole number from 20 to 2000"),
+    ("lookup_wait_ms", "2001", "must be a whole number from 20 to 2000"),
     ("shutdown_seconds", "0", "must be a whole number from 1 to 300"),
     ("shutdown_seconds", "301", "must be a whole number from 1 to 300"),
     ("shutdown_seconds", "1.5", "must be a whole number from 1 to 300"),
@@ -276,6 +278,7 @@ fn what_is_shown_is_what_is_in_force_and_no_secret() {
     data_dir              TRONCH_DATA_DIR              /srv/t                   environment variable TRONCH_DATA_DIR
     database_url          DATABASE_URL                 postgres://db:5432/keys  file /etc/tronch.toml
     database_connections  TRONCH_DATABASE_CONNECTIONS  10                       default
+    lookup_wait_ms        TRONCH_LOOKUP_WAIT_MS        100                      default
     pg_bin                TRONCH_PG_BIN                (not set)                default
     master_key            TRONCH_MASTER_KEY            [redacted]               environment variable TRONCH_MASTER_KEY
     master_key_file       TRONCH_MASTER_KEY_FILE       (not set)                default

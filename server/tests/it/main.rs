@@ -10,6 +10,7 @@ mod keys_table;
 mod kill;
 mod many_keys;
 mod migrations;
+mod nodes;
 mod openapi;
 mod private_postgres;
 mod projects;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -241,7 +242,12 @@ async fn each_of_the_newest_migrations_can_be_reverted_and_run_again_while_keys_
 }
 
 fn settings(database: &TestDatabase) -> Settings {
-    Settings { database_url: database.url(), connections: 2, argon: ArgonCost::default() }
+    Settings {
+        database_url: database.url(),
+        connections: 2,
+        lookup_wait: Duration::from_secs(2),
+        argon: ArgonCost::default(),
+    }
 }
 
 /// The second statement of a migration fails, after its first one has succeeded.

@@ -52,7 +52,8 @@ impl TestApp {
     /// With nobody in it.
     pub async fn start_empty() -> Self {
         let database = TestDatabase::create().await;
-        let settings = Settings { database_url: database.url(), connections: 8, argon: CHEAP };
+        let lookup_wait = std::time::Duration::from_secs(2);
+        let settings = Settings { database_url: database.url(), connections: 8, lookup_wait, argon: CHEAP };
         let prepared = PreparedDatabase::prepare(&settings).await.expect("a database");
         let engine = prepared.open(&[Master::new([7; 32])], "the test").await.expect("an engine");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -101,8 +101,12 @@ async fn template(admin: &Client, admin_url: &str) -> String {
         let drop_raw = format!("DROP DATABASE IF EXISTS {raw} WITH (FORCE)");
         admin.batch_execute(&drop_raw).await.expect("no leftover");
         admin.batch_execute(&format!("CREATE DATABASE {raw}")).await.expect("a database");
-        let settings =
-            Settings { database_url: with_database(admin_url, &raw), connections: 1, argon: ArgonCost::default() };
+        let settings = Settings {
+            database_url: with_database(admin_url, &raw),
+            connections: 1,
+            lookup_wait: std::time::Duration::from_secs(2),
+            argon: ArgonCost::default(),
+        };
         drop(PreparedDatabase::prepare(&settings).await.expect("the migrations"));
         // Connections that were just closed may still be leaving.
         admin

@@ -213,6 +213,8 @@ impl Server {
             .env("TRONCH_LISTEN", format!("127.0.0.1:{port}"))
             .env("TRONCH_OPS_LISTEN", format!("127.0.0.1:{ops_port}"))
             .env("TRONCH_PUBLIC_URL", format!("http://localhost:{port}"))
+            // A machine that runs all tests at once is slower than one that serves.
+            .env("TRONCH_LOOKUP_WAIT_MS", "2000")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(std::fs::File::create(data_dir.path().join("stdout")).expect("a file"))
@@ -236,6 +238,15 @@ impl Server {
     /// A visitor with a service token.
     pub fn service(&self, token: &str) -> Visitor {
         Visitor { token: Some(token.to_owned()), ..self.anonymous() }
+    }
+
+    /// `kill -STOP`: it stands still until [`Server::resume`].
+    pub fn pause(&self) {
+        signal(self.id(), "-STOP");
+    }
+
+    pub fn resume(&self) {
+        signal(self.id(), "-CONT");
     }
 
     /// `kill -9`.

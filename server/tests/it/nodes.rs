@@ -1,0 +1,306 @@
+//! Answering from memory: that it asks Postgres nothing, that it never outlives a change by more than its bound, and what
+//! happens while Postgres is away. Several processes on one database, and a network that fails.
+
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::{DataDir, Proxy, Server, TestApp, TestDatabase, Visitor, Weather, bootstrap, eventually};
+
+const PASSWORD: &str = "correct horse battery";
+
+/// One for all nodes of an installation.
+const MASTER: &str = "0707070707070707070707070707070707070707070707070707070707070707";
+
+/// Later than this no node answers by what was before, without being asked to wait for them.
+const BOUND: Duration = Duration::from_secs(1);
+
+/// Nodes of one installation, each behind a proxy of its own.
+struct Nodes {
+    servers: Vec<Server>,
+    proxies: Vec<Proxy>,
+    folders: Vec<DataDir>,
+    token: String,
+    database: TestDatabase,
+    lookup_wait_ms: &'static str,
+}
+
+impl Nodes {
+    async fn start(count: usize) -> Self {
+        Self::start_with(count, "2000").await
+    }
+
+    async fn start_with(count: usize, lookup_wait_ms: &'static str) -> Self {
+        let database = TestDatabase::create().await;
+        let first = DataDir::create();
+        let url = database.url();
+        let token = bootstrap(&first, &[("DATABASE_URL", &url), ("TRONCH_MASTER_KEY", MASTER)], "acme", PASSWORD);
+        let mut nodes =
+            Self { servers: Vec::new(), proxies: Vec::new(), folders: vec![first], token, database, lookup_wait_ms };
+        for _ in 0..count {
+            nodes.join().await;
+        }
+        nodes
+    }
+
+    async fn join(&mut self) {
+        let (proxy, folder) = (Proxy::before(&self.database.url()).await, DataDir::create());
+        let wait = self.lookup_wait_ms;
+        let settings =
+            [("DATABASE_URL", proxy.url.as_str()), ("TRONCH_MASTER_KEY", MASTER), ("TRONCH_LOOKUP_WAIT_MS", wait)];
+        self.servers.push(Server::start(&folder, &settings).await);
+        self.proxies.push(proxy);
+        self.folders.push(folder);
+    }
+
+    fn service(&self, node: usize) -> Visitor {
+        self.servers[node].service(&self.token)
+    }
+
+    /// A key that each node remembers.
+    async fn warm_key(&self) -> (String, Value) {
+        let (id, secret) = self.service(0).create_key(&json!({ "name": "a key", "environment": "live" })).await;
+        let ask = json!({ "key": secret });
+        for node in 0..self.servers.len() {
+            assert_eq!(code(&self.service(node), &ask).await, "VALID");
+        }
+        (id, ask)
+    }
+}
+
+/// The verdict's code, or the problem's.
+async fn code(service: &Visitor, ask: &Value) -> String {
+    service.post("/api/v1/keys/verify", ask).await.json()["code"].as_str().expect("a code").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_looked_up_once_and_then_remembered() {
+    let nodes = Nodes::start(1).await;
+    // The token is remembered by now.
+    nodes.warm_key().await;
+    let service = nodes.service(0);
+    let (_, key) = service.create_key(&json!({ "name": "a key" })).await;
+    let ask = json!({ "key": key, "environment": "test" });
+    let before = nodes.proxies[0].reads();
+    let first: Vec<_> = (0..100)
+        .map(|_| {
+            let (service, ask) = (service.clone(), ask.clone());
+            tokio::spawn(async move { service.verify(&ask).await })
+        })
+        .collect();
+    for answer in first {
+        let answer = answer.await.expect("no panic");
+        assert_eq!(answer["code"], "VALID", "{answer}");
+    }
+    for _ in 0..300 {
+        let answer = service.verify(&ask).await;
+        assert_eq!(answer["code"], "VALID");
+        assert!(answer["data_age_ms"].as_u64().is_some_and(|age| age < 800), "{answer}");
+    }
+    assert_eq!(nodes.proxies[0].reads() - before, 1);
+}
+
+/// Nothing else is asked either: with Postgres gone, it goes on as before.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_postgres_is_away_warm_keys_go_on_for_as_long_as_their_tenant_allows() {
+    let nodes = Nodes::start_with(1, "100").await;
+    let (_, ask) = nodes.warm_key().await;
+    let service = nodes.service(0);
+    let (_, cold) = service.create_key(&json!({ "name": "never asked about" })).await;
+    let system = nodes.database.connect_as_system().await;
+    system.batch_execute("UPDATE tenants SET offline_lease_seconds = 4").await.expect("an update");
+    eventually("the change is known", async || {
+        let answer = service.verify(&ask).await;
+        answer["code"] == "VALID" && answer["data_age_ms"] == 0
+    })
+    .await;
+
+    for weather in [Weather::Cut, Weather::Hanging] {
+        nodes.proxies[0].set(weather);
+        let away = Instant::now();
+        let mut answers = 0;
+        let mut last_age = 0;
+        while away.elapsed() < Duration::from_millis(3_500) {
+            let asked = Instant::now();
+            let answer = service.verify(&ask).await;
+            assert!(asked.elapsed() < Duration::from_millis(300), "{weather:?}: {:?}", asked.elapsed());
+            assert_eq!(answer["code"], "VALID", "{weather:?} after {:?}", away.elapsed());
+            last_age = answer["data_age_ms"].as_u64().expect("an age");
+            answers += 1;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(answers > 100 && (2_000..4_000).contains(&last_age), "{answers} answers, the last {last_age} ms old");
+        let asked = Instant::now();
+        let unknown = service.post("/api/v1/keys/verify", &json!({ "key": cold, "environment": "test" })).await;
+        assert_eq!(unknown.refusal(), (503, "unavailable".into(), None), "{weather:?}");
+        assert_eq!(unknown.header("retry-after"), "1");
+        assert!(asked.elapsed() < Duration::from_millis(400), "{:?}", asked.elapsed());
+        assert_eq!(
+            reqwest::get(format!("{}/livez", nodes.servers[0].url)).await.expect("an answer").status(),
+            StatusCode::OK
+        );
+
+        tokio::time::sleep_until((away + Duration::from_millis(4_300)).into()).await;
+        let asked = Instant::now();
+        assert_eq!(service.post("/api/v1/keys/verify", &ask).await.refusal(), (503, "unavailable".into(), None));
+        assert!(asked.elapsed() < Duration::from_millis(400), "{:?}", asked.elapsed());
+
+        nodes.proxies[0].set(Weather::Fair);
+        eventually("it returns by itself", async || code(&service, &ask).await == "VALID").await;
+        assert_eq!(code(&service, &json!({ "key": "tronch_sk_live_x" })).await, "MALFORMED");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_changed_on_one_node_is_refused_on_all() {
+    let nodes = Nodes::start(3).await;
+    for weather in [Weather::Fair, Weather::WordLost] {
+        nodes.proxies.iter().for_each(|proxy| proxy.set(weather));
+        let mut slowest = Duration::ZERO;
+        for round in 0..20 {
+            let (id, ask) = nodes.warm_key().await;
+            let changer = nodes.service(round % 3);
+            let (change, expected) = match round % 4 {
+                0 => (changer.delete(&format!("/api/v1/keys/{id}")).await, "REVOKED"),
+                1 => (changer.post(&format!("/api/v1/keys/{id}/disable"), &json!({})).await, "DISABLED"),
+                2 => {
+                    let rotate = json!({ "grace_seconds": 0 });
+                    (changer.post(&format!("/api/v1/keys/{id}/rotate"), &rotate).await, "EXPIRED")
+                }
+                _ => {
+                    let soon = json!({ "permissions": ["a"] });
+                    (changer.patch(&format!("/api/v1/keys/{id}"), &soon).await, "INSUFFICIENT_PERMISSIONS")
+                }
+            };
+            assert!(change.status.is_success(), "{}", change.text);
+            let acknowledged = Instant::now();
+            let mut ask = ask.clone();
+            if expected == "INSUFFICIENT_PERMISSIONS" {
+                ask["permissions"] = json!("b");
+            }
+            // Whoever made the change may ask about it at once.
+            assert_eq!(code(&changer, &ask).await, expected, "{weather:?}, on the node of the change");
+            for node in 0..3 {
+                while code(&nodes.service(node), &ask).await != expected {
+                    assert!(
+                        acknowledged.elapsed() < BOUND,
+                        "{weather:?}: node {node} after {:?}",
+                        acknowledged.elapsed()
+                    );
+                }
+                slowest = slowest.max(acknowledged.elapsed());
+            }
+        }
+        println!("{weather:?}: 20 changes, the slowest node knew after {slowest:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_passes_on_every_node_at_once() {
+    let nodes = Nodes::start(2).await;
+    let (makes, asks) = (nodes.service(0), nodes.service(1));
+    for _ in 0..100 {
+        let (_, key) = makes.create_key(&json!({ "name": "fresh" })).await;
+        assert_eq!(code(&asks, &json!({ "key": key, "environment": "test" })).await, "VALID");
+    }
+}
+
+/// The number of a change is given while it commits: what commits late has a late number, and is not missed by who has
+/// read on meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_commits_late_is_not_missed() {
+    let nodes = Nodes::start(2).await;
+    let (id, ask) = nodes.warm_key().await;
+    let late = nodes.database.connect_as_system().await;
+    let revoke = "BEGIN; UPDATE keys SET revoked_at = now() WHERE name = 'a key'";
+    late.batch_execute(revoke).await.expect("an update");
+    let service = nodes.service(0);
+    for _ in 0..20 {
+        let (other, _) = service.create_key(&json!({ "name": "another" })).await;
+        assert_eq!(service.delete(&format!("/api/v1/keys/{other}")).await.status, StatusCode::OK);
+        assert_eq!(code(&nodes.service(1), &ask).await, "VALID", "{id}");
+    }
+    late.batch_execute("COMMIT").await.expect("a commit");
+    let committed = Instant::now();
+    for node in 0..2 {
+        while code(&nodes.service(node), &ask).await != "REVOKED" {
+            assert!(committed.elapsed() < BOUND, "node {node}");
+        }
+    }
+}
+
+/// A read that was sent before a revocation and answered after it must not put the key back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_read_does_not_bring_a_revoked_key_back() {
+    let nodes = Nodes::start(2).await;
+    let (makes, asks) = (nodes.service(0), nodes.service(1));
+    for _ in 0..5 {
+        let (id, key) = makes.create_key(&json!({ "name": "a key", "environment": "live" })).await;
+        let ask = json!({ "key": key });
+        nodes.proxies[1].set(Weather::ReadsHeld);
+        let early = tokio::spawn({
+            let (asks, ask) = (asks.clone(), ask.clone());
+            async move { code(&asks, &ask).await }
+        });
+        // The read is under way; its answer, that the key is fine, waits in the proxy.
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        assert_eq!(makes.delete(&format!("/api/v1/keys/{id}")).await.status, StatusCode::OK);
+        tokio::time::sleep(BOUND / 2).await;
+        nodes.proxies[1].set(Weather::Fair);
+        assert_eq!(early.await.expect("no panic"), "REVOKED");
+        for _ in 0..50 {
+            assert_eq!(code(&asks, &ask).await, "REVOKED");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_stopped_says_nothing_before_it_has_asked() {
+    let nodes = Nodes::start(2).await;
+    let (id, ask) = nodes.warm_key().await;
+    nodes.servers[1].pause();
+    assert_eq!(nodes.service(0).delete(&format!("/api/v1/keys/{id}")).await.status, StatusCode::OK);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    // Asked while it cannot answer: the call waits for it, and is the first that it sees.
+    let waiting: Vec<_> = (0..20)
+        .map(|_| {
+            let (service, ask) = (nodes.service(1), ask.clone());
+            tokio::spawn(async move { code(&service, &ask).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    nodes.servers[1].resume();
+    for answer in waiting {
+        let code = answer.await.expect("no panic");
+        assert!(["REVOKED", "unavailable"].contains(&code.as_str()), "{code}");
+    }
+    eventually("it has asked", async || code(&nodes.service(1), &ask).await == "REVOKED").await;
+}
+
+/// Handles that pass the gate and are nobody's are looked up within a budget; and a stranger's cost the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_handles_are_looked_up_within_a_budget() {
+    let app = TestApp::start().await;
+    app.found("globex").await;
+    let (ours, theirs) = (app.everything_in("acme").await, app.everything_in("globex").await);
+    let (_, known) = ours.create_key(&json!({ "name": "warm" })).await;
+    let ask = |key: &str| json!({ "key": key, "environment": "test", "project": "default" });
+    assert_eq!(code(&ours, &ask(&known)).await, "VALID");
+    let mut foreign = Vec::new();
+    for _ in 0..40 {
+        foreign.push(theirs.create_key(&json!({ "name": "a stranger's" })).await.1);
+    }
+    let mut codes = std::collections::BTreeMap::new();
+    let begun = Instant::now();
+    for key in &foreign {
+        *codes.entry(code(&ours, &ask(key)).await).or_insert(0) += 1;
+    }
+    let allowed = 20 + usize::try_from(begun.elapsed().as_millis() / 50).expect("a number") + 1;
+    let answered = codes.get("NOT_FOUND").copied().unwrap_or_default();
+    assert!((20..=allowed).contains(&answered), "{codes:?}, at most {allowed}");
+    assert_eq!(answered + codes.get("unavailable").copied().unwrap_or_default(), 40, "{codes:?}");
+    // What is known costs nothing.
+    assert_eq!(code(&ours, &ask(&known)).await, "VALID");
+    assert_eq!(code(&theirs, &ask(&foreign[0])).await, "VALID");
+}

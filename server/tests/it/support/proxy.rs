@@ -1,0 +1,146 @@
+//! A proxy before Postgres that does what networks do: it hangs, cuts, and loses the word of changes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// What the network does right now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weather {
+    /// Everything passes.
+    Fair,
+    /// Connections stay and nothing passes, in either direction.
+    Hanging,
+    /// Every connection is closed, and none is taken.
+    Cut,
+    /// What Postgres says to the connection that listens for changes does not arrive.
+    WordLost,
+    /// The answers to validations' reads do not arrive; whatever else does.
+    ReadsHeld,
+}
+
+/// What a connection is for, by what it asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Listener,
+    Reads,
+    Other,
+}
+
+/// The proxy. It ends with this value.
+pub struct Proxy {
+    /// The database behind it.
+    pub url: String,
+    weather: watch::Sender<Weather>,
+    reads: Arc<AtomicUsize>,
+    listening: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.listening.abort();
+        self.weather.send_replace(Weather::Cut);
+    }
+}
+
+impl Proxy {
+    /// Before the server of `database_url`.
+    pub async fn before(database_url: &str) -> Self {
+        let (start, rest) = database_url.split_once('@').expect("a URL with a user");
+        let (server, database) = rest.split_once('/').expect("a URL with a database");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("{start}@{}/{database}", listener.local_addr().expect("an address"));
+        let weather = watch::Sender::new(Weather::Fair);
+        let (server, watched) = (server.to_owned(), weather.clone());
+        let reads = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&reads);
+        let listening = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(connection(client, server.clone(), watched.subscribe(), Arc::clone(&counted)));
+            }
+        });
+        Self { url, weather, reads, listening }
+    }
+
+    /// Statements that validations have had run so far.
+    pub fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    pub fn set(&self, weather: Weather) {
+        self.weather.send_replace(weather);
+    }
+}
+
+async fn connection(client: TcpStream, server: String, mut weather: watch::Receiver<Weather>, reads: Arc<AtomicUsize>) {
+    if *weather.borrow() == Weather::Cut {
+        return;
+    }
+    let Ok(server) = TcpStream::connect(server).await else { return };
+    let (client_reads, client_writes) = client.into_split();
+    let (server_reads, server_writes) = server.into_split();
+    let purpose = Arc::new(watch::Sender::new(Purpose::Other));
+    let there = pass(client_reads, server_writes, weather.clone(), Arc::clone(&purpose), Some(reads));
+    let back = pass(server_reads, client_writes, weather.clone(), purpose, None);
+    tokio::select! {
+        () = there => {}
+        () = back => {}
+        _ = weather.wait_for(|weather| *weather == Weather::Cut) => {}
+    }
+}
+
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut weather: watch::Receiver<Weather>,
+    purpose: Arc<watch::Sender<Purpose>>,
+    asking: Option<Arc<AtomicUsize>>,
+) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        if let Some(reads) = &asking {
+            if let Some(found) = purpose_of(&buffer[..count]) {
+                purpose.send_replace(found);
+            }
+            if *purpose.borrow() == Purpose::Reads {
+                reads.fetch_add(executions(&buffer[..count]), Ordering::Relaxed);
+            }
+        }
+        let (purpose, is_asking) = (*purpose.borrow(), asking.is_some());
+        let held = |weather: Weather| match weather {
+            Weather::Hanging => true,
+            Weather::WordLost => !is_asking && purpose == Purpose::Listener,
+            Weather::ReadsHeld => !is_asking && purpose == Purpose::Reads,
+            Weather::Fair | Weather::Cut => false,
+        };
+        if weather.wait_for(|weather| !held(*weather)).await.is_err() || to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Messages that have a prepared statement run, in a packet of whole messages.
+fn executions(mut packet: &[u8]) -> usize {
+    let mut count = 0;
+    while let [kind, a, b, c, d, ..] = *packet {
+        count += usize::from(kind == b'E');
+        let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+        packet = packet.get(length.saturating_add(1)..).unwrap_or_default();
+    }
+    count
+}
+
+fn purpose_of(asked: &[u8]) -> Option<Purpose> {
+    let holds = |text: &[u8]| asked.windows(text.len()).any(|window| window == text);
+    if holds(b"LISTEN tronch_changes") {
+        Some(Purpose::Listener)
+    } else if holds(b"statement_timeout=1000") {
+        Some(Purpose::Reads)
+    } else {
+        None
+    }
+}
