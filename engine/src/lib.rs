@@ -42,7 +42,7 @@ pub use caller::{Caller, Origin};
 pub use db::OpenError;
 pub use error::Error;
 pub use keyring::Master;
-pub use node::NodeName;
+pub use node::{Confirmation, NodeName, Unconfirmed, confirm_changes};
 pub use once::{SentWrite, forget_old_writes};
 pub use tenancy::Tenant;
 

@@ -196,6 +196,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    change_log_head (single) {
+        single -> Bool,
+        n -> BigInt,
+        pruned -> BigInt,
+    }
+}
+
+diesel::table! {
     nodes (id) {
         id -> Uuid,
         name -> Text,

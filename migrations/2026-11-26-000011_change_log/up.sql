@@ -19,7 +19,7 @@ CREATE TABLE change_log (
     -- projects a tenant has.
     kind text COLLATE "C" NOT NULL CHECK (kind IN ('key', 'token', 'project', 'owner', 'tenant', 'projects')),
     subject text COLLATE "C" NOT NULL,
-    logged_at timestamptz NOT NULL DEFAULT now(),
+    logged_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (n, kind, subject)
 );
 

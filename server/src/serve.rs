@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,7 @@ const LOST_LINES_INTERVAL: Duration = Duration::from_secs(1);
 /// # Errors
 /// Whatever keeps it from starting, or from stopping in order.
 pub(crate) async fn serve(config: &Config, lost_lines: LostLines) -> anyhow::Result<()> {
-    let metrics = PrometheusBuilder::new().install_recorder().context("metrics cannot be started")?;
+    let metrics = metrics_builder()?.install_recorder().context("metrics cannot be started")?;
     lost_lines.publish();
     let publisher = tokio::spawn(publish_lost_lines(lost_lines));
     let listener = bind(config.listen, "TRONCH_LISTEN").await?;
@@ -82,6 +82,14 @@ async fn serve_opened(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// How long a change took to be known, in seconds: the promise is a second.
+const PROPAGATION_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+
+fn metrics_builder() -> anyhow::Result<PrometheusBuilder> {
+    let propagation = Matcher::Full("tronch_revocation_propagation_seconds".to_owned());
+    Ok(PrometheusBuilder::new().set_buckets_for_metric(propagation, &PROPAGATION_BUCKETS)?)
 }
 
 /// Where operators find this process: the machine and the port.

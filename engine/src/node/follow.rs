@@ -184,9 +184,13 @@ impl Follower {
             metrics::counter!("tronch_cache_forgotten_total", "why" => "another_database").increment(1);
             marks.forget_everything(renewal.head);
         } else if let Some(changes) = renewal.changes {
-            let touched =
-                changes.iter().filter(|(n, ..)| *n > position).map(|(_, kind, subject)| self.touched(*kind, subject));
-            marks.advance(renewal.head, touched);
+            let new = || changes.iter().filter(|change| change.number > position);
+            marks.advance(renewal.head, new().map(|change| self.touched(change.kind, &change.subject)));
+            let mut last = position;
+            for change in new().filter(|change| std::mem::replace(&mut last, change.number) != change.number) {
+                let took_ms = u32::try_from(renewal.clock_ms - change.at_ms).unwrap_or(0);
+                metrics::histogram!("tronch_revocation_propagation_seconds").record(f64::from(took_ms) / 1000.0);
+            }
         } else {
             tracing::warn!(
                 changes.were = position,

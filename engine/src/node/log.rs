@@ -54,7 +54,16 @@ pub(super) struct Renewal {
     /// Whether this node is on the list.
     pub(super) is_known: bool,
     /// What has changed since; nothing when that is not known any more.
-    pub(super) changes: Option<Vec<(u64, Kind, String)>>,
+    pub(super) changes: Option<Vec<Logged>>,
+}
+
+/// A change as it is logged.
+pub(super) struct Logged {
+    pub(super) number: u64,
+    pub(super) kind: Kind,
+    pub(super) subject: String,
+    /// When it was committed, give or take, in Unix milliseconds of the database.
+    pub(super) at_ms: i64,
 }
 
 #[derive(QueryableByName)]
@@ -75,6 +84,8 @@ struct Row {
     kind: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
     subject: Option<String>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    at_ms: Option<i64>,
 }
 
 /// This crosses tenants because a process answers for all of them.
@@ -88,9 +99,10 @@ pub(super) async fn renew(mut connection: &AsyncPgConnection, node: Uuid, applie
         "WITH beat AS (UPDATE nodes SET applied = $2, renewed_at = clock_timestamp() WHERE id = $1 RETURNING id) \
          SELECT head.n AS head, head.pruned, (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS clock_ms, \
          (SELECT system_identifier FROM pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) \
-         AS lineage, EXISTS (SELECT FROM beat) AS is_known, log.n, log.kind, log.subject \
+         AS lineage, EXISTS (SELECT FROM beat) AS is_known, log.n, log.kind, log.subject, \
+         (extract(epoch FROM log.logged_at) * 1000)::bigint AS at_ms \
          FROM change_log_head AS head \
-         LEFT JOIN LATERAL (SELECT n, kind, subject FROM change_log WHERE n > $2 AND head.pruned <= $2 LIMIT $3) AS log \
+         LEFT JOIN LATERAL (SELECT n, kind, subject, logged_at FROM change_log WHERE n > $2 AND head.pruned <= $2 LIMIT $3) AS log \
          ON true",
     )
     .bind::<SqlUuid, _>(node)
@@ -107,9 +119,9 @@ pub(super) async fn renew(mut connection: &AsyncPgConnection, node: Uuid, applie
 }
 
 /// `None` inside for a kind that a newer version has brought: what it means for us, only forgetting covers.
-fn change(row: Row) -> Option<Option<(u64, Kind, String)>> {
-    let (n, kind, subject) = (row.n?, row.kind?, row.subject?);
-    Some(Kind::parse(&kind).map(|kind| (number_out(n), kind, subject)))
+fn change(row: Row) -> Option<Option<Logged>> {
+    let (n, kind, subject, at_ms) = (row.n?, row.kind?, row.subject?, row.at_ms?);
+    Some(Kind::parse(&kind).map(|kind| Logged { number: number_out(n), kind, subject, at_ms }))
 }
 
 /// Puts a process on the list; gives where the change log is.

@@ -5,6 +5,7 @@ pub(crate) mod atomics;
 pub(crate) mod lease;
 pub(crate) mod marks;
 
+mod confirm;
 mod follow;
 mod log;
 
@@ -24,6 +25,7 @@ use crate::keyring::TagKeyId;
 use lease::{Lease, Standing};
 use marks::Marks;
 
+pub use confirm::{Confirmation, Unconfirmed, confirm_changes};
 pub(crate) use log::Kind;
 
 /// How long a start waits for the first renewal.

@@ -304,3 +304,80 @@ async fn unknown_handles_are_looked_up_within_a_budget() {
     assert_eq!(code(&ours, &ask(&known)).await, "VALID");
     assert_eq!(code(&theirs, &ask(&foreign[0])).await, "VALID");
 }
+
+/// In a call that begins after a change was confirmed by all, no node goes by what was before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_was_waited_for_is_known_to_all() {
+    let nodes = Nodes::start(3).await;
+    for round in 0..30 {
+        let (id, ask) = nodes.warm_key().await;
+        let changer = nodes.service(round % 3);
+        let answer = match round % 3 {
+            0 => changer.delete(&format!("/api/v1/keys/{id}?wait=all")).await,
+            1 => changer.post(&format!("/api/v1/keys/{id}/disable?wait=all"), &json!({})).await,
+            _ => changer.post(&format!("/api/v1/keys/{id}/rotate?wait=all"), &json!({ "grace_seconds": 0 })).await,
+        };
+        assert!(answer.status.is_success(), "{}", answer.text);
+        let confirmation = &answer.json()["confirmation"];
+        assert_eq!(confirmation["confirmed"].as_array().map(Vec::len), Some(3), "{confirmation}");
+        assert_eq!(confirmation["unconfirmed"], json!([]));
+        assert!(confirmation["took_ms"].as_u64().is_some_and(|took| took < 1_000), "{confirmation}");
+        for node in 0..3 {
+            let code = code(&nodes.service(node), &ask).await;
+            assert!(["REVOKED", "DISABLED", "EXPIRED"].contains(&code.as_str()), "round {round}, node {node}: {code}");
+        }
+    }
+    let service = nodes.service(0);
+    let (id, ask) = nodes.warm_key().await;
+    for (address, refusal) in [
+        ("disable?wait=some", (422, "invalid_field".to_owned(), Some("wait".to_owned()))),
+        ("enable?wait=all", (422, "unknown_field".to_owned(), Some("wait".to_owned()))),
+    ] {
+        assert_eq!(service.post(&format!("/api/v1/keys/{id}/{address}"), &json!({})).await.refusal(), refusal);
+    }
+    assert_eq!(code(&service, &ask).await, "VALID");
+    // A service token, too.
+    let wish = json!({ "name": "a service", "permissions": ["keys.verify"] });
+    let made = service.post("/api/v1/service-tokens", &wish).await.json();
+    let (token_id, token) = (made["service_token"]["id"].as_str(), made["secret"].as_str().expect("a secret"));
+    let asks = |node: usize| nodes.servers[node].service(token);
+    for node in 0..3 {
+        assert_eq!(code(&asks(node), &ask).await, "VALID");
+    }
+    let revoked = service.delete(&format!("/api/v1/service-tokens/{}?wait=all", token_id.expect("an id"))).await;
+    assert_eq!(revoked.json()["confirmation"]["unconfirmed"], json!([]), "{}", revoked.text);
+    for node in 0..3 {
+        assert_eq!(code(&asks(node), &ask).await, "unauthenticated");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_has_not_heard_is_named() {
+    let nodes = Nodes::start(2).await;
+    let (id, _) = nodes.warm_key().await;
+    let port = nodes.servers[1].url.rsplit_once(':').expect("a port").1.to_owned();
+    nodes.servers[1].pause();
+    let asked = Instant::now();
+    let answer = nodes.service(0).delete(&format!("/api/v1/keys/{id}?wait=all")).await;
+    nodes.servers[1].resume();
+    assert!((Duration::from_secs(1)..Duration::from_secs(3)).contains(&asked.elapsed()), "{:?}", asked.elapsed());
+    assert_eq!(answer.json()["state"], "revoked");
+    let confirmation = &answer.json()["confirmation"];
+    assert_eq!(confirmation["confirmed"].as_array().map(Vec::len), Some(1), "{confirmation}");
+    let [unconfirmed] = confirmation["unconfirmed"].as_array().expect("a list").as_slice() else {
+        panic!("{confirmation}");
+    };
+    assert!(unconfirmed["node"].as_str().is_some_and(|name| name.ends_with(&port)), "{unconfirmed}, {port}");
+    let until = unconfirmed["may_answer_until"].as_str().expect("a time");
+    let until = tronch_core::parse_timestamp(until).expect("RFC 3339");
+    let left = until - chrono::Utc::now();
+    assert!((15..=30).contains(&left.num_seconds()), "{left}");
+    // One that left in order is not waited for.
+    let Nodes { mut servers, .. } = nodes;
+    let (last, first) = (servers.pop().expect("a node"), servers.pop().expect("a node"));
+    last.stop();
+    let service = first.service(&nodes.token);
+    let (id, _) = service.create_key(&json!({ "name": "another" })).await;
+    let answer = service.delete(&format!("/api/v1/keys/{id}?wait=all")).await;
+    assert_eq!(answer.json()["confirmation"]["unconfirmed"], json!([]), "{}", answer.text);
+}

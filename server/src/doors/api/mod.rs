@@ -1,6 +1,7 @@
 //! The management API: one table of operations, thin handlers. The rules are the verbs' and the shapes are in `out.rs`.
 
 mod audit_events;
+pub(crate) mod confirm;
 mod health;
 mod idempotency;
 pub(crate) mod json;
@@ -112,8 +113,8 @@ impl FromRequestParts<Api> for Inside {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let Bearer(token) = Bearer::from_request_parts(parts, &api.verifier).await?;
         if parts.method != axum::http::Method::GET {
-            // No operation that changes something takes a query yet.
-            query::Query::read(&parts.uri, &[])?;
+            let known: &[&str] = if confirm::can_be_waited_for(parts) { &["wait"] } else { &[] };
+            confirm::read(&query::Query::read(&parts.uri, known)?)?;
         }
         let (slug, project, environment) = (token.tenant().clone(), token.project().cloned(), token.environment());
         let caller = api.verifier.caller(&token, origin_of(parts));

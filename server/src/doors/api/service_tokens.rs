@@ -8,6 +8,7 @@ use tronch_core::{Environment, Permission, ProjectSlug, SecretOnce, Timestamp, T
 use tronch_engine::tokens::{self, NewToken};
 use utoipa::ToSchema;
 
+use super::confirm::{Confirmed, WaitParameter, confirmed};
 use super::idempotency::KeyParameter;
 use super::json::Body;
 use super::openapi::Refused;
@@ -79,10 +80,14 @@ pub(crate) async fn create_token(
 /// Revoke a service token, for ever. Revoking twice is fine.
 #[utoipa::path(
     delete, path = "/api/v1/service-tokens/{token_id}", tag = "service tokens", operation_id = "revoke_token",
-    security(("service_token" = ["tokens.write"])), params(("token_id" = String, Path, description = "`stk_…`"), KeyParameter),
-    responses((status = 200, description = "The token, revoked", body = TokenOut), (status = "default", response = Refused))
+    security(("service_token" = ["tokens.write"])), params(("token_id" = String, Path, description = "`stk_…`"), KeyParameter, WaitParameter),
+    responses((status = 200, description = "The token, revoked", body = Confirmed<TokenOut>), (status = "default", response = Refused))
 )]
-pub(crate) async fn revoke_token(inside: Inside, Path(id): Path<String>) -> Result<Json<TokenOut>, Problem> {
+pub(crate) async fn revoke_token(
+    inside: Inside,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Json<Confirmed<TokenOut>>, Problem> {
     let token = tokens::revoke_token(&inside.tenant, id_of(&id, "service token")?).await?;
-    Ok(Json(token.into()))
+    Ok(Json(confirmed(&inside.tenant, &uri, token.into()).await?))
 }

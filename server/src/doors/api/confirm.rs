@@ -1,0 +1,102 @@
+//! `?wait=all`: a change that takes something away is answered once every node goes by it, or names those of which that is
+//! not known. How they are asked is the engine's business.
+
+use axum::extract::MatchedPath;
+use axum::http::request::Parts;
+use axum::http::{Method, Uri};
+use serde::Serialize;
+use tronch_core::format_timestamp;
+use tronch_engine::{Confirmation, Tenant, confirm_changes};
+use utoipa::ToSchema;
+
+use super::query::Query;
+use crate::doors::problem::Problem;
+
+/// What can be waited for: whatever may narrow what a key or token may do.
+const OPERATIONS: [(Method, &str); 6] = [
+    (Method::PATCH, "/api/v1/keys/{key_id}"),
+    (Method::DELETE, "/api/v1/keys/{key_id}"),
+    (Method::POST, "/api/v1/keys/{key_id}/rotate"),
+    (Method::POST, "/api/v1/keys/{key_id}/finish-rotation"),
+    (Method::POST, "/api/v1/keys/{key_id}/disable"),
+    (Method::DELETE, "/api/v1/service-tokens/{token_id}"),
+];
+
+/// The field, as the description of each of these tells of it.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it stands for the description alone")]
+pub(crate) struct WaitParameter {
+    /// `all` waits, for at most a second, until every node goes by the change, and adds `confirmation` to the answer.
+    #[param(required = false)]
+    wait: Option<String>,
+}
+
+/// What an operation answers, with what was waited for.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Confirmed<T> {
+    #[serde(flatten)]
+    pub(crate) answer: T,
+    /// With `wait=all`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) confirmation: Option<ConfirmationOut>,
+}
+
+/// Which nodes go by the change.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ConfirmationOut {
+    /// Those that do.
+    #[schema(example = json!(["keys-1:3000", "keys-2:3000"]))]
+    confirmed: Vec<String>,
+    /// Those of which it is not known.
+    unconfirmed: Vec<UnconfirmedOut>,
+    /// How long it took, in milliseconds.
+    took_ms: u32,
+}
+
+/// A node that was not heard of.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct UnconfirmedOut {
+    /// Which.
+    node: String,
+    /// Until when it may answer as before, if it is cut off from Postgres.
+    may_answer_until: String,
+}
+
+impl From<Confirmation> for ConfirmationOut {
+    fn from(confirmation: Confirmation) -> Self {
+        let unconfirmed = confirmation
+            .unconfirmed
+            .into_iter()
+            .map(|node| UnconfirmedOut { node: node.node, may_answer_until: format_timestamp(node.may_answer_until) });
+        Self {
+            confirmed: confirmation.confirmed,
+            unconfirmed: unconfirmed.collect(),
+            took_ms: u32::try_from(confirmation.took.as_millis()).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// Whether the operation of a request takes `wait`.
+pub(super) fn can_be_waited_for(parts: &Parts) -> bool {
+    let Some(route) = parts.extensions.get::<MatchedPath>() else { return false };
+    OPERATIONS.iter().any(|(method, path)| parts.method == *method && route.as_str() == *path)
+}
+
+/// Whether to wait.
+pub(super) fn read(query: &Query) -> Result<bool, Problem> {
+    let parse = |text: &str| if text == "all" { Ok(()) } else { Err("wait=all is all there is") };
+    Ok(query.field("wait", parse)?.is_some())
+}
+
+/// The answer to a change that was made, and who goes by it where that was asked for.
+///
+/// # Errors
+/// `unavailable` when they cannot be asked. The change is made; sent again it changes nothing more, and asks again.
+pub(super) async fn confirmed<T>(tenant: &Tenant, uri: &Uri, answer: T) -> Result<Confirmed<T>, Problem> {
+    if !read(&Query::read(uri, &["wait"])?)? {
+        return Ok(Confirmed { answer, confirmation: None });
+    }
+    let confirmation = Some(confirm_changes(tenant).await?.into());
+    Ok(Confirmed { answer, confirmation })
+}
