@@ -3,6 +3,7 @@
 mod access;
 mod bad_input;
 mod bad_start;
+mod commands;
 mod config;
 mod demo;
 mod idempotency;
