@@ -37,6 +37,7 @@ pub(crate) fn AuditPage() -> impl IntoView {
         let rows = match found {
             Ok(found) if found.items.is_empty() => nothing(&slug, &query).into_any(),
             Ok(found) => {
+                let shown = found.items.len();
                 let events: Vec<_> = found.items.iter().map(|event| entry(&slug, &query, event)).collect();
                 let next = found
                     .next_cursor
@@ -44,7 +45,7 @@ pub(crate) fn AuditPage() -> impl IntoView {
                 let first = query.get("cursor").map(|_| query.address_with(&slug, |name| name != "cursor", None));
                 view! {
                     <div class="folds">{events}</div>
-                    <Pager next />
+                    <Pager rows=shown of=("event", "events") begins=first.is_none() next />
                     {first.map(|href| view! { <p><a href=href>"Back to the newest"</a></p> })}
                 }
                 .into_any()

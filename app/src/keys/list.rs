@@ -200,6 +200,7 @@ fn results(
             </div>
         }
     });
+    let (shown, begins) = (found.items.len(), query.cursor.is_none());
     let now = now();
     let rows: Vec<_> =
         found.items.iter().map(|key| row(tenant, key, usage.get(&key.id), Shown { choose, several }, now)).collect();
@@ -226,7 +227,7 @@ fn results(
                 </table>
             </TableWrap>
         </form>
-        <Pager previous next />
+        <Pager rows=shown of=("key", "keys") begins previous next />
     }
     .into_any()
 }
