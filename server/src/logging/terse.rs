@@ -53,10 +53,11 @@ where
             let format = if target.starts_with("tronch") { &self.ours } else { &self.others };
             return format.format_event(context, writer, event);
         }
-        let (dim, plain) = if writer.has_ansi_escapes() { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+        let colours = ["\x1b[2m", "\x1b[32m", "\x1b[0m"];
+        let [dim, green, plain] = if writer.has_ansi_escapes() { colours } else { [""; 3] };
         write!(writer, "{dim}")?;
         self.time.format_time(&mut writer)?;
-        write!(writer, "{plain} {:>5} ", event.metadata().level().as_str())?;
+        write!(writer, "{plain} {green}{:>5}{plain} ", event.metadata().level().as_str())?;
         let mut request = Request::default();
         event.record(&mut request);
         write!(writer, "{request}")?;
