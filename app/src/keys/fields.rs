@@ -18,7 +18,7 @@ pub(super) fn key_id_of_address() -> Result<KeyId, Error> {
 /// How a key is, in one word.
 pub(super) fn health_badge(health: KeyHealth) -> impl IntoView {
     let look = match health {
-        KeyHealth::Ok => "ok",
+        KeyHealth::Active => "ok",
         KeyHealth::Disabled | KeyHealth::ExpiresSoon | KeyHealth::ElevatedRefusals => "warn",
         KeyHealth::Rotating => "info",
         KeyHealth::Revoked => "bad",

@@ -15,7 +15,7 @@ pub(super) fn health_words(tenant: &Tenant, key: &KeyView, health: KeyHealth, ca
         tenant.allows(permission).then(|| view! { " " <a href=href>{label}</a> })
     };
     match health {
-        KeyHealth::Ok => ().into_any(),
+        KeyHealth::Active => ().into_any(),
         KeyHealth::Revoked => view! { "Refused for ever." }.into_any(),
         KeyHealth::Expired => {
             let create = format!("/t/{}/keys/new", tenant.slug());
