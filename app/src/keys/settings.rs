@@ -11,7 +11,7 @@ use crate::form_state::{FormState, OnceField, ShownSecret};
 use crate::layout::TenantLayout;
 use crate::server_context::{form_state, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
-use crate::ui::field::{SelectField, TextArea, TextField};
+use crate::ui::field::{SelectField, TextArea, TextField, TimeField};
 use crate::ui::notice::FormError;
 use crate::ui::page_head::PageHead;
 
@@ -169,13 +169,12 @@ fn setting_fields(form: &FormState, first: First) -> impl IntoView + use<> {
             placeholder="invoices.read invoices.write"
             mono=true
         />
-        <TextField
+        <TimeField
             name="expires_at"
-            label="Expires (UTC)"
+            label="Expires"
             value=form.value_or("expires_at", first.expires_at)
             hint="Empty: never."
             error=form.field_error("expires_at")
-            input_type="datetime-local"
         />
         <TextArea
             name="metadata"

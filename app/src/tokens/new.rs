@@ -10,7 +10,7 @@ use crate::keys::SecretOncePage;
 use crate::layout::TenantLayout;
 use crate::server_context::{form_state, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
-use crate::ui::field::{CheckboxField, SelectField, TextField};
+use crate::ui::field::{CheckboxField, SelectField, TextField, TimeField};
 use crate::ui::notice::FormError;
 use crate::ui::page_head::PageHead;
 
@@ -87,13 +87,12 @@ pub(crate) fn NewTokenPage() -> impl IntoView {
                         options=environments
                         error=form.field_error("environment")
                     />
-                    <TextField
+                    <TimeField
                         name="expires_at"
-                        label="Expires (UTC)"
+                        label="Expires"
                         value=form.value("expires_at")
                         hint="Empty: never."
                         error=form.field_error("expires_at")
-                        input_type="datetime-local"
                     />
                     <div class="form-actions">
                         <SubmitButton label="Create token" />
