@@ -13,7 +13,7 @@ use tronch_engine::usage::{Span, usage_of_keys};
 use tronch_engine::{Error, Tenant, keys, projects};
 
 use super::bulk::BULK_ACTIONS;
-use super::fields::{environment_badge, health_badge};
+use super::fields::{environment_badge, health_badge, whole_handle};
 use super::health::health_words;
 use super::query::{KeysQuery, STATUSES};
 use crate::form_state::sentence_of;
@@ -265,7 +265,7 @@ fn row(
                 <a class="row-link" href=format!("/t/{slug}/keys/{id}")>{name.clone()}</a>
                 <div class="row nowrap">
                     <span class="mono muted small truncate">{key.display_handle.clone()}</span>
-                    <CopyButton text=id label=format!("Copy the id of {name}") />
+                    <CopyButton text=whole_handle(key) label=format!("Copy the handle of {name}") />
                 </div>
             </td>
             <td data-label="Status">

@@ -6,6 +6,7 @@ use tronch_core::{KeyState, Permission, ProjectView, duration_words};
 use tronch_engine::{keys, projects};
 
 use super::fields::key_id_of_address;
+use super::instead::{ClosedForm, in_place_of};
 use super::secret_once::SecretOncePage;
 use crate::form_state::{OnceField, ShownSecret};
 use crate::layout::TenantLayout;
@@ -38,6 +39,9 @@ pub(crate) fn RotateKeyPage() -> impl IntoView {
         let (tenant, key_id) = (tenant?, key_id?);
         tenant.require(Permission::KeysRotate)?;
         let key = keys::get_key(&tenant, key_id).await?;
+        if let Some(instead) = in_place_of(ClosedForm::Rotate, &tenant, &key) {
+            return Ok(instead);
+        }
         let project = projects::get_project(&tenant, &key.project).await?;
         let keys = format!("/t/{}/keys", tenant.slug());
         let here = format!("{keys}/{key_id}");

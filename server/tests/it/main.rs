@@ -6,6 +6,7 @@ mod bad_start;
 mod commands;
 mod config;
 mod demo;
+mod forms;
 mod idempotency;
 mod keys_table;
 mod kill;
