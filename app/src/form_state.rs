@@ -2,7 +2,7 @@
 //! Passwords are never part of it.
 
 use leptos::prelude::*;
-use tronch_core::{KeyView, TokenView};
+use tronch_core::{KeyView, Timestamp, TokenView, format_timestamp};
 use tronch_engine::{Error, new_form_word};
 
 /// The outcome of a form, provided as context to the page that shows it again.
@@ -76,6 +76,12 @@ pub(crate) fn sentence_of(error: &Error) -> String {
         other => other.to_string(),
     };
     capitalised(&text)
+}
+
+/// A time as a field for times takes it, in UTC.
+pub(crate) fn datetime_local(time: Option<Timestamp>) -> String {
+    time.map(|time| format_timestamp(time).trim_end_matches('Z').trim_end_matches(".000").to_owned())
+        .unwrap_or_default()
 }
 
 /// The text with a capital first.

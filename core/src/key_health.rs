@@ -27,8 +27,8 @@ pub enum KeyHealth {
     ElevatedRefusals,
     /// Nobody has used it for long.
     Unused,
-    /// Nothing to be said.
-    Ok,
+    /// It passes, and there is nothing else to be said.
+    Active,
 }
 
 impl KeyHealth {
@@ -42,7 +42,7 @@ impl KeyHealth {
             Self::Rotating => "Rotating",
             Self::ElevatedRefusals => "Elevated refusals",
             Self::Unused => "Unused",
-            Self::Ok => "OK",
+            Self::Active => "Active",
         }
     }
 }
@@ -93,7 +93,7 @@ pub fn key_health(key: &KeyView, calls: CallsOfTheDay, now: Timestamp) -> KeyHea
         Some(used) => (used, UNUSED_DAYS),
         None => (key.created_at, UNUSED_FROM_THE_START_DAYS),
     };
-    if since <= now - TimeDelta::days(days) { KeyHealth::Unused } else { KeyHealth::Ok }
+    if since <= now - TimeDelta::days(days) { KeyHealth::Unused } else { KeyHealth::Active }
 }
 
 #[cfg(test)]
@@ -132,9 +132,9 @@ mod tests {
         let bad = CallsOfTheDay { all: 40, refused: 12 };
         let old = |key: &mut KeyView| key.created_at = at("2027-01-01T00:00:00Z");
         let table: Vec<(KeyHealth, KeyView, CallsOfTheDay)> = vec![
-            (KeyHealth::Ok, key(|_| {}), quiet),
+            (KeyHealth::Active, key(|_| {}), quiet),
             (
-                KeyHealth::Ok,
+                KeyHealth::Active,
                 key(|key| {
                     old(key);
                     key.last_used_at = Some(at("2027-02-01T00:00:00Z"))
@@ -150,7 +150,7 @@ mod tests {
                 quiet,
             ),
             (KeyHealth::Unused, key(old), quiet),
-            (KeyHealth::Ok, key(|key| key.created_at = at("2027-02-22T12:00:01Z")), quiet),
+            (KeyHealth::Active, key(|key| key.created_at = at("2027-02-22T12:00:01Z")), quiet),
             (KeyHealth::Unused, key(|key| key.created_at = at("2027-02-22T12:00:00Z")), quiet),
             (KeyHealth::ElevatedRefusals, key(|_| {}), bad),
             (KeyHealth::ElevatedRefusals, key(old), bad),

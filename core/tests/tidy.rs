@@ -98,6 +98,15 @@ fn the_driver_is_used_by_the_launcher_and_by_tests() {
 }
 
 #[test]
+fn the_engine_goes_by_the_products_time() {
+    let word = concat!("Utc::", "now()");
+    let may = |name: &str| name == "engine/src/clock.rs" || name == "engine/src/keyring/vectors.rs";
+    refuse("the time is clock::now()", |name, text| {
+        name.starts_with("engine/src/") && !may(name) && text.contains(word)
+    });
+}
+
+#[test]
 fn the_operator_stands_at_the_command_line_only() {
     let word = concat!("Caller::", "operator()");
     let may = |name: &str| COMMANDS.contains(&name) || name.starts_with("engine/") || name.contains("/tests/");

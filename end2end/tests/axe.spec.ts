@@ -22,6 +22,7 @@ const routes: { path: string; who: "newcomer" | "anonymous" | "owner" }[] = [
   { path: `${home}/keys/{key}`, who: "owner" },
   { path: `${home}/keys/{key}?did=changed&span=1h`, who: "owner" },
   { path: `${home}/keys/{key}/edit`, who: "owner" },
+  { path: `${home}/keys/{key}/rotate`, who: "owner" },
   { path: `${home}/keys/{successor}/rotate`, who: "owner" },
   { path: `${home}/keys/{key}/revoke`, who: "owner" },
   { path: `${home}/keys/bulk?action=revoke&key={key}&key={successor}`, who: "owner" },

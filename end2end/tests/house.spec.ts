@@ -61,6 +61,29 @@ test("a project is made, given rules of rotation and put away", async ({ page, t
   await page.getByRole("button", { name: "Archive project" }).click();
 });
 
+test("a form shows all of its errors at once, and another key begins like the last", async ({ page, tronch }) => {
+  await page.goto(`${tronch.url}${home}/keys/new`);
+  await page.getByLabel("Name").fill(" ");
+  await page.getByLabel("Owner").fill("cus_42");
+  await page.getByLabel("Permissions").fill("orders.read orders.write");
+  await page.getByLabel("Expires (UTC)").fill("2020-01-31T12:00");
+  await page.getByLabel("Metadata").fill("[]");
+  await page.getByRole("button", { name: "Create key" }).click();
+  for (const field of ["name", "expires_at", "metadata"]) await expect(page.locator(`#${field}-error`)).toBeVisible();
+  await expect(page.getByLabel("Expires (UTC)")).toHaveValue("2020-01-31T12:00");
+  await page.getByLabel("Name").fill("one of several");
+  await page.getByLabel("Expires (UTC)").fill("");
+  await page.getByLabel("Metadata").fill("");
+  await page.getByLabel("Environment").selectOption("live");
+  await page.getByRole("button", { name: "Create key" }).click();
+  await expect(page.getByRole("heading", { name: "Copy it now" })).toBeVisible();
+  await page.getByRole("link", { name: "Create another" }).click();
+  await expect(page.getByLabel("Environment")).toHaveValue("live");
+  await expect(page.getByLabel("Owner")).toHaveValue("cus_42");
+  await expect(page.getByLabel("Permissions")).toHaveValue("orders.read orders.write");
+  await expect(page.getByLabel("Name")).toHaveValue("");
+});
+
 test("several keys are disabled, enabled and revoked once the words are typed", async ({ page, tronch }) => {
   await createKey(page, tronch, "bulk one");
   await createKey(page, tronch, "bulk two");

@@ -77,6 +77,29 @@ test("a copy button copies the whole secret and says so for a while", async ({ p
   expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(code);
 });
 
+test("the button beside a key's handle copies that handle, the one beside its id the id", async ({
+  page,
+  context,
+  tronch,
+}) => {
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await signIn(page, tronch);
+  const { key } = await someThings(tronch);
+  const copied = () => page.evaluate(() => navigator.clipboard.readText());
+  await page.goto(`${tronch.url}${home}/keys/${key}`);
+  const handle = (await page.locator(".kv code", { hasText: /^tronch_sk_/ }).innerText()).replace("…", "");
+  for (const [label, text] of [
+    ["Copy the handle", handle],
+    ["Copy the id", key],
+  ] as const) {
+    await page.getByRole("button", { name: label }).click();
+    await expect.poll(copied, label).toBe(text);
+  }
+  await page.goto(`${tronch.url}${home}/keys?q=${handle}`);
+  await page.getByRole("button", { name: /^Copy the handle of / }).click();
+  await expect.poll(copied).toBe(handle);
+});
+
 test("a copy button says when the browser would not copy", async ({ page, tronch }) => {
   page.on("dialog", (dialog) => void dialog.accept());
   await page.addInitScript(() => {

@@ -107,7 +107,6 @@ impl ProductClock {
         DateTime::from_timestamp_millis(ms).unwrap_or(DateTime::UNIX_EPOCH)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place where the machine's clock is read")]
     fn set_by_machine(&self, moment: Moment) -> i64 {
         let offset_ms = Utc::now().timestamp_millis() - moment.as_millis();
         match self.offset_ms.compare_exchange(UNSET, offset_ms, Ordering::AcqRel, Ordering::Acquire) {

@@ -120,6 +120,12 @@ impl Error {
         Self::Invalid { field, message: message.to_string() }
     }
 
+    /// What is wrong with an end that has been.
+    pub(crate) fn of_past_end(expires_at: Option<tronch_core::Timestamp>) -> Option<Self> {
+        let past = expires_at.is_some_and(|end| end <= crate::clock::now());
+        past.then(|| Self::invalid("expires_at", "this time is past already"))
+    }
+
     /// Refuses a text that Postgres could not even compare with, before it is asked.
     pub(crate) fn refuse_nul(field: &'static str, text: Option<&str>) -> Result<(), Self> {
         match text {
@@ -170,7 +176,7 @@ impl Error {
 }
 
 /// Constraint names are part of the schema's contract: a renamed one falls through to `Internal` and a test sees it.
-fn on_constraint(constraint: &str) -> Option<Error> {
+pub(crate) fn on_constraint(constraint: &str) -> Option<Error> {
     let taken = |field, message: &str| Error::Conflict {
         code: ErrorCode::NameTaken,
         message: message.to_owned(),

@@ -1,6 +1,5 @@
 //! The command line. Each command opens what it needs, calls one verb and says what it did.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,7 +17,7 @@ use crate::demo_command::{self, DemoArguments};
 use crate::logging::{self, Logging};
 use crate::open::{Opened, Tenure, open};
 use crate::serve::serve;
-use crate::terminal::{say, tell};
+use crate::terminal::{password, say, tell};
 
 /// TRONCH issues, checks, rotates and revokes API keys. One binary and Postgres.
 #[derive(Parser)]
@@ -78,8 +77,8 @@ struct Bootstrap {
     /// The tenant's slug.
     #[arg(long)]
     tenant: String,
-    /// Read the owner's password from standard input. Somebody who exists keeps theirs.
-    #[arg(long, required = true)]
+    /// Read the owner's password from standard input; otherwise it is asked for. Somebody who exists keeps theirs.
+    #[arg(long)]
     password_stdin: bool,
     /// Print one line of JSON: tenant, project and service_token.
     #[arg(long)]
@@ -100,8 +99,8 @@ struct AddMember {
     /// owner, admin, developer or viewer.
     #[arg(long)]
     role: String,
-    /// Read the password from standard input.
-    #[arg(long, required = true)]
+    /// Read the password from standard input; otherwise it is asked for.
+    #[arg(long)]
     password_stdin: bool,
 }
 
@@ -110,8 +109,8 @@ struct SetPassword {
     /// Whose.
     #[arg(long)]
     email: String,
-    /// Read the password from standard input.
-    #[arg(long, required = true)]
+    /// Read the password from standard input; otherwise it is asked for.
+    #[arg(long)]
     password_stdin: bool,
 }
 
@@ -139,14 +138,23 @@ async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             let (config, logging) = prepare(path)?;
             serve(&config, logging.lost()).await
         }
-        Command::Bootstrap(arguments) => beside(path, async |_, opened| bootstrap(opened, arguments).await).await,
+        Command::Bootstrap(arguments) => {
+            let ask = asking(&arguments.email, arguments.password_stdin);
+            beside(path, ask, async |_, opened, password| bootstrap(opened, arguments, password).await).await
+        }
         Command::Member(MemberCommand::Add(arguments)) => {
-            beside(path, async |_, opened| add_member(opened, arguments).await).await
+            let ask = asking(&arguments.email, arguments.password_stdin);
+            beside(path, ask, async |_, opened, password| add_member(opened, arguments, password).await).await
         }
         Command::Member(MemberCommand::Password(arguments)) => {
-            beside(path, async |_, opened| set_password(opened, arguments).await).await
+            let ask = asking(&arguments.email, arguments.password_stdin);
+            beside(path, ask, async |_, opened, password| set_password(opened, arguments, password).await).await
         }
-        Command::Demo(arguments) => beside(path, async |config, opened| demo(config, opened, arguments).await).await,
+        Command::Demo(arguments) => {
+            let ask = arguments.email.as_deref().map(|email| asking(email, arguments.password_stdin));
+            let ask = || ask.map(|ask| ask()).transpose();
+            beside(path, ask, async |config, opened, password| demo(config, opened, arguments, password).await).await
+        }
         // Asked what is wrong, they must answer while something is.
         Command::Config(ConfigCommand::Show { json }) => return show_config(path, json),
         Command::Config(ConfigCommand::Check) => return check_config(path),
@@ -181,26 +189,35 @@ fn verdict_on(survey: &Survey) -> ExitCode {
     if survey.all_problems().next().is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs a command on the running server's Postgres, or on one that is started for it, and says what it answers.
-async fn beside(
+/// Whose password is needed, and where it comes from.
+fn asking(of: &str, from_stdin: bool) -> impl FnOnce() -> anyhow::Result<Zeroizing<String>> + use<> {
+    let of = of.to_owned();
+    move || password(&of, from_stdin)
+}
+
+/// Runs a command on the running server's Postgres, or on one that is started for it, and says what it answers. What it
+/// has to `ask` it asks before anything is started.
+async fn beside<Answer>(
     path: Option<&Path>,
-    command: impl AsyncFnOnce(&Config, &Opened) -> anyhow::Result<String>,
+    ask: impl FnOnce() -> anyhow::Result<Answer>,
+    command: impl AsyncFnOnce(&Config, &Opened, Answer) -> anyhow::Result<String>,
 ) -> anyhow::Result<()> {
     let (config, _logging) = prepare(path)?;
+    let answer = ask()?;
     let opened = open(&config, Tenure::Beside).await?;
     if opened.master_created {
         tell(&opened.master_words());
     }
-    let outcome = command(&config, &opened).await;
+    let outcome = command(&config, &opened, answer).await;
     let closed = opened.close().await;
     say(&outcome?)?;
     closed
 }
 
-async fn bootstrap(opened: &Opened, arguments: Bootstrap) -> anyhow::Result<String> {
+async fn bootstrap(opened: &Opened, arguments: Bootstrap, password: Zeroizing<String>) -> anyhow::Result<String> {
     let email = EmailAddress::parse(&arguments.email).context("--email")?;
     let slug = TenantSlug::parse(&arguments.tenant).context("--tenant")?;
-    tenants::found_tenant(&opened.engine, &email, &slug, password_from_stdin()?).await?;
+    tenants::found_tenant(&opened.engine, &email, &slug, password).await?;
     let tenant = opened.engine.tenant(&Caller::operator(), &slug).await?;
     let (_, secret) = tokens::replace_bootstrap_token(&tenant).await?;
     let (project, secret) = (FIRST_PROJECT, secret.expose_once());
@@ -211,13 +228,13 @@ async fn bootstrap(opened: &Opened, arguments: Bootstrap) -> anyhow::Result<Stri
     })
 }
 
-async fn add_member(opened: &Opened, arguments: AddMember) -> anyhow::Result<String> {
+async fn add_member(opened: &Opened, arguments: AddMember, password: Zeroizing<String>) -> anyhow::Result<String> {
     let email = EmailAddress::parse(&arguments.email).context("--email")?;
     let name = arguments.name.as_deref().unwrap_or_else(|| email.local_part());
     let name = PersonName::parse(name).context("--name")?;
     let role: Role = arguments.role.parse().context("--role")?;
     let slug = TenantSlug::parse(&arguments.tenant).context("--tenant")?;
-    let password = Password::parse(password_from_stdin()?)?;
+    let password = Password::parse(password)?;
     let tenant = opened.engine.tenant(&Caller::operator(), &slug).await?;
     Ok(match members::add_member(&tenant, &email, &name, role, password).await? {
         AddedMember::NewUser => format!("{email} was added to {slug} as {role}."),
@@ -227,22 +244,18 @@ async fn add_member(opened: &Opened, arguments: AddMember) -> anyhow::Result<Str
     })
 }
 
-async fn set_password(opened: &Opened, arguments: SetPassword) -> anyhow::Result<String> {
+async fn set_password(opened: &Opened, arguments: SetPassword, password: Zeroizing<String>) -> anyhow::Result<String> {
     let email = EmailAddress::parse(&arguments.email).context("--email")?;
-    let password = Password::parse(password_from_stdin()?)?;
+    let password = Password::parse(password)?;
     let ended = members::reset_password(&opened.engine, &Caller::operator(), &email, password).await?;
     Ok(format!("{email} has a new password; {ended} of their sessions were ended."))
 }
 
-async fn demo(config: &Config, opened: &Opened, arguments: DemoArguments) -> anyhow::Result<String> {
-    let password = arguments.password_stdin.then(password_from_stdin).transpose()?;
+async fn demo(
+    config: &Config,
+    opened: &Opened,
+    arguments: DemoArguments,
+    password: Option<Zeroizing<String>>,
+) -> anyhow::Result<String> {
     demo_command::run(&opened.engine, &config.public_url.origin(), arguments, password).await
-}
-
-/// One line; its line break is not part of the password.
-fn password_from_stdin() -> anyhow::Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::new());
-    std::io::stdin().take(4096).read_to_string(&mut text).context("the password on standard input is no text")?;
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(Zeroizing::new(line.strip_suffix('\r').unwrap_or(line).to_owned()))
 }

@@ -16,9 +16,9 @@ pub struct DemoArguments {
     #[command(flatten)]
     which: Which,
     /// The owner's e-mail address; left out, somebody is made up.
-    #[arg(long, requires = "password_stdin")]
-    email: Option<String>,
-    /// Read the owner's password from standard input. Somebody who exists keeps theirs.
+    #[arg(long)]
+    pub email: Option<String>,
+    /// Read the owner's password from standard input; otherwise it is asked for. Somebody who exists keeps theirs.
     #[arg(long, requires = "email")]
     pub password_stdin: bool,
     /// Remove the demo that is there and make it anew.

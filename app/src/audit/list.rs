@@ -15,7 +15,7 @@ use crate::server_context::{page, tenant};
 use crate::ui::button::SubmitButton;
 use crate::ui::diff::Diff;
 use crate::ui::empty::EmptyState;
-use crate::ui::field::{SelectField, TextField};
+use crate::ui::field::{SelectField, TextField, TimeField};
 use crate::ui::icons::IconName;
 use crate::ui::islands::LocalTime;
 use crate::ui::notice::Notice;
@@ -37,6 +37,7 @@ pub(crate) fn AuditPage() -> impl IntoView {
         let rows = match found {
             Ok(found) if found.items.is_empty() => nothing(&slug, &query).into_any(),
             Ok(found) => {
+                let shown = found.items.len();
                 let events: Vec<_> = found.items.iter().map(|event| entry(&slug, &query, event)).collect();
                 let next = found
                     .next_cursor
@@ -44,7 +45,7 @@ pub(crate) fn AuditPage() -> impl IntoView {
                 let first = query.get("cursor").map(|_| query.address_with(&slug, |name| name != "cursor", None));
                 view! {
                     <div class="folds">{events}</div>
-                    <Pager next />
+                    <Pager rows=shown of=("event", "events") begins=first.is_none() next />
                     {first.map(|href| view! { <p><a href=href>"Back to the newest"</a></p> })}
                 }
                 .into_any()
@@ -71,14 +72,15 @@ fn filters(slug: &TenantSlug, query: &AuditQuery) -> impl IntoView + use<> {
     let value = |name: &str| query.get(name).unwrap_or_default().to_owned();
     let mut actions = vec![(String::new(), "Any".to_owned())];
     actions.extend(ACTIONS.iter().map(|(action, _)| ((*action).to_owned(), action.replace('_', " "))));
+    let (from, until) = query.span();
     let actor = query.get("actor").map(|actor| view! { <input type="hidden" name="actor" value=actor.to_owned() /> });
     view! {
         <form class="filters" method="post" action=format!("/t/{slug}/audit/search") role="search">
             {actor}
             <SelectField name="action" label="Action" value=value("action") options=actions />
             <TextField name="target" label="Target" value=value("target") placeholder="key_01h2x…" mono=true />
-            <TextField name="from" label="From (UTC)" value=value("from") placeholder="2027-01-31" mono=true />
-            <TextField name="until" label="Until (UTC)" value=value("until") placeholder="2027-02-01" mono=true />
+            <TimeField name="from" label="From" value=from />
+            <TimeField name="until" label="Until" value=until />
             <SubmitButton label="Search" look="" icon=IconName::Search />
         </form>
     }

@@ -5,6 +5,8 @@ use tronch_core::{TenantSlug, Timestamp, parse_timestamp};
 use tronch_engine::Error;
 use tronch_engine::audit::AuditFilter;
 
+use crate::form_state::datetime_local;
+
 /// The query of `/t/{tenant}/audit`, in the order of the form.
 pub(super) const FILTERS: [(&str, &str); 5] =
     [("action", "Action"), ("actor", "Actor"), ("target", "Target"), ("from", "From"), ("until", "Until")];
@@ -51,6 +53,12 @@ impl AuditQuery {
             text.append_pair(name, value);
         }
         format!("/t/{tenant}/audit?{}", text.finish())
+    }
+
+    /// From when until when, as fields for times take it; what is no time is left out.
+    pub(super) fn span(&self) -> (String, String) {
+        let field = |time: Result<Option<Timestamp>, Error>| datetime_local(time.unwrap_or_default());
+        (field(time("from", self.get("from"))), field(end("until", self.get("until"))))
     }
 
     pub(super) fn filter(&self) -> Result<AuditFilter, Error> {

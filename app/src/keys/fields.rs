@@ -18,7 +18,7 @@ pub(super) fn key_id_of_address() -> Result<KeyId, Error> {
 /// How a key is, in one word.
 pub(super) fn health_badge(health: KeyHealth) -> impl IntoView {
     let look = match health {
-        KeyHealth::Ok => "ok",
+        KeyHealth::Active => "ok",
         KeyHealth::Disabled | KeyHealth::ExpiresSoon | KeyHealth::ElevatedRefusals => "warn",
         KeyHealth::Rotating => "info",
         KeyHealth::Revoked => "bad",
@@ -55,8 +55,7 @@ pub(super) fn ReasonField(form: FormState) -> impl IntoView {
     }
 }
 
-/// A time as `datetime-local` takes it, in UTC.
-pub(super) fn datetime_local(time: Option<tronch_core::Timestamp>) -> String {
-    time.map(|time| tronch_core::format_timestamp(time).trim_end_matches('Z').trim_end_matches(".000").to_owned())
-        .unwrap_or_default()
+/// The handle to be copied: as it is shown, without the sign that a secret followed.
+pub(super) fn whole_handle(key: &KeyView) -> String {
+    key.display_handle.trim_end_matches('…').to_owned()
 }

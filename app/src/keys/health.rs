@@ -5,6 +5,7 @@ use tronch_core::{CallsOfTheDay, KeyHealth, KeyView, Permission, RotationView};
 use tronch_engine::Tenant;
 
 use super::list::time_or;
+use super::settings::address_of_another;
 use crate::ui::chart::grouped;
 
 /// The sentence, and the action it suggests to those who may; nothing for a key that is well.
@@ -15,10 +16,10 @@ pub(super) fn health_words(tenant: &Tenant, key: &KeyView, health: KeyHealth, ca
         tenant.allows(permission).then(|| view! { " " <a href=href>{label}</a> })
     };
     match health {
-        KeyHealth::Ok => ().into_any(),
+        KeyHealth::Active => ().into_any(),
         KeyHealth::Revoked => view! { "Refused for ever." }.into_any(),
         KeyHealth::Expired => {
-            let create = format!("/t/{}/keys/new", tenant.slug());
+            let create = address_of_another(tenant.slug().as_str(), key);
             let create =
                 tenant.allows(Permission::KeysCreate).then(|| view! { " " <a href=create>"Create another"</a> });
             view! { "Refused since its end." {create} }.into_any()

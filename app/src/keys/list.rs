@@ -13,7 +13,7 @@ use tronch_engine::usage::{Span, usage_of_keys};
 use tronch_engine::{Error, Tenant, keys, projects};
 
 use super::bulk::BULK_ACTIONS;
-use super::fields::{environment_badge, health_badge};
+use super::fields::{environment_badge, health_badge, whole_handle};
 use super::health::health_words;
 use super::query::{KeysQuery, STATUSES};
 use crate::form_state::sentence_of;
@@ -200,6 +200,7 @@ fn results(
             </div>
         }
     });
+    let (shown, begins) = (found.items.len(), query.cursor.is_none());
     let now = now();
     let rows: Vec<_> =
         found.items.iter().map(|key| row(tenant, key, usage.get(&key.id), Shown { choose, several }, now)).collect();
@@ -226,7 +227,7 @@ fn results(
                 </table>
             </TableWrap>
         </form>
-        <Pager previous next />
+        <Pager rows=shown of=("key", "keys") begins previous next />
     }
     .into_any()
 }
@@ -264,7 +265,7 @@ fn row(
                 <a class="row-link" href=format!("/t/{slug}/keys/{id}")>{name.clone()}</a>
                 <div class="row nowrap">
                     <span class="mono muted small truncate">{key.display_handle.clone()}</span>
-                    <CopyButton text=id label=format!("Copy the id of {name}") />
+                    <CopyButton text=whole_handle(key) label=format!("Copy the handle of {name}") />
                 </div>
             </td>
             <td data-label="Status">

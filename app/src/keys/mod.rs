@@ -3,6 +3,7 @@
 mod bulk;
 mod fields;
 mod health;
+mod instead;
 mod list;
 mod one;
 mod query;

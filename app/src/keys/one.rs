@@ -10,7 +10,7 @@ use tronch_engine::audit::{AuditFilter, list_audit_events};
 use tronch_engine::usage::{Span, usage_of_key};
 use tronch_engine::{Error, Tenant, keys};
 
-use super::fields::{environment_badge, health_badge, is_rotating, key_id_of_address};
+use super::fields::{environment_badge, health_badge, is_rotating, key_id_of_address, whole_handle};
 use super::health::health_words;
 use super::list::time_or;
 use crate::audit::Timeline;
@@ -232,9 +232,15 @@ fn facts(key: &KeyView) -> impl IntoView + use<> {
     let id = key.id.to_string();
     view! {
         <dl class="kv">
-            <dt>"Key"</dt><dd class="mono">{key.display_handle.clone()}</dd>
+            <dt>"Handle"</dt>
+            <dd>
+                <span class="row nowrap">
+                    <code>{key.display_handle.clone()}</code>
+                    <CopyButton text=whole_handle(key) label="Copy the handle".to_owned() />
+                </span>
+            </dd>
             <dt>"Id"</dt>
-            <dd><span class="row"><code>{id.clone()}</code> <CopyButton text=id label="Copy the id".to_owned() /></span></dd>
+            <dd><span class="row nowrap"><code>{id.clone()}</code> <CopyButton text=id label="Copy the id".to_owned() /></span></dd>
             <dt>"Project"</dt><dd>{key.project.to_string()}</dd>
             <dt>"Owner"</dt>
             <dd>{owner.map_or_else(|| view! { <span class="muted">"none"</span> }.into_any(), |owner| view! { <code>{owner}</code> }.into_any())}</dd>

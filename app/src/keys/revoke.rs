@@ -6,6 +6,7 @@ use tronch_core::{Permission, format_timestamp};
 use tronch_engine::keys;
 
 use super::fields::{ReasonField, key_id_of_address};
+use super::instead::{ClosedForm, in_place_of};
 use crate::layout::TenantLayout;
 use crate::server_context::{form_state, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
@@ -22,6 +23,9 @@ pub(crate) fn RevokeKeyPage() -> impl IntoView {
         let (tenant, key_id) = (tenant?, key_id?);
         tenant.require(Permission::KeysRevoke)?;
         let key = keys::get_key(&tenant, key_id).await?;
+        if let Some(instead) = in_place_of(ClosedForm::Revoke, &tenant, &key) {
+            return Ok(instead);
+        }
         let keys = format!("/t/{}/keys", tenant.slug());
         let here = format!("{keys}/{key_id}");
         let used = match key.last_used_at {

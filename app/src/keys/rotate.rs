@@ -6,12 +6,13 @@ use tronch_core::{KeyState, Permission, ProjectView, duration_words};
 use tronch_engine::{keys, projects};
 
 use super::fields::key_id_of_address;
+use super::instead::{ClosedForm, in_place_of};
 use super::secret_once::SecretOncePage;
 use crate::form_state::{OnceField, ShownSecret};
 use crate::layout::TenantLayout;
-use crate::server_context::{form_state, now, page, tenant};
+use crate::server_context::{form_state, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
-use crate::ui::field::{SelectField, TextField};
+use crate::ui::field::{SelectField, TimeField};
 use crate::ui::icons::IconName;
 use crate::ui::notice::{FormError, Notice};
 use crate::ui::page_head::PageHead;
@@ -38,10 +39,12 @@ pub(crate) fn RotateKeyPage() -> impl IntoView {
         let (tenant, key_id) = (tenant?, key_id?);
         tenant.require(Permission::KeysRotate)?;
         let key = keys::get_key(&tenant, key_id).await?;
+        if let Some(instead) = in_place_of(ClosedForm::Rotate, &tenant, &key) {
+            return Ok(instead);
+        }
         let project = projects::get_project(&tenant, &key.project).await?;
         let keys = format!("/t/{}/keys", tenant.slug());
         let here = format!("{keys}/{key_id}");
-        let example = (now() + std::time::Duration::from_secs(86_400)).format("%Y-%m-%dT%H:%M").to_string();
         let first = project.default_grace_seconds.to_string();
         Ok(view! {
             <Title text="Rotate key" />
@@ -69,13 +72,12 @@ pub(crate) fn RotateKeyPage() -> impl IntoView {
                         options=graces(&project)
                         error=form.field_error("grace")
                     />
-                    <TextField
+                    <TimeField
                         name="grace_until"
-                        label="Until (UTC)"
+                        label="Until"
                         value=form.value("grace_until")
-                        hint=format!("Only with the last choice: a day and a time, such as {example}.")
+                        hint="Only with the last choice."
                         error=form.field_error("grace_until")
-                        mono=true
                     />
                     <div class="form-actions">
                         <SubmitButton label="Rotate key" icon=IconName::Rotate />

@@ -4,9 +4,11 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 use tronch_core::{Environment, KeyState, KeyView, Permission, TokenView, format_timestamp};
 
+use super::settings::address_of_another;
 use crate::form_state::{SecretOf, ShownSecret};
 use crate::layout::TenantLayout;
 use crate::server_context::server_context;
+use crate::tokens::address_of_another as address_of_another_token;
 use crate::ui::button::LinkButton;
 use crate::ui::code::CodeBlock;
 use crate::ui::islands::{CloseGuard, CopyButton, LocalTime};
@@ -70,8 +72,8 @@ fn ShownBefore(
             let rotate = format!("/t/{slug}/keys/{}/rotate", key.id);
             view! { " If nobody has it, " <a href=rotate>"rotate the key"</a> " to get another." }.into_any()
         }
-        SecretOf::Token(_) => {
-            let another = format!("/t/{slug}/tokens/new");
+        SecretOf::Token(token) => {
+            let another = address_of_another_token(&slug, token);
             view! { " If nobody has it, revoke this token and " <a href=another>"create another"</a> "." }.into_any()
         }
     };
@@ -182,14 +184,16 @@ fn verify_with(public_url: &str, token: &TokenView, secret: &str) -> String {
 }
 
 fn next(slug: &str, of: &SecretOf, list: &str) -> impl IntoView + use<> {
-    let to_key = match of {
-        SecretOf::Key(key) | SecretOf::Rotation { successor: key, .. } => Some(key.id),
-        SecretOf::Token(_) => None,
+    let (to_key, another) = match of {
+        SecretOf::Key(key) => (Some(key.id), Some(address_of_another(slug, key))),
+        SecretOf::Rotation { successor, .. } => (Some(successor.id), None),
+        SecretOf::Token(token) => (None, Some(address_of_another_token(slug, token))),
     };
     let tokens =
         to_key.map(|_| view! { <LinkButton href=format!("/t/{slug}/tokens") label="Service tokens" look="quiet" /> });
     view! {
         {to_key.map(|id| view! { <LinkButton href=format!("/t/{slug}/keys/{id}") label="Go to the key" look="primary" /> })}
+        {another.map(|href| view! { <LinkButton href label="Create another" /> })}
         <LinkButton href=format!("/t/{slug}/{list}") label="Back to the list" />
         {tokens}
     }

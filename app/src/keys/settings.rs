@@ -2,27 +2,62 @@
 
 use leptos::prelude::*;
 use leptos_meta::Title;
-use tronch_core::{Environment, Permission, ProjectView, format_timestamp};
+use leptos_router::hooks::use_query_map;
+use tronch_core::{Environment, KeyView, Permission, ProjectView, format_timestamp, searchable};
 use tronch_engine::{keys, projects};
 
-use super::fields::{datetime_local, key_id_of_address};
+use super::fields::key_id_of_address;
+use super::instead::{ClosedForm, in_place_of};
 use super::secret_once::SecretOncePage;
-use crate::form_state::{FormState, OnceField, ShownSecret};
+use crate::form_state::{FormState, OnceField, ShownSecret, datetime_local};
 use crate::layout::TenantLayout;
 use crate::server_context::{form_state, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
-use crate::ui::field::{SelectField, TextArea, TextField};
+use crate::ui::field::{SelectField, TextArea, TextField, TimeField};
 use crate::ui::notice::FormError;
 use crate::ui::page_head::PageHead;
 
-/// What stands in the fields at first.
+/// What stands in the fields at first. Where a key belongs is asked of a new one only.
 #[derive(Default)]
 struct First {
+    project: Option<String>,
+    environment: Option<String>,
     name: String,
     owner: String,
     permissions: String,
     metadata: String,
     expires_at: String,
+}
+
+impl First {
+    /// What the address of a new key's form says of it.
+    fn of_address() -> Self {
+        use_query_map().with(|map| {
+            let text = |name| map.get(name).unwrap_or_default();
+            Self {
+                project: map.get("project"),
+                environment: map.get("environment"),
+                owner: text("owner"),
+                permissions: text("permissions"),
+                ..Self::default()
+            }
+        })
+    }
+}
+
+/// Where another key like this one is made: everything but its name, metadata and end. The secret is nowhere to be had,
+/// and what somebody typed goes into an address as far as it may.
+pub(super) fn address_of_another(slug: &str, key: &KeyView) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("project", key.project.as_str()).append_pair("environment", key.environment.as_str());
+    if let Some(owner) = &key.owner {
+        query.append_pair("owner", &searchable(owner.external_id.as_str()));
+    }
+    if !key.permissions.is_empty() {
+        let permissions: Vec<String> = key.permissions.iter().map(|one| searchable(one.as_str())).collect();
+        query.append_pair("permissions", &permissions.join(" "));
+    }
+    format!("/t/{slug}/keys/new?{}", query.finish())
 }
 
 /// Makes a key; the answer to the form is the page that shows its secret.
@@ -31,7 +66,7 @@ pub(crate) fn NewKeyPage() -> impl IntoView {
     if let Some(shown) = use_context::<ShownSecret>() {
         return view! { <SecretOncePage shown /> }.into_any();
     }
-    let (tenant, form) = (tenant(), form_state());
+    let (tenant, form, first) = (tenant(), form_state(), First::of_address());
     page(async move {
         let tenant = tenant?;
         tenant.require(Permission::KeysCreate)?;
@@ -49,8 +84,8 @@ pub(crate) fn NewKeyPage() -> impl IntoView {
                 <form class="form" method="post" action=format!("{keys}/new")>
                     <OnceField />
                     <FormError message=form.error() />
-                    {place_fields(&form, &projects)}
-                    {setting_fields(&form, First::default())}
+                    {place_fields(&form, &projects, &first)}
+                    {setting_fields(&form, first)}
                     <div class="form-actions">
                         <SubmitButton label="Create key" />
                         <LinkButton href=keys.clone() label="Cancel" look="quiet" />
@@ -71,6 +106,9 @@ pub(crate) fn EditKeyPage() -> impl IntoView {
         let (tenant, key_id) = (tenant?, key_id?);
         tenant.require(Permission::KeysUpdate)?;
         let key = keys::get_key(&tenant, key_id).await?;
+        if let Some(instead) = in_place_of(ClosedForm::Edit, &tenant, &key) {
+            return Ok(instead);
+        }
         let keys = format!("/t/{}/keys", tenant.slug());
         let here = format!("{keys}/{key_id}");
         let permissions: Vec<_> = key.permissions.iter().map(ToString::to_string).collect();
@@ -80,6 +118,7 @@ pub(crate) fn EditKeyPage() -> impl IntoView {
             permissions: permissions.join("\n"),
             metadata: super::one::pretty(&key.metadata_json),
             expires_at: datetime_local(key.expires_at),
+            ..First::default()
         };
         Ok(view! {
             <Title text="Edit key" />
@@ -108,18 +147,19 @@ pub(crate) fn EditKeyPage() -> impl IntoView {
     })
 }
 
-fn place_fields(form: &FormState, projects: &[ProjectView]) -> impl IntoView + use<> {
+fn place_fields(form: &FormState, projects: &[ProjectView], first: &First) -> impl IntoView + use<> {
     let environments = vec![
         (Environment::Test.as_str().to_owned(), "test: for trying things out".to_owned()),
         (Environment::Live.as_str().to_owned(), "live: for real traffic".to_owned()),
     ];
-    let project = (projects.len() > 1).then(|| {
+    let or = |first: &Option<String>, otherwise: &str| first.clone().unwrap_or_else(|| otherwise.to_owned());
+    let project = (projects.len() > 1 || form.field_error("project").is_some()).then(|| {
         let options = projects.iter().map(|one| (one.slug.to_string(), one.name.to_string())).collect();
         view! {
             <SelectField
                 name="project"
                 label="Project"
-                value=form.value_or("project", "default")
+                value=form.value_or("project", or(&first.project, "default"))
                 options
                 error=form.field_error("project")
             />
@@ -130,7 +170,7 @@ fn place_fields(form: &FormState, projects: &[ProjectView]) -> impl IntoView + u
         <SelectField
             name="environment"
             label="Environment"
-            value=form.value_or("environment", "test")
+            value=form.value_or("environment", or(&first.environment, "test"))
             options=environments
             hint="A key belongs to one environment and never leaves it."
             error=form.field_error("environment")
@@ -169,13 +209,12 @@ fn setting_fields(form: &FormState, first: First) -> impl IntoView + use<> {
             placeholder="invoices.read invoices.write"
             mono=true
         />
-        <TextField
+        <TimeField
             name="expires_at"
-            label="Expires (UTC)"
+            label="Expires"
             value=form.value_or("expires_at", first.expires_at)
             hint="Empty: never."
             error=form.field_error("expires_at")
-            input_type="datetime-local"
         />
         <TextArea
             name="metadata"

@@ -55,7 +55,7 @@ pub(crate) fn ProjectsPage() -> impl IntoView {
                         <tbody>{rows}</tbody>
                     </table>
                 </TableWrap>
-                <Pager next />
+                <Pager rows=found.items.len() of=("project", "projects") begins=cursor.is_none() next />
             </TenantLayout>
         }
         .into_any())

@@ -66,7 +66,7 @@ pub(crate) fn TokensPage() -> impl IntoView {
                         <tbody>{rows}</tbody>
                     </table>
                 </TableWrap>
-                <Pager next />
+                <Pager rows=found.items.len() of=("service token", "service tokens") begins=cursor.is_none() next />
             }
             .into_any()
         };
@@ -129,7 +129,7 @@ fn row(slug: &TenantSlug, token: &TokenView, may_write: bool, now: Timestamp) ->
             </td>
             <td data-label="Status"><Badge label look /></td>
             <td data-label="May">{permissions}</td>
-            <td data-label="Only for">{limits}</td>
+            <td data-label="Only for" class="words">{limits}</td>
             <td data-label="Created">{time(Some(token.created_at))}</td>
             <td data-label="Last used">{time(token.last_used_at)}</td>
             <td data-label="Ends">{time(token.expires_at)}</td>

@@ -4,4 +4,4 @@ mod list;
 mod new;
 
 pub(crate) use list::TokensPage;
-pub(crate) use new::NewTokenPage;
+pub(crate) use new::{NewTokenPage, address_of_another};

@@ -2,7 +2,8 @@
 
 use leptos::prelude::*;
 use leptos_meta::Title;
-use tronch_core::{Environment, Permission};
+use leptos_router::hooks::use_query_map;
+use tronch_core::{Environment, Permission, TokenView};
 use tronch_engine::projects::list_open_projects;
 
 use crate::form_state::{OnceField, ShownSecret};
@@ -10,9 +11,23 @@ use crate::keys::SecretOncePage;
 use crate::layout::TenantLayout;
 use crate::server_context::{form_state, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
-use crate::ui::field::{CheckboxField, SelectField, TextField};
+use crate::ui::field::{CheckboxField, SelectField, TextField, TimeField};
 use crate::ui::notice::FormError;
 use crate::ui::page_head::PageHead;
+
+/// Where another token like this one is made: everything but its name and end. The secret is nowhere to be had.
+pub(crate) fn address_of_another(slug: &str, token: &TokenView) -> String {
+    let permissions: Vec<&str> = token.permissions.iter().map(|one| one.as_str()).collect();
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("permissions", &permissions.join(" "));
+    if let Some(project) = &token.project {
+        query.append_pair("project", project.as_str());
+    }
+    if let Some(environment) = token.environment {
+        query.append_pair("environment", environment.as_str());
+    }
+    format!("/t/{slug}/tokens/new?{}", query.finish())
+}
 
 /// Makes a service token; the answer to the form is the page that shows its secret.
 #[component]
@@ -21,6 +36,8 @@ pub(crate) fn NewTokenPage() -> impl IntoView {
         return view! { <SecretOncePage shown /> }.into_any();
     }
     let (tenant, form) = (tenant(), form_state());
+    let [permissions, project, environment] =
+        use_query_map().with(|map| ["permissions", "project", "environment"].map(|name| map.get(name)));
     page(async move {
         let tenant = tenant?;
         tenant.require(Permission::TokensWrite)?;
@@ -30,7 +47,8 @@ pub(crate) fn NewTokenPage() -> impl IntoView {
             .extend(list_open_projects(&tenant).await?.iter().map(|one| (one.slug.to_string(), one.name.to_string())));
         let mut environments = vec![(String::new(), "Both environments".to_owned())];
         environments.extend(Environment::ALL.iter().map(|one| (one.to_string(), one.to_string())));
-        let chosen = form.value_or("permissions", Permission::KeysVerify.as_str());
+        let first = permissions.unwrap_or_else(|| Permission::KeysVerify.as_str().to_owned());
+        let chosen = form.value_or("permissions", first);
         let boxes: Vec<_> = Permission::ALL
             .into_iter()
             .filter(|permission| tenant.allows(*permission))
@@ -76,24 +94,23 @@ pub(crate) fn NewTokenPage() -> impl IntoView {
                     <SelectField
                         name="project"
                         label="Only for the project"
-                        value=form.value("project")
+                        value=form.value_or("project", project.unwrap_or_default())
                         options=projects
                         error=form.field_error("project")
                     />
                     <SelectField
                         name="environment"
                         label="Only for the environment"
-                        value=form.value("environment")
+                        value=form.value_or("environment", environment.unwrap_or_default())
                         options=environments
                         error=form.field_error("environment")
                     />
-                    <TextField
+                    <TimeField
                         name="expires_at"
-                        label="Expires (UTC)"
+                        label="Expires"
                         value=form.value("expires_at")
                         hint="Empty: never."
                         error=form.field_error("expires_at")
-                        input_type="datetime-local"
                     />
                     <div class="form-actions">
                         <SubmitButton label="Create token" />

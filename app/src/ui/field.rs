@@ -51,7 +51,7 @@ pub fn TextField(
     #[prop(optional, into)] value: String,
     #[prop(optional, into)] hint: Option<String>,
     #[prop(default = None)] error: Option<String>,
-    /// `text`, `email`, `search`, `number`, `datetime-local` …
+    /// `text`, `email`, `search`, `number` …
     #[prop(default = "text")]
     input_type: &'static str,
     #[prop(default = "off")] autocomplete: &'static str,
@@ -77,6 +77,38 @@ pub fn TextField(
             required=required
             autofocus=autofocus || frame.error.is_some()
             spellcheck=mono.then_some("false")
+            aria-describedby=frame.described_by()
+            aria-invalid=frame.invalid()
+        />
+    };
+    frame.around(control)
+}
+
+/// A day and a time in UTC, as all times on these pages are; never required.
+#[component]
+pub fn TimeField(
+    #[prop(into)] name: String,
+    #[prop(into)] label: String,
+    /// As `datetime-local` takes it.
+    #[prop(optional, into)]
+    value: String,
+    /// What is to be said beside that it is a day and a time.
+    #[prop(optional, into)]
+    hint: Option<String>,
+    #[prop(default = None)] error: Option<String>,
+) -> impl IntoView {
+    let hint = format!("A day and a time. {}", hint.unwrap_or_default()).trim_end().to_owned();
+    let frame = Frame { name: name.clone(), label: format!("{label} (UTC)"), required: false, hint: Some(hint), error };
+    // To the minute for whoever chooses, but seconds that are there already are no mistake.
+    let control = view! {
+        <input
+            id=name.clone()
+            name=name
+            type="datetime-local"
+            step="any"
+            class="input"
+            value=value
+            autofocus=frame.error.is_some()
             aria-describedby=frame.described_by()
             aria-invalid=frame.invalid()
         />

@@ -45,24 +45,38 @@ pub fn SortHead(
     view! { <th scope="col" class=class aria-sort=state><a class="sort" href=href.run((column, next))>{label}</a></th> }
 }
 
-/// To the pages before and after; nothing where there is only one.
+/// How many rows there are, as far as one page knows, and the way to the pages before and after.
 #[component]
 pub fn Pager(
+    /// Rows of this page.
+    rows: usize,
+    /// What they are: one, and several.
+    of: (&'static str, &'static str),
+    /// Whether the list begins with this page.
+    begins: bool,
     #[prop(default = None)] previous: Option<String>,
     #[prop(default = None)] next: Option<String>,
-    /// How much is shown, such as "50 of 1 204".
-    #[prop(optional, into)]
-    summary: Option<String>,
 ) -> impl IntoView {
-    (previous.is_some() || next.is_some() || summary.is_some()).then(|| {
+    let summary = how_many(rows, of, begins, next.is_some());
+    let links = (previous.is_some() || next.is_some()).then(|| {
         view! {
-            <nav class="pager" aria-label="Pages">
-                <span>{summary}</span>
+            <nav aria-label="Pages">
                 {previous.map(|href| view! { <a class="button small" rel="prev" href=href>"Previous"</a> })}
                 {next.map(|href| view! { <a class="button small" rel="next" href=href>"Next"</a> })}
             </nav>
         }
-    })
+    });
+    view! { <div class="pager"><span>{summary}</span> {links}</div> }
+}
+
+/// A list that is read page by page is never counted, so only one that fits on its first page has a whole number.
+fn how_many(rows: usize, (one, several): (&str, &str), begins: bool, goes_on: bool) -> String {
+    let noun = if rows == 1 { one } else { several };
+    match (begins, goes_on) {
+        (true, false) => format!("{rows} {noun}"),
+        (_, true) => format!("{rows} {noun} on this page, more follow"),
+        (false, false) => format!("{rows} {noun} on this page, which is the last"),
+    }
 }
 
 /// A filter that is on: what it is, its value, and the address without it.
@@ -79,5 +93,24 @@ pub fn Chip(
             " " <b class="truncate">{value}</b>
             <Icon name=IconName::X />
         </a>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::how_many;
+
+    #[test]
+    fn only_a_list_on_one_page_has_a_whole_number() {
+        let table = [
+            (1, true, false, "1 key"),
+            (7, true, false, "7 keys"),
+            (25, true, true, "25 keys on this page, more follow"),
+            (25, false, true, "25 keys on this page, more follow"),
+            (1, false, false, "1 key on this page, which is the last"),
+        ];
+        for (rows, begins, goes_on, expected) in table {
+            assert_eq!(how_many(rows, ("key", "keys"), begins, goes_on), expected);
+        }
     }
 }

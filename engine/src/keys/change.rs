@@ -6,7 +6,7 @@ use tronch_core::{
 
 use super::many::ManyChange;
 use super::rows::KeyRow;
-use super::{Metadata, check_expiry, check_permission_count, made_before, record, sql};
+use super::{Metadata, made_before, record, refusals_of_settings, sql};
 use crate::clock;
 use crate::error::Error;
 use crate::once::ChangeTx;
@@ -38,14 +38,9 @@ pub async fn change_key(tenant: &Tenant, key_id: KeyId, change: KeyChange) -> Re
     tenant.require(Permission::KeysUpdate)?;
     edit(tenant, key_id, "update_key", None, |key| {
         // In here, because a repeated write is answered before: its end may have passed meanwhile.
-        if let Some(permissions) = &change.permissions {
-            check_permission_count(permissions)?;
+        if let Some(refusal) = refusals(key, &change).into_iter().next() {
+            return Err(refusal);
         }
-        if let Some(expires_at) = change.expires_at {
-            check_expiry(expires_at)?;
-        }
-        require_not_ended(key)?;
-        Error::refuse_stale("key", change.unless_changed_since, key.updated_at)?;
         if let Some(name) = change.name {
             key.name = name.as_str().to_owned();
         }
@@ -69,6 +64,25 @@ pub async fn change_key(tenant: &Tenant, key_id: KeyId, change: KeyChange) -> Re
         Ok(())
     })
     .await
+}
+
+/// All that [`change_key`] would refuse of what is known so far, for a form that shows every error at once.
+///
+/// # Errors
+/// `Forbidden` without `keys.update`; `NotFound`; `Unavailable`.
+pub async fn refusals_of_change(tenant: &Tenant, key_id: KeyId, change: &KeyChange) -> Result<Vec<Error>, Error> {
+    tenant.require(Permission::KeysUpdate)?;
+    let mut transaction = tenant.begin().await?;
+    let (key, _) = sql::find(&mut transaction, key_id).await?;
+    transaction.commit().await?;
+    Ok(refusals(&key, change))
+}
+
+fn refusals(key: &KeyRow, change: &KeyChange) -> Vec<Error> {
+    let permissions = change.permissions.as_deref().unwrap_or_default();
+    let stale = Error::refuse_stale("key", change.unless_changed_since, key.updated_at);
+    let of_key = require_not_ended(key).and(stale).err();
+    refusals_of_settings(permissions, change.expires_at.flatten()).into_iter().chain(of_key).collect()
 }
 
 /// Switches a key off until somebody enables it. Disabling twice is fine.

@@ -15,7 +15,6 @@ use tronch_core::{
 };
 
 use crate::audit::{self, Change};
-use crate::clock;
 use crate::error::Error;
 use crate::once::ChangeTx;
 use crate::projects;
@@ -23,7 +22,7 @@ use crate::secret::{self, Minted};
 use crate::tenancy::{Tenant, TenantTx};
 use rows::{KeyRow, NewKeyRow, audited};
 
-pub use change::{KeyChange, change_key, disable_key, enable_key, revoke_key};
+pub use change::{KeyChange, change_key, disable_key, enable_key, refusals_of_change, revoke_key};
 pub use list::{Condition, KeyFilter, KeyOrder, list_keys};
 pub use many::{ManyChange, change_keys, get_keys};
 pub use rotate::{Rotated, finish_rotation, rotate_key};
@@ -116,8 +115,9 @@ pub async fn create_key(tenant: &Tenant, new_key: NewKey) -> Result<MadeKey, Err
     if let Some(key) = made_before(tenant).await? {
         return Ok(MadeKey { key, secret: None });
     }
-    check_permission_count(&new_key.permissions)?;
-    check_expiry(new_key.expires_at)?;
+    if let Some(refusal) = refusals_of_settings(&new_key.permissions, new_key.expires_at).into_iter().next() {
+        return Err(refusal);
+    }
     // What is refused anyway is refused before anything is hashed, and hashing waits outside of a transaction.
     let mut transaction = tenant.begin().await?;
     let project = projects::find_open_project(&mut transaction, &new_key.project).await?;
@@ -153,6 +153,22 @@ pub async fn create_key(tenant: &Tenant, new_key: NewKey) -> Result<MadeKey, Err
     Ok(MadeKey { key: key.view(tenant.slug(), project.slug.as_str())?, secret: Some(secret) })
 }
 
+/// All that [`create_key`] would refuse of what is known so far, for a form that shows every error at once.
+///
+/// # Errors
+/// `Forbidden` without `keys.create`; `Unavailable`.
+pub async fn refusals_of_new_key(
+    tenant: &Tenant,
+    project: Option<&ProjectSlug>,
+    permissions: &[KeyPermission],
+    expires_at: Option<Timestamp>,
+) -> Result<Vec<Error>, Error> {
+    tenant.require(Permission::KeysCreate)?;
+    let mut refusals = refusals_of_settings(permissions, expires_at);
+    refusals.extend(projects::refusal_of_place(tenant, project).await?);
+    Ok(refusals)
+}
+
 /// The key that the same write made or changed before, as it is now.
 async fn made_before(tenant: &Tenant) -> Result<Option<KeyView>, Error> {
     let Some(earlier) = tenant.earlier() else { return Ok(None) };
@@ -180,18 +196,11 @@ pub(crate) async fn require_visible(transaction: &mut TenantTx, key_id: KeyId) -
     sql::find(transaction, key_id).await.map(|_| ())
 }
 
-fn check_permission_count(permissions: &[KeyPermission]) -> Result<(), Error> {
-    if permissions.len() <= PERMISSIONS_PER_KEY_MAX {
-        return Ok(());
-    }
-    Err(Error::invalid("permissions", format!("a key holds at most {PERMISSIONS_PER_KEY_MAX} permissions")))
-}
-
-fn check_expiry(expires_at: Option<Timestamp>) -> Result<(), Error> {
-    match expires_at {
-        Some(end) if end <= clock::now() => Err(Error::invalid("expires_at", "this time is past already")),
-        _ => Ok(()),
-    }
+/// Everything about a key's settings that no verb takes.
+fn refusals_of_settings(permissions: &[KeyPermission], expires_at: Option<Timestamp>) -> Vec<Error> {
+    let too_many = (permissions.len() > PERMISSIONS_PER_KEY_MAX)
+        .then(|| Error::invalid("permissions", format!("a key holds at most {PERMISSIONS_PER_KEY_MAX} permissions")));
+    too_many.into_iter().chain(Error::of_past_end(expires_at)).collect()
 }
 
 /// Appends the audit event of a change to a key.

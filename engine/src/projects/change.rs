@@ -8,7 +8,7 @@ use super::rows::{ProjectRow, audited};
 use super::{NOT_FOUND, PROJECTS_MAX, count_working, visible};
 use crate::audit::{self, Change};
 use crate::clock;
-use crate::error::Error;
+use crate::error::{Error, on_constraint};
 use crate::once::ChangeTx;
 use crate::schema::projects;
 use crate::tenancy::Tenant;
@@ -81,10 +81,9 @@ pub async fn create_project(tenant: &Tenant, new_project: NewProject) -> Result<
 /// it is archived or was changed since `unless_changed_since`; `Unavailable`.
 pub async fn update_project(tenant: &Tenant, slug: &ProjectSlug, change: ProjectChange) -> Result<ProjectView, Error> {
     edit(tenant, slug, "update_project", async |_, project| {
-        if project.archived_at.is_some() {
-            return Err(super::archived());
+        if let Some(refusal) = refusals(project, &change).into_iter().next() {
+            return Err(refusal);
         }
-        Error::refuse_stale("project", change.unless_changed_since, project.updated_at)?;
         if let Some(name) = change.name {
             project.name = name.as_str().to_owned();
         }
@@ -94,13 +93,63 @@ pub async fn update_project(tenant: &Tenant, slug: &ProjectSlug, change: Project
         if let Some(default) = change.default_grace_seconds {
             project.grace_default_seconds = seconds("default_grace_seconds", default)?;
         }
-        if project.grace_default_seconds > project.grace_max_seconds {
-            return Err(Error::invalid("default_grace_seconds", "this cannot be longer than the longest grace"));
-        }
         project.auto_revoke = change.auto_revoke.unwrap_or(project.auto_revoke);
         Ok(())
     })
     .await
+}
+
+/// All that [`update_project`] would refuse of what is known so far, for a form that shows every error at once.
+///
+/// # Errors
+/// `Forbidden` without `projects.write`; `NotFound`; `Unavailable`.
+pub async fn refusals_of_change(
+    tenant: &Tenant,
+    slug: &ProjectSlug,
+    change: &ProjectChange,
+) -> Result<Vec<Error>, Error> {
+    tenant.require(Permission::ProjectsWrite)?;
+    let mut transaction = tenant.begin().await?;
+    let found: Option<ProjectRow> = visible(&transaction)
+        .filter(projects::slug.eq(slug.as_str()))
+        .select(ProjectRow::as_select())
+        .first(&mut transaction)
+        .await
+        .optional()?;
+    transaction.commit().await?;
+    found.map(|project_row| refusals(&project_row, change)).ok_or(NOT_FOUND)
+}
+
+fn refusals(project: &ProjectRow, change: &ProjectChange) -> Vec<Error> {
+    let archived = project.archived_at.is_some().then(super::archived);
+    let stale = Error::refuse_stale("project", change.unless_changed_since, project.updated_at).err();
+    let grace = |field, asked: Option<u32>, now| asked.map_or(Ok(now), |asked| seconds(field, asked));
+    let default = grace("default_grace_seconds", change.default_grace_seconds, project.grace_default_seconds);
+    let max = grace("max_grace_seconds", change.max_grace_seconds, project.grace_max_seconds);
+    let too_long = match (&default, &max) {
+        (Ok(default), Ok(max)) if default > max => {
+            Some(Error::invalid("default_grace_seconds", "this cannot be longer than the longest grace"))
+        }
+        _ => None,
+    };
+    archived.or(stale).into_iter().chain(max.err()).chain(default.err()).chain(too_long).collect()
+}
+
+/// Why no project can have this slug, for a form that shows every error at once. Whether it gets it is decided when it
+/// is made.
+///
+/// # Errors
+/// `Forbidden` without `projects.write`; `Unavailable`.
+pub async fn refusal_of_slug(tenant: &Tenant, slug: &ProjectSlug) -> Result<Option<Error>, Error> {
+    tenant.require(Permission::ProjectsWrite)?;
+    let mut transaction = tenant.begin().await?;
+    let found = super::find_project(&mut transaction, slug).await;
+    transaction.commit().await?;
+    match found {
+        Ok(_) => Ok(on_constraint("projects_slug_unique")),
+        Err(Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Puts a project away: it is offered nowhere and takes no keys. Its history stays. Archiving twice is fine.

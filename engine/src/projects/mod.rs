@@ -17,7 +17,10 @@ use crate::schema::{keys, projects};
 use crate::tenancy::{Scoped, Tenant, TenantTx};
 use rows::ProjectRow;
 
-pub use change::{NewProject, ProjectChange, archive_project, create_project, restore_project, update_project};
+pub use change::{
+    NewProject, ProjectChange, archive_project, create_project, refusal_of_slug, refusals_of_change, restore_project,
+    update_project,
+};
 
 /// Projects one tenant may have, archived ones among them.
 pub const PROJECTS_MAX: i64 = 500;
@@ -156,6 +159,20 @@ pub(crate) async fn find_project(transaction: &mut TenantTx, slug: &ProjectSlug)
 pub(crate) async fn find_open_project(transaction: &mut TenantTx, slug: &ProjectSlug) -> Result<ProjectView, Error> {
     let project = find_project(transaction, slug).await?;
     if project.archived_at.is_some() { Err(archived()) } else { Ok(project) }
+}
+
+/// Why nothing can be made in the project that a form names, beside the field it names it in.
+pub(crate) async fn refusal_of_place(tenant: &Tenant, slug: Option<&ProjectSlug>) -> Result<Option<Error>, Error> {
+    let Some(slug) = slug else { return Ok(None) };
+    let mut transaction = tenant.begin().await?;
+    let found = find_open_project(&mut transaction, slug).await;
+    transaction.commit().await?;
+    match found {
+        Ok(_) => Ok(None),
+        Err(error @ Error::NotFound { .. }) => Ok(Some(Error::invalid("project", error))),
+        Err(error @ Error::Conflict { .. }) => Ok(Some(error)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Refuses when the project is archived, and keeps it from being archived until the transaction ends: whatever makes a

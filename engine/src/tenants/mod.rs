@@ -11,7 +11,7 @@ use crate::caller::{Caller, Identity, Origin};
 use crate::error::Error;
 use crate::members::Password;
 
-pub use setup::{SetupCode, is_set_up, renew_setup_code};
+pub use setup::{SetupCode, check_setup_code, is_set_up, renew_setup_code};
 
 /// The slug of the project every tenant begins with.
 pub const FIRST_PROJECT: &str = "default";
@@ -35,7 +35,7 @@ pub struct SignUp {
 /// # Errors
 /// `SetupClosed` once anybody exists; `SetupCodeInvalid`; `Conflict` when the slug is taken; `Unavailable`.
 pub async fn sign_up(engine: &Engine, code: &str, sign_up: SignUp, origin: Origin) -> Result<UserId, Error> {
-    setup::check(engine, code).await?;
+    check_setup_code(engine, code).await?;
     let phc = engine.passwords().hash(sign_up.password.into_inner()).await?;
     let founding = sql::Founding {
         email: &sign_up.email,

@@ -57,8 +57,12 @@ fn fingerprint(engine: &Engine, code: &str) -> [u8; 32] {
     engine.keyring().fingerprint("setup code", code.trim().as_bytes())
 }
 
-/// Checks the code without using it up, so that a wrong one costs no hashing.
-pub(super) async fn check(engine: &Engine, code: &str) -> Result<(), Error> {
+/// Checks the code without using it up, so that a wrong one costs no hashing and shows beside everything else that is
+/// wrong.
+///
+/// # Errors
+/// `SetupClosed` once anybody exists; `SetupCodeInvalid`; `Unavailable`.
+pub async fn check_setup_code(engine: &Engine, code: &str) -> Result<(), Error> {
     let mut connection = engine.db().system().await?;
     if any_user(&mut connection).await? {
         return Err(Error::SetupClosed);

@@ -64,11 +64,8 @@ pub async fn create_token(tenant: &Tenant, new_token: NewToken) -> Result<MadeTo
     for permission in &new_token.permissions {
         tenant.require(*permission)?;
     }
-    if new_token.permissions.is_empty() {
-        return Err(Error::invalid("permissions", "choose at least one permission"));
-    }
-    if new_token.expires_at.is_some_and(|end| end <= clock::now()) {
-        return Err(Error::invalid("expires_at", "this time is past already"));
+    if let Some(refusal) = refusals(&new_token.permissions, new_token.expires_at).into_iter().next() {
+        return Err(refusal);
     }
     // What is refused anyway is refused before anything is hashed, and hashing waits outside of a transaction.
     let mut transaction = tenant.begin().await?;
@@ -87,6 +84,27 @@ pub async fn create_token(tenant: &Tenant, new_token: NewToken) -> Result<MadeTo
     transaction.commit(token.id).await?;
     let project_slug = project.map(|project| project.slug.as_str().to_owned());
     Ok(MadeToken { token: token.view(project_slug.as_deref())?, secret: Some(minted.secret) })
+}
+
+/// All that [`create_token`] would refuse of what is known so far, for a form that shows every error at once.
+///
+/// # Errors
+/// `Forbidden` without `tokens.write`; `Unavailable`.
+pub async fn refusals_of_new_token(
+    tenant: &Tenant,
+    project: Option<&ProjectSlug>,
+    permissions: &[Permission],
+    expires_at: Option<Timestamp>,
+) -> Result<Vec<Error>, Error> {
+    tenant.require(Permission::TokensWrite)?;
+    let mut refusals = refusals(permissions, expires_at);
+    refusals.extend(projects::refusal_of_place(tenant, project).await?);
+    Ok(refusals)
+}
+
+fn refusals(permissions: &[Permission], expires_at: Option<Timestamp>) -> Vec<Error> {
+    let none = permissions.is_empty().then(|| Error::invalid("permissions", "choose at least one permission"));
+    none.into_iter().chain(Error::of_past_end(expires_at)).collect()
 }
 
 /// The token that the same write made or changed before, as it is now.

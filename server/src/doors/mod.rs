@@ -28,6 +28,7 @@ use crate::config::Config;
 
 pub use entry::{Access, Route};
 pub use ops::Phase;
+pub(crate) use request_log::TARGET as REQUEST_TARGET;
 
 use entry::routes;
 

@@ -15,7 +15,7 @@ use tracing::Level;
 use tronch_core::{ErrorCode, Handle, KeyId, ServiceTokenId, TenantSlug, VerdictCode};
 
 /// What `TRONCH_LOG` calls these lines.
-const TARGET: &str = "tronch::request";
+pub(crate) const TARGET: &str = "tronch::request";
 
 /// What handlers learn about a request, for its line. Clones are one and the same.
 #[derive(Debug, Clone, Default)]

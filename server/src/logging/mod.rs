@@ -1,7 +1,8 @@
-//! Where log lines go and how they look: sentences on a terminal, JSON lines elsewhere. What is logged is decided where
+//! Where log lines go and how they look: short sentences on a terminal, JSON lines elsewhere. What is logged is decided where
 //! it happens.
 
 mod numbered;
+mod terse;
 mod writer;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -17,6 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Config, FOREIGN_VARIABLES, LogFormat};
 use numbered::{NumberedJson, NumberedTime, Numbers};
+use terse::Terse;
 use writer::CountingWriter;
 
 pub(crate) use writer::LostLines;
@@ -64,7 +66,9 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<Logging> {
     };
     let numbers = Numbers::of_this_process();
     let harmless = filter_fn(|metadata| is_harmless(metadata.target(), *metadata.level()));
-    let started = if text {
+    let started = if text && terminal {
+        builder.event_format(Terse::new(numbers)).finish().with(harmless).try_init()
+    } else if text {
         builder.with_timer(NumberedTime(numbers)).finish().with(harmless).try_init()
     } else {
         builder.json().event_format(NumberedJson::new(numbers)).finish().with(harmless).try_init()

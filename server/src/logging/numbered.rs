@@ -24,7 +24,7 @@ impl Numbers {
         Self { process_id: std::process::id(), next: AtomicU64::new(1) }
     }
 
-    fn next(&self) -> u64 {
+    pub(super) fn next(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 }

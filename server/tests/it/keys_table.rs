@@ -87,9 +87,9 @@ async fn each_key_says_how_it_is_and_what_to_do_about_it() {
             .unwrap_or_else(|| panic!("{name} in {rows:?}"))
     };
     for (name, words) in [
-        ("fine", vec![" OK "]),
+        ("fine", vec![" Active "]),
         ("expiring", vec![" Expires soon ", "Move its end"]),
-        ("expiring-later", vec![" OK "]),
+        ("expiring-later", vec![" Active "]),
         ("disabled", vec![" Disabled ", "Refused until it is enabled. Enable"]),
         ("revoked", vec![" Revoked ", "Refused for ever."]),
         ("never-used", vec![" Unused ", "Never used. Revoke"]),

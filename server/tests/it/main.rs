@@ -3,8 +3,10 @@
 mod access;
 mod bad_input;
 mod bad_start;
+mod commands;
 mod config;
 mod demo;
+mod forms;
 mod idempotency;
 mod keys_table;
 mod kill;

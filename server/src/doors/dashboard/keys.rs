@@ -7,7 +7,7 @@ use tronch_core::{
     Environment, ExternalId, Grace, KeyId, KeyName, KeyPermission, KeyView, Permission, ProjectSlug, RevokeReason,
     SecretOnce, searchable,
 };
-use tronch_engine::keys::{self, KeyChange, ManyChange, Metadata, NewKey};
+use tronch_engine::keys::{self, KeyChange, ManyChange, Metadata, NewKey, refusals_of_change, refusals_of_new_key};
 use tronch_engine::{Error, Tenant};
 
 use super::sent::Sent;
@@ -32,17 +32,25 @@ pub(crate) async fn search(State(dashboard): State<Dashboard>, Inside(place): In
 /// `POST /t/{tenant}/keys/new`.
 pub(crate) async fn create(State(dashboard): State<Dashboard>, Inside(place): Inside, sent: Sent) -> Response {
     let mut state = sent.state(&["name", "project", "environment", "owner", "permissions", "metadata", "expires_at"]);
-    let Some(new_key) = new_key(&sent, &mut state) else {
-        return dashboard.form_again(sent.parts, place, state).await;
-    };
-    match async { keys::create_key(&sent.once(place.tenant.clone()).await?, new_key).await }.await {
-        Ok(made) => {
+    let made = async {
+        let Some(new_key) = new_key(&sent, &mut state) else { return Ok(None) };
+        keys::create_key(&sent.once(place.tenant.clone()).await?, new_key).await.map(Some)
+    }
+    .await;
+    let error = match made {
+        Ok(Some(made)) => {
             let secret = made.secret.map(SecretOnce::expose_once);
             let shown = ShownSecret { secret, of: SecretOf::Key(made.key) };
-            dashboard.show_secret(sent.parts, place, shown).await
+            return dashboard.show_secret(sent.parts, place, shown).await;
         }
-        Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
-    }
+        Ok(None) => None,
+        Err(error) => Some(error),
+    };
+    let again = &mut FormState::default();
+    let KeyChange { permissions, expires_at, .. } = settings(&sent, again);
+    let (project, permissions) = (project(&sent, again), permissions.unwrap_or_default());
+    let rest = refusals_of_new_key(&place.tenant, project.as_ref(), &permissions, expires_at.flatten()).await;
+    dashboard.refuse_all(sent.parts, place, state, error, rest).await
 }
 
 /// `POST /t/{tenant}/keys/{key}/edit`.
@@ -53,22 +61,25 @@ pub(crate) async fn change(
     sent: Sent,
 ) -> Response {
     let mut state = sent.state(&SETTINGS);
-    let Some(settings) = settings(&sent, &mut state) else {
-        return dashboard.form_again(sent.parts, place, state).await;
-    };
     let changed = async {
-        let change = KeyChange {
-            name: Some(settings.name),
-            owner: Some(settings.owner),
-            metadata: Some(settings.metadata),
-            permissions: Some(settings.permissions),
-            expires_at: Some(settings.expires_at),
-            unless_changed_since: sent.seen()?,
-        };
-        keys::change_key(&place.tenant, key_id(&key)?, change).await
+        let change = KeyChange { unless_changed_since: sent.seen()?, ..settings(&sent, &mut state) };
+        if state.is_refused() {
+            return Ok(None);
+        }
+        keys::change_key(&place.tenant, key_id(&key)?, change).await.map(Some)
     }
     .await;
-    answer(&dashboard, sent, place, state, changed, "changed").await
+    let error = match changed {
+        Ok(Some(key)) => return see_other(&key_address(&place.tenant, &key, "changed")),
+        Ok(None) => None,
+        Err(error) => Some(error),
+    };
+    let rest = async {
+        let change = KeyChange { unless_changed_since: sent.seen()?, ..settings(&sent, &mut FormState::default()) };
+        refusals_of_change(&place.tenant, key_id(&key)?, &change).await
+    }
+    .await;
+    dashboard.refuse_all(sent.parts, place, state, error, rest).await
 }
 
 /// `POST /t/{tenant}/keys/{key}/revoke`.
@@ -224,16 +235,8 @@ async fn answer_from_key_page(
     answer(dashboard, sent.on_page_above(), place, FormState::default(), outcome, did).await
 }
 
-struct Settings {
-    name: KeyName,
-    owner: Option<ExternalId>,
-    metadata: Metadata,
-    permissions: Vec<KeyPermission>,
-    expires_at: Option<tronch_core::Timestamp>,
-}
-
-/// Every field checked, so that all errors show at once.
-fn settings(sent: &Sent, state: &mut FormState) -> Option<Settings> {
+/// Every field checked, so that all errors show at once; what cannot be taken is left out.
+fn settings(sent: &Sent, state: &mut FormState) -> KeyChange {
     let name = state.take("name", KeyName::parse(&sent.text("name")));
     let owner = state.take("owner", sent.filled("owner").map(|text| ExternalId::parse(&text)).transpose());
     let typed = sent.text("permissions");
@@ -244,23 +247,28 @@ fn settings(sent: &Sent, state: &mut FormState) -> Option<Settings> {
         .collect();
     let permissions = state.take("permissions", permissions);
     let metadata = Metadata::parse(&sent.text("metadata")).map_err(|error| state.refuse_with(&error)).ok();
-    let expires_at = sent.time("expires_at", state);
-    Some(Settings {
-        name: name?,
-        owner: owner?,
-        metadata: metadata?,
-        permissions: permissions?,
-        expires_at: expires_at.ok()?,
-    })
+    let expires_at = sent.time("expires_at", state).ok();
+    KeyChange { name, owner, metadata, permissions, expires_at, unless_changed_since: None }
 }
 
 fn new_key(sent: &Sent, state: &mut FormState) -> Option<NewKey> {
-    let settings = settings(sent, state);
-    let project = sent.filled("project").unwrap_or_else(|| "default".to_owned());
-    let project = state.take("project", ProjectSlug::parse(&project));
+    let KeyChange { name, owner, metadata, permissions, expires_at, .. } = settings(sent, state);
+    let project = project(sent, state);
     let environment = state.take("environment", sent.text("environment").parse::<Environment>());
-    let Settings { name, owner, metadata, permissions, expires_at } = settings?;
-    Some(NewKey { name, project: project?, environment: environment?, owner, metadata, permissions, expires_at })
+    Some(NewKey {
+        name: name?,
+        project: project?,
+        environment: environment?,
+        owner: owner?,
+        metadata: metadata?,
+        permissions: permissions?,
+        expires_at: expires_at?,
+    })
+}
+
+fn project(sent: &Sent, state: &mut FormState) -> Option<ProjectSlug> {
+    let project = sent.filled("project").unwrap_or_else(|| "default".to_owned());
+    state.take("project", ProjectSlug::parse(&project))
 }
 
 fn grace(sent: &Sent, state: &mut FormState) -> Option<Grace> {

@@ -56,6 +56,29 @@ impl Dashboard {
         self.pages.refused_form(parts, &self.engine, Some(place), state, error.code()).await
     }
 
+    /// The form again with its own refusals or the verb's, which stops at the first, and with the `rest` that the verb
+    /// would have come to. The rest is asked for only now: a form that is sent again is answered with what it made, and
+    /// what was right then need not be right any more.
+    pub(super) async fn refuse_all(
+        &self,
+        parts: Parts,
+        place: Place,
+        mut state: FormState,
+        error: Option<Error>,
+        rest: Result<Vec<Error>, Error>,
+    ) -> Response {
+        match rest {
+            Ok(rest) => rest.iter().for_each(|refusal| state.refuse_with(refusal)),
+            Err(error) => return self.refuse(parts, place, state, error).await,
+        }
+        match error {
+            // What the form names and is not there stands beside its field by now.
+            Some(Error::NotFound { .. }) if state.is_refused() => self.form_again(parts, place, state).await,
+            Some(error) => self.refuse(parts, place, state, error).await,
+            None => self.form_again(parts, place, state).await,
+        }
+    }
+
     pub(super) async fn show_secret(&self, parts: Parts, place: Place, shown: ShownSecret) -> Response {
         self.pages.render(parts, &self.engine, Some(place), Some(Answer::Secret(Box::new(shown)))).await
     }

@@ -5,7 +5,7 @@ use axum::response::Response;
 use tronch_app::{FormState, Place};
 use tronch_core::{ProjectName, ProjectSlug, ProjectView};
 use tronch_engine::Error;
-use tronch_engine::projects::{self, NewProject, ProjectChange};
+use tronch_engine::projects::{self, NewProject, ProjectChange, refusal_of_slug, refusals_of_change};
 
 use super::sent::Sent;
 use super::{Dashboard, Inside, see_other};
@@ -20,8 +20,12 @@ pub(crate) async fn create(State(dashboard): State<Dashboard>, Inside(place): In
     let mut state = sent.state(&["name", "slug"]);
     let name = state.take("name", ProjectName::parse(&sent.text("name")));
     let slug = state.take("slug", ProjectSlug::parse(&sent.text("slug")));
-    let (Some(name), Some(slug)) = (name, slug) else {
-        return dashboard.form_again(sent.parts, place, state).await;
+    let (Some(name), Some(slug)) = (name, slug.clone()) else {
+        let rest = match &slug {
+            Some(slug) => refusal_of_slug(&place.tenant, slug).await.map(|refusal| refusal.into_iter().collect()),
+            None => Ok(Vec::new()),
+        };
+        return dashboard.refuse_all(sent.parts, place, state, None, rest).await;
     };
     let new_project = NewProject { slug, name };
     match async { projects::create_project(&sent.once(place.tenant.clone()).await?, new_project).await }.await {
@@ -38,17 +42,26 @@ pub(crate) async fn change(
     sent: Sent,
 ) -> Response {
     let mut state = sent.state(&SETTINGS);
-    let outcome = match settings(&sent, &mut state) {
-        None => return dashboard.form_again(sent.on_page_above().parts, place, state).await,
-        Some(change) => {
-            async {
-                let change = ProjectChange { unless_changed_since: sent.seen()?, ..change };
-                projects::update_project(&place.tenant, &slug_of(&project)?, change).await
-            }
-            .await
+    let changed = async {
+        let change = ProjectChange { unless_changed_since: sent.seen()?, ..settings(&sent, &mut state) };
+        if state.is_refused() {
+            return Ok(None);
         }
+        projects::update_project(&place.tenant, &slug_of(&project)?, change).await.map(Some)
+    }
+    .await;
+    let error = match changed {
+        Ok(Some(project)) => return see_other(&address(&place, &project, "changed")),
+        Ok(None) => None,
+        Err(error) => Some(error),
     };
-    answer(&dashboard, sent, place, state, outcome, "changed").await
+    let rest = async {
+        let again = &mut FormState::default();
+        let change = ProjectChange { unless_changed_since: sent.seen()?, ..settings(&sent, again) };
+        refusals_of_change(&place.tenant, &slug_of(&project)?, &change).await
+    }
+    .await;
+    dashboard.refuse_all(sent.on_page_above().parts, place, state, error, rest).await
 }
 
 /// `POST /t/{tenant}/projects/{project}/archive`.
@@ -73,18 +86,17 @@ pub(crate) async fn restore(
     answer(&dashboard, sent, place, FormState::default(), restored, "restored").await
 }
 
-fn settings(sent: &Sent, state: &mut FormState) -> Option<ProjectChange> {
+/// Every field checked, so that all errors show at once; what cannot be taken is left out.
+fn settings(sent: &Sent, state: &mut FormState) -> ProjectChange {
     let name = state.take("name", ProjectName::parse(&sent.text("name")));
     let mut seconds = |field| state.take(field, sent.text(field).parse().map_err(|_| "choose one of the list"));
-    let default = seconds("default_grace_seconds");
-    let max = seconds("max_grace_seconds");
-    Some(ProjectChange {
-        name: Some(name?),
-        default_grace_seconds: Some(default?),
-        max_grace_seconds: Some(max?),
+    ProjectChange {
+        name,
+        default_grace_seconds: seconds("default_grace_seconds"),
+        max_grace_seconds: seconds("max_grace_seconds"),
         auto_revoke: Some(sent.filled("auto_revoke").is_some()),
         unless_changed_since: None,
-    })
+    }
 }
 
 fn slug_of(text: &str) -> Result<ProjectSlug, Error> {

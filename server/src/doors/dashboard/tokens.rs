@@ -3,9 +3,9 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 use tronch_app::{FormState, SecretOf, ShownSecret};
-use tronch_core::{Environment, Permission, ProjectSlug, SecretOnce, TokenName};
+use tronch_core::{Environment, Permission, ProjectSlug, SecretOnce, Timestamp, TokenName};
 use tronch_engine::Error;
-use tronch_engine::tokens::{self, NewToken};
+use tronch_engine::tokens::{self, NewToken, refusals_of_new_token};
 
 use super::sent::Sent;
 use super::{Dashboard, Inside, see_other};
@@ -13,17 +13,24 @@ use super::{Dashboard, Inside, see_other};
 /// `POST /t/{tenant}/tokens/new`.
 pub(crate) async fn create(State(dashboard): State<Dashboard>, Inside(place): Inside, sent: Sent) -> Response {
     let mut state = sent.state(&["name", "permissions", "project", "environment", "expires_at"]);
-    let Some(new_token) = new_token(&sent, &mut state) else {
-        return dashboard.form_again(sent.parts, place, state).await;
-    };
-    match async { tokens::create_token(&sent.once(place.tenant.clone()).await?, new_token).await }.await {
-        Ok(made) => {
+    let made = async {
+        let Some(new_token) = Typed::read(&sent, &mut state).whole() else { return Ok(None) };
+        tokens::create_token(&sent.once(place.tenant.clone()).await?, new_token).await.map(Some)
+    }
+    .await;
+    let error = match made {
+        Ok(Some(made)) => {
             let secret = made.secret.map(SecretOnce::expose_once);
             let shown = ShownSecret { secret, of: SecretOf::Token(made.token) };
-            dashboard.show_secret(sent.parts, place, shown).await
+            return dashboard.show_secret(sent.parts, place, shown).await;
         }
-        Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
-    }
+        Ok(None) => None,
+        Err(error) => Some(error),
+    };
+    let Typed { permissions, project, expires_at, .. } = Typed::read(&sent, &mut FormState::default());
+    let (project, permissions) = (project.flatten(), permissions.unwrap_or_default());
+    let rest = refusals_of_new_token(&place.tenant, project.as_ref(), &permissions, expires_at.flatten()).await;
+    dashboard.refuse_all(sent.parts, place, state, error, rest).await
 }
 
 /// `POST /t/{tenant}/tokens/{token}/revoke`.
@@ -49,19 +56,36 @@ pub(crate) async fn revoke(
     }
 }
 
-fn new_token(sent: &Sent, state: &mut FormState) -> Option<NewToken> {
-    let name = state.take("name", TokenName::parse(&sent.text("name")));
-    let permissions: Result<Vec<Permission>, _> = sent.all("permissions").map(str::parse).collect();
-    let permissions = state.take("permissions", permissions);
-    let project = state.take("project", sent.filled("project").map(|text| ProjectSlug::parse(&text)).transpose());
-    let environment = sent.filled("environment").map(|text| text.parse::<Environment>()).transpose();
-    let environment = state.take("environment", environment);
-    let expires_at = sent.time("expires_at", state);
-    Some(NewToken {
-        name: name?,
-        permissions: permissions?,
-        project: project?,
-        environment: environment?,
-        expires_at: expires_at.ok()?,
-    })
+/// Every field as far as it can be taken, so that all errors show at once.
+struct Typed {
+    name: Option<TokenName>,
+    permissions: Option<Vec<Permission>>,
+    project: Option<Option<ProjectSlug>>,
+    environment: Option<Option<Environment>>,
+    expires_at: Option<Option<Timestamp>>,
+}
+
+impl Typed {
+    fn read(sent: &Sent, state: &mut FormState) -> Self {
+        let permissions: Result<Vec<Permission>, _> = sent.all("permissions").map(str::parse).collect();
+        let project = sent.filled("project").map(|text| ProjectSlug::parse(&text)).transpose();
+        let environment = sent.filled("environment").map(|text| text.parse::<Environment>()).transpose();
+        Self {
+            name: state.take("name", TokenName::parse(&sent.text("name"))),
+            permissions: state.take("permissions", permissions),
+            project: state.take("project", project),
+            environment: state.take("environment", environment),
+            expires_at: sent.time("expires_at", state).ok(),
+        }
+    }
+
+    fn whole(self) -> Option<NewToken> {
+        Some(NewToken {
+            name: self.name?,
+            permissions: self.permissions?,
+            project: self.project?,
+            environment: self.environment?,
+            expires_at: self.expires_at?,
+        })
+    }
 }
