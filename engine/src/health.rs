@@ -7,6 +7,8 @@ use tronch_core::bounds::USAGE_CHANNEL_EVENTS;
 
 use crate::Engine;
 use crate::clock;
+use crate::node::Node;
+use crate::node::lease::Standing;
 
 /// In the words of health+json (draft-inadarei-api-health-check).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +41,10 @@ pub struct Health {
     pub database: HealthState,
     /// How long it took to answer, or how long we waited.
     pub database_wait: Duration,
+    /// Whether validations are answered: `Warn` while that is from memory alone.
+    pub validation: HealthState,
+    /// How old that memory is; nothing when nobody knows.
+    pub data_age: Option<Duration>,
     /// Whether usage is stored as it comes.
     pub usage: HealthState,
     /// Usage events that wait to be added up.
@@ -48,7 +54,7 @@ pub struct Health {
 impl Health {
     /// The worst of its parts.
     pub fn state(&self) -> HealthState {
-        self.database.max(self.usage)
+        self.database.max(self.usage).max(self.validation)
     }
 }
 
@@ -57,12 +63,23 @@ pub async fn check(engine: &Engine, patience: Duration) -> Health {
     let asked = Instant::now();
     let answered = matches!(tokio::time::timeout(patience, engine.ping()).await, Ok(Ok(())));
     let usage_waiting = engine.usage().waiting();
+    let (validation, data_age) = validation_state(engine.node().map_or(Standing::Unknown, Node::standing));
     Health {
         checked_at: clock::now(),
         database: if answered { HealthState::Pass } else { HealthState::Fail },
         database_wait: asked.elapsed(),
+        validation,
+        data_age,
         usage: usage_state(usage_waiting, engine.usage().is_failing()),
         usage_waiting,
+    }
+}
+
+fn validation_state(standing: Standing) -> (HealthState, Option<Duration>) {
+    match standing {
+        Standing::Live { age } => (HealthState::Pass, Some(age)),
+        Standing::Offline { age } => (HealthState::Warn, Some(age)),
+        Standing::Unknown => (HealthState::Fail, None),
     }
 }
 
@@ -78,6 +95,8 @@ mod tests {
     #[test]
     fn the_whole_is_as_well_as_its_worst_part() {
         let health = |database, usage| Health {
+            validation: HealthState::Pass,
+            data_age: None,
             checked_at: clock::now(),
             database,
             database_wait: Duration::ZERO,

@@ -42,7 +42,7 @@ pub use caller::{Caller, Origin};
 pub use db::OpenError;
 pub use error::Error;
 pub use keyring::Master;
-pub use node::{Confirmation, NodeName, Unconfirmed, confirm_changes};
+pub use node::{Confirmation, NodeName, NodeView, Unconfirmed, confirm_changes, forget_old_changes, list_nodes};
 pub use once::{SentWrite, forget_old_writes};
 pub use tenancy::Tenant;
 
@@ -153,11 +153,23 @@ impl Engine {
         &self.shared.dummy_phc
     }
 
+    /// Whether validations are answered: while Postgres is away, for as long as memory counts.
+    pub async fn is_ready(&self, patience: Duration) -> bool {
+        match self.shared.node.get() {
+            Some(node) => node.is_ready(patience).await,
+            None => false,
+        }
+    }
+
+    pub(crate) fn node(&self) -> Option<&Node> {
+        self.shared.node.get().map(AsRef::as_ref)
+    }
+
     /// Whether Postgres answers a query right now; [`health::check`] asks about the rest too.
     ///
     /// # Errors
     /// `Unavailable` when it does not.
-    pub async fn ping(&self) -> Result<(), Error> {
+    pub(crate) async fn ping(&self) -> Result<(), Error> {
         use diesel_async::RunQueryDsl;
         // Whoever asks how we are must not stand in the way of those who ask about keys.
         let mut connection = self.db().system().await?;

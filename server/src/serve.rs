@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tronch_engine::{Engine, NodeName, forget_old_writes, sessions, tenants};
+use tronch_engine::{Engine, NodeName, forget_old_changes, forget_old_writes, sessions, tenants};
 
 use crate::config::Config;
 use crate::doors::{self, Phase};
@@ -137,6 +137,10 @@ async fn sweep(engine: Engine, stop: CancellationToken) {
         match forget_old_writes(&engine).await {
             Ok(deleted) => tracing::debug!(deleted, "idempotency keys past their day were removed"),
             Err(error) => tracing::warn!(%error, "old idempotency keys could not be removed; trying again later"),
+        }
+        match forget_old_changes(&engine).await {
+            Ok(deleted) => tracing::debug!(deleted, "old changes and nodes that are gone were removed"),
+            Err(error) => tracing::warn!(%error, "old changes could not be removed; trying again later"),
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod marks;
 
 mod confirm;
 mod follow;
+mod list;
 mod log;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +27,11 @@ use lease::{Lease, Standing};
 use marks::Marks;
 
 pub use confirm::{Confirmation, Unconfirmed, confirm_changes};
+pub use list::{NodeView, forget_old_changes, list_nodes};
 pub(crate) use log::Kind;
+
+/// How long warm keys go on without Postgres where a tenant says nothing else; the schema has the same.
+const OFFLINE_LEASE_DEFAULT: Duration = Duration::from_secs(30);
 
 /// How long a start waits for the first renewal.
 const FIRST_RENEWAL: Duration = Duration::from_secs(5);
@@ -121,6 +126,18 @@ impl Node {
         }
         self.wish.notify_one();
         tokio::time::timeout(patience, renewals.changed()).await.ok()?.ok()
+    }
+
+    /// Whether most tenants' warm keys are answered. One that cannot know waits for a moment.
+    pub(crate) async fn is_ready(&self, patience: Duration) -> bool {
+        if self.standing() == Standing::Unknown {
+            self.change_of_standing(patience).await;
+        }
+        match self.standing() {
+            Standing::Live { .. } => true,
+            Standing::Offline { age } => age < OFFLINE_LEASE_DEFAULT,
+            Standing::Unknown => false,
+        }
     }
 
     /// Waits until every change that was committed before this call is taken in here.

@@ -6,6 +6,7 @@ mod dashboard;
 mod entry;
 mod headers;
 mod linger;
+mod nodes;
 mod ops;
 mod origin;
 mod problem;
@@ -65,7 +66,7 @@ pub fn build(
         .layer(CatchPanicLayer::new())
         .merge(api::routes(config, engine, verifier))
         .layer(middleware::from_fn_with_state(config.public_url.is_https(), headers::security_headers));
-    let ops = ops::probes(probes).merge(ops::metrics(metrics));
+    let ops = ops::probes(probes).merge(ops::metrics(metrics)).merge(nodes::routes(engine));
     let logged = |router: Router| {
         router
             .layer(middleware::from_fn_with_state(quiet_routes(), request_log::log_request))
@@ -90,5 +91,6 @@ pub fn surface() -> Vec<Route> {
     all.extend(entry::list(reference::table()));
     all.extend(entry::list(ops::probe_table()));
     all.extend(entry::list(ops::metrics_table()));
+    all.extend(entry::list(nodes::table()));
     all
 }

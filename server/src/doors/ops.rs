@@ -13,7 +13,7 @@ use tronch_engine::Engine;
 
 use super::entry::{Access, Entry, get};
 
-/// How long readiness waits for Postgres.
+/// How long readiness waits until it is known.
 const READY_BUDGET: Duration = Duration::from_millis(900);
 
 /// Where the process is between its start and its end.
@@ -76,9 +76,10 @@ async fn readyz(State(probes): State<Probes>) -> impl IntoResponse {
     if probes.phase.is(STOPPING) {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
-    match tokio::time::timeout(READY_BUDGET, probes.engine.ping()).await {
-        Ok(Ok(())) => (StatusCode::OK, "ok\n"),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    if probes.engine.is_ready(READY_BUDGET).await {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
     }
 }
 

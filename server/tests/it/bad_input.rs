@@ -65,7 +65,7 @@ async fn each_bad_body_has_its_own_code_and_names_its_field() {
         ),
         ("POST", format!("{key}/finish-rotation"), json!({}), (409, "conflict", None)),
         ("DELETE", key.clone(), json!({ "reason": "" }), invalid("reason")),
-        ("DELETE", format!("{key}?wait=all"), json!({}), unknown("wait")),
+        ("DELETE", format!("{key}?everywhere=yes"), json!({}), unknown("everywhere")),
         ("POST", tokens(), json!({ "name": "x", "permissions": [] }), invalid("permissions")),
         ("POST", tokens(), json!({ "name": "x", "permissions": ["keys.fly"] }), invalid("permissions[0]")),
         (
@@ -113,7 +113,7 @@ async fn each_bad_body_has_its_own_code_and_names_its_field() {
         ("GET", "/api/v1/audit-events?action=a%00b".to_owned(), Value::Null, invalid("action")),
         ("GET", "/api/v1/audit-events?target_id=%00".to_owned(), Value::Null, invalid("target_id")),
         ("GET", format!("{key}?detail=all"), Value::Null, unknown("detail")),
-        ("POST", format!("{key}/disable?wait=all"), json!({}), unknown("wait")),
+        ("POST", format!("{key}/disable?everywhere=yes"), json!({}), unknown("everywhere")),
         ("POST", format!("{key}/disable"), json!({ "why": "x" }), unknown("why")),
         ("POST", format!("{}?explain=true", verify()), json!({ "key": secret }), unknown("explain")),
         // A key in the place of a field's name is not repeated.

@@ -66,6 +66,9 @@ async fn probes_stand_on_both_listeners_and_metrics_on_the_operators_alone() {
     assert_eq!(visitor.get("/metrics").await.status, StatusCode::NOT_FOUND);
     let metrics = reqwest::get(format!("{}/metrics", app.ops_url)).await.expect("an answer");
     assert_eq!(metrics.status(), StatusCode::OK);
+    assert_eq!(visitor.get("/nodes").await.status, StatusCode::NOT_FOUND);
+    let nodes = reqwest::get(format!("{}/nodes", app.ops_url)).await.expect("an answer").text().await.expect("text");
+    assert!(nodes.contains("<td>test</td>") && nodes.contains("live, "), "{nodes}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +80,7 @@ async fn health_is_told_to_anybody_and_its_parts_to_whoever_may_read_them() {
 
     let detailed = app.everything_in("acme").await.get("/api/v1/health").await.json();
     assert_eq!(detailed["version"], env!("CARGO_PKG_VERSION"));
-    for (part, unit) in [("postgres:responseTime", "ms"), ("usage:waiting", "events")] {
+    for (part, unit) in [("postgres:responseTime", "ms"), ("usage:waiting", "events"), ("validation:dataAge", "ms")] {
         let check = &detailed["checks"][part][0];
         assert_eq!((&check["status"], &check["observedUnit"]), (&"pass".into(), &unit.into()), "{check}");
         assert!(check["observedValue"].is_u64() && check["time"].is_string(), "{check}");

@@ -32,16 +32,6 @@ pub(crate) struct WaitParameter {
     wait: Option<String>,
 }
 
-/// What an operation answers, with what was waited for.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Confirmed<T> {
-    #[serde(flatten)]
-    pub(crate) answer: T,
-    /// With `wait=all`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) confirmation: Option<ConfirmationOut>,
-}
-
 /// Which nodes go by the change.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ConfirmationOut {
@@ -89,14 +79,13 @@ pub(super) fn read(query: &Query) -> Result<bool, Problem> {
     Ok(query.field("wait", parse)?.is_some())
 }
 
-/// The answer to a change that was made, and who goes by it where that was asked for.
+/// After a change: who goes by it, where that was asked for.
 ///
 /// # Errors
 /// `unavailable` when they cannot be asked. The change is made; sent again it changes nothing more, and asks again.
-pub(super) async fn confirmed<T>(tenant: &Tenant, uri: &Uri, answer: T) -> Result<Confirmed<T>, Problem> {
+pub(super) async fn confirmation(tenant: &Tenant, uri: &Uri) -> Result<Option<ConfirmationOut>, Problem> {
     if !read(&Query::read(uri, &["wait"])?)? {
-        return Ok(Confirmed { answer, confirmation: None });
+        return Ok(None);
     }
-    let confirmation = Some(confirm_changes(tenant).await?.into());
-    Ok(Confirmed { answer, confirmation })
+    Ok(Some(confirm_changes(tenant).await?.into()))
 }

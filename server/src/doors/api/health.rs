@@ -93,9 +93,11 @@ fn checks(health: &Health) -> BTreeMap<&'static str, Vec<CheckOut>> {
         vec![CheckOut { component_type, status: state.as_str(), observed_value, observed_unit, time }]
     };
     let wait_ms = u64::try_from(health.database_wait.as_millis()).unwrap_or(u64::MAX);
+    let data_age_ms = health.data_age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
     let waiting = u64::try_from(health.usage_waiting).unwrap_or(u64::MAX);
     BTreeMap::from([
         ("postgres:responseTime", check("datastore", health.database, wait_ms, "ms")),
+        ("validation:dataAge", check("component", health.validation, data_age_ms, "ms")),
         ("usage:waiting", check("component", health.usage, waiting, "events")),
     ])
 }

@@ -11,7 +11,7 @@ use tronch_core::{
 use tronch_engine::keys::{self, KeyChange, KeyFilter, KeyOrder, Metadata, NewKey};
 use utoipa::ToSchema;
 
-use super::confirm::{Confirmed, WaitParameter, confirmed};
+use super::confirm::{WaitParameter, confirmation};
 use super::idempotency::KeyParameter;
 use super::json::{Body, Nothing, OptionalBody, given};
 use super::openapi::Refused;
@@ -176,7 +176,7 @@ pub(crate) async fn create_key(
     };
     let made = keys::create_key(&inside.tenant, new_key).await?;
     let secret = made.secret.map(SecretOnce::expose_once);
-    Ok((StatusCode::CREATED, Json(NewKeyOut { key: made.key.try_into()?, secret })))
+    Ok((StatusCode::CREATED, Json(NewKeyOut { key: made.key.try_into()?, secret, confirmation: None })))
 }
 
 /// Look at a key.
@@ -196,14 +196,14 @@ pub(crate) async fn get_key(inside: Inside, Path(id): KeyPath, uri: Uri) -> Resu
     patch, path = "/api/v1/keys/{key_id}", tag = "keys", operation_id = "update_key",
     security(("service_token" = ["keys.update"])), params(("key_id" = String, Path, description = "`key_…`"), KeyParameter, WaitParameter),
     request_body = UpdateKeyIn,
-    responses((status = 200, description = "The key as it is now", body = Confirmed<KeyOut>), (status = "default", response = Refused))
+    responses((status = 200, description = "The key as it is now", body = KeyOut), (status = "default", response = Refused))
 )]
 pub(crate) async fn update_key(
     inside: Inside,
     Path(id): KeyPath,
     uri: Uri,
     Body(asked): Body<UpdateKeyIn>,
-) -> Result<Json<Confirmed<KeyOut>>, Problem> {
+) -> Result<Json<KeyOut>, Problem> {
     let change = KeyChange {
         name: asked.name,
         owner: asked.owner.map(|owner| owner.map(|owner| owner.external_id)),
@@ -213,7 +213,7 @@ pub(crate) async fn update_key(
         unless_changed_since: None,
     };
     let key = keys::change_key(&inside.tenant, key_id(&id)?, change).await?;
-    Ok(Json(confirmed(&inside.tenant, &uri, key.try_into()?).await?))
+    Ok(Json(KeyOut::try_from(key)?.with(confirmation(&inside.tenant, &uri).await?)))
 }
 
 /// Revoke a key, for ever. Revoking twice is fine.
@@ -221,16 +221,16 @@ pub(crate) async fn update_key(
     delete, path = "/api/v1/keys/{key_id}", tag = "keys", operation_id = "revoke_key",
     security(("service_token" = ["keys.revoke"])), params(("key_id" = String, Path, description = "`key_…`"), KeyParameter, WaitParameter),
     request_body = Option<RevokeKeyIn>,
-    responses((status = 200, description = "The key, revoked", body = Confirmed<KeyOut>), (status = "default", response = Refused))
+    responses((status = 200, description = "The key, revoked", body = KeyOut), (status = "default", response = Refused))
 )]
 pub(crate) async fn revoke_key(
     inside: Inside,
     Path(id): KeyPath,
     uri: Uri,
     OptionalBody(asked): OptionalBody<RevokeKeyIn>,
-) -> Result<Json<Confirmed<KeyOut>>, Problem> {
+) -> Result<Json<KeyOut>, Problem> {
     let key = keys::revoke_key(&inside.tenant, key_id(&id)?, asked.reason).await?;
-    Ok(Json(confirmed(&inside.tenant, &uri, key.try_into()?).await?))
+    Ok(Json(KeyOut::try_from(key)?.with(confirmation(&inside.tenant, &uri).await?)))
 }
 
 /// Issue a successor; the old key keeps working until its grace ends.
@@ -238,14 +238,14 @@ pub(crate) async fn revoke_key(
     post, path = "/api/v1/keys/{key_id}/rotate", tag = "keys", operation_id = "rotate_key",
     security(("service_token" = ["keys.rotate"])),
     params(("key_id" = String, Path, description = "`key_…` of the old key"), KeyParameter, WaitParameter), request_body = Option<RotateKeyIn>,
-    responses((status = 201, description = "The new key and its secret", body = Confirmed<NewKeyOut>), (status = "default", response = Refused))
+    responses((status = 201, description = "The new key and its secret", body = NewKeyOut), (status = "default", response = Refused))
 )]
 pub(crate) async fn rotate_key(
     inside: Inside,
     Path(id): KeyPath,
     uri: Uri,
     OptionalBody(asked): OptionalBody<RotateKeyIn>,
-) -> Result<(StatusCode, Json<Confirmed<NewKeyOut>>), Problem> {
+) -> Result<(StatusCode, Json<NewKeyOut>), Problem> {
     let (grace, field) = match (asked.grace_seconds, asked.grace_until) {
         (None, None) => (Grace::ProjectDefault, "grace_seconds"),
         (Some(seconds), None) => (Grace::Seconds(seconds), "grace_seconds"),
@@ -259,8 +259,8 @@ pub(crate) async fn rotate_key(
         .await
         .map_err(|error| Problem::from(error).renamed("grace", field))?;
     let secret = rotated.secret.map(SecretOnce::expose_once);
-    let made = NewKeyOut { key: rotated.successor.try_into()?, secret };
-    Ok((StatusCode::CREATED, Json(confirmed(&inside.tenant, &uri, made).await?)))
+    let confirmation = confirmation(&inside.tenant, &uri).await?;
+    Ok((StatusCode::CREATED, Json(NewKeyOut { key: rotated.successor.try_into()?, secret, confirmation })))
 }
 
 /// End the old key of a rotation before its grace does.
@@ -268,32 +268,32 @@ pub(crate) async fn rotate_key(
     post, path = "/api/v1/keys/{key_id}/finish-rotation", tag = "keys", operation_id = "finish_rotation",
     security(("service_token" = ["keys.rotate"])),
     params(("key_id" = String, Path, description = "`key_…` of the old key"), KeyParameter, WaitParameter),
-    responses((status = 200, description = "The old key, ended", body = Confirmed<KeyOut>), (status = "default", response = Refused))
+    responses((status = 200, description = "The old key, ended", body = KeyOut), (status = "default", response = Refused))
 )]
 pub(crate) async fn finish_rotation(
     inside: Inside,
     Path(id): KeyPath,
     uri: Uri,
     OptionalBody(Nothing {}): OptionalBody<Nothing>,
-) -> Result<Json<Confirmed<KeyOut>>, Problem> {
+) -> Result<Json<KeyOut>, Problem> {
     let key = keys::finish_rotation(&inside.tenant, key_id(&id)?).await?;
-    Ok(Json(confirmed(&inside.tenant, &uri, key.try_into()?).await?))
+    Ok(Json(KeyOut::try_from(key)?.with(confirmation(&inside.tenant, &uri).await?)))
 }
 
 /// Switch a key off. Disabling twice is fine.
 #[utoipa::path(
     post, path = "/api/v1/keys/{key_id}/disable", tag = "keys", operation_id = "disable_key",
     security(("service_token" = ["keys.update"])), params(("key_id" = String, Path, description = "`key_…`"), KeyParameter, WaitParameter),
-    responses((status = 200, description = "The key as it is now", body = Confirmed<KeyOut>), (status = "default", response = Refused))
+    responses((status = 200, description = "The key as it is now", body = KeyOut), (status = "default", response = Refused))
 )]
 pub(crate) async fn disable_key(
     inside: Inside,
     Path(id): KeyPath,
     uri: Uri,
     OptionalBody(Nothing {}): OptionalBody<Nothing>,
-) -> Result<Json<Confirmed<KeyOut>>, Problem> {
+) -> Result<Json<KeyOut>, Problem> {
     let key = keys::disable_key(&inside.tenant, key_id(&id)?).await?;
-    Ok(Json(confirmed(&inside.tenant, &uri, key.try_into()?).await?))
+    Ok(Json(KeyOut::try_from(key)?.with(confirmation(&inside.tenant, &uri).await?)))
 }
 
 /// Switch a key on again. Enabling twice is fine.

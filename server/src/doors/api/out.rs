@@ -6,6 +6,7 @@ use tronch_core::{AuditEventView, KeyView, OwnerView, Page, ProjectView, Rotatio
 use tronch_engine::Error;
 use utoipa::ToSchema;
 
+use super::confirm::ConfirmationOut;
 use crate::doors::problem::Problem;
 
 type Time = tronch_core::Timestamp;
@@ -118,6 +119,15 @@ pub(crate) struct KeyOut {
     revoke_reason: Option<String>,
     rotation: Option<RotationOut>,
     last_used_at: Option<String>,
+    /// With `wait=all`: which nodes go by the change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirmation: Option<ConfirmationOut>,
+}
+
+impl KeyOut {
+    pub(crate) fn with(self, confirmation: Option<ConfirmationOut>) -> Self {
+        Self { confirmation, ..self }
+    }
 }
 
 impl TryFrom<KeyView> for KeyOut {
@@ -144,6 +154,7 @@ impl TryFrom<KeyView> for KeyOut {
             revoke_reason: view.revoke_reason.map(|reason| reason.to_string()),
             rotation: view.rotation.map(RotationOut::from),
             last_used_at: time(view.last_used_at),
+            confirmation: None,
         })
     }
 }
@@ -155,6 +166,9 @@ pub(crate) struct NewKeyOut {
     /// The whole key, in this answer and never again; `null` in the answer to a repeat.
     #[schema(example = "tronch_sk_live_…")]
     pub(crate) secret: Option<String>,
+    /// With `wait=all`: which nodes go by the change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) confirmation: Option<ConfirmationOut>,
 }
 
 /// A service token. Its secret is nowhere in it.
@@ -173,6 +187,15 @@ pub(crate) struct TokenOut {
     expires_at: Option<String>,
     revoked_at: Option<String>,
     last_used_at: Option<String>,
+    /// With `wait=all`: which nodes go by the change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) confirmation: Option<ConfirmationOut>,
+}
+
+impl TokenOut {
+    pub(crate) fn with(self, confirmation: Option<ConfirmationOut>) -> Self {
+        Self { confirmation, ..self }
+    }
 }
 
 impl From<TokenView> for TokenOut {
@@ -188,6 +211,7 @@ impl From<TokenView> for TokenOut {
             expires_at: time(view.expires_at),
             revoked_at: time(view.revoked_at),
             last_used_at: time(view.last_used_at),
+            confirmation: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use tronch_core::{Environment, Permission, ProjectSlug, SecretOnce, Timestamp, T
 use tronch_engine::tokens::{self, NewToken};
 use utoipa::ToSchema;
 
-use super::confirm::{Confirmed, WaitParameter, confirmed};
+use super::confirm::{WaitParameter, confirmation};
 use super::idempotency::KeyParameter;
 use super::json::Body;
 use super::openapi::Refused;
@@ -81,13 +81,9 @@ pub(crate) async fn create_token(
 #[utoipa::path(
     delete, path = "/api/v1/service-tokens/{token_id}", tag = "service tokens", operation_id = "revoke_token",
     security(("service_token" = ["tokens.write"])), params(("token_id" = String, Path, description = "`stk_…`"), KeyParameter, WaitParameter),
-    responses((status = 200, description = "The token, revoked", body = Confirmed<TokenOut>), (status = "default", response = Refused))
+    responses((status = 200, description = "The token, revoked", body = TokenOut), (status = "default", response = Refused))
 )]
-pub(crate) async fn revoke_token(
-    inside: Inside,
-    Path(id): Path<String>,
-    uri: Uri,
-) -> Result<Json<Confirmed<TokenOut>>, Problem> {
+pub(crate) async fn revoke_token(inside: Inside, Path(id): Path<String>, uri: Uri) -> Result<Json<TokenOut>, Problem> {
     let token = tokens::revoke_token(&inside.tenant, id_of(&id, "service token")?).await?;
-    Ok(Json(confirmed(&inside.tenant, &uri, token.into()).await?))
+    Ok(Json(TokenOut::from(token).with(confirmation(&inside.tenant, &uri).await?)))
 }
