@@ -116,6 +116,8 @@ pub enum SecretOf {
         successor: KeyView,
         /// The old key, with the end of its grace.
         predecessor: Box<KeyView>,
+        /// Which nodes go by that.
+        confirmed: Option<String>,
     },
     /// A new service token.
     Token(TokenView),

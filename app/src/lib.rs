@@ -11,6 +11,8 @@ pub mod ui;
 #[cfg(feature = "ssr")]
 mod audit;
 #[cfg(feature = "ssr")]
+mod confirmed;
+#[cfg(feature = "ssr")]
 mod error_page;
 #[cfg(feature = "ssr")]
 mod form_state;
@@ -35,6 +37,8 @@ mod usage;
 
 #[cfg(feature = "ssr")]
 pub use audit::AuditQuery;
+#[cfg(feature = "ssr")]
+pub use confirmed::{confirmed_query, confirmed_words};
 #[cfg(feature = "ssr")]
 pub use form_state::{Answer, FormState, SecretOf, ShownSecret};
 #[cfg(feature = "ssr")]

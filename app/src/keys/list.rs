@@ -16,6 +16,7 @@ use super::bulk::BULK_ACTIONS;
 use super::fields::{environment_badge, health_badge, whole_handle};
 use super::health::health_words;
 use super::query::{KeysQuery, STATUSES};
+use crate::confirmed::confirmed_sentence;
 use crate::form_state::sentence_of;
 use crate::layout::TenantLayout;
 use crate::server_context::{now, page, tenant};
@@ -33,7 +34,7 @@ use crate::ui::table::{Chip, Pager, SortDirection, SortHead, TableWrap};
 #[component]
 pub(crate) fn KeysPage() -> impl IntoView {
     let tenant = tenant();
-    let did = use_query_map().with(|map| map.get("did"));
+    let (did, confirmed) = use_query_map().with(|map| (map.get("did"), confirmed_sentence(map)));
     let query = use_query_map().with(|map| {
         let names = ["q", "project", "environment", "status", "owner", "sort", "cursor", "before"];
         let pairs: Vec<_> = names.iter().filter_map(|name| Some(((*name).to_owned(), map.get(name)?))).collect();
@@ -63,7 +64,7 @@ pub(crate) fn KeysPage() -> impl IntoView {
             <Title text="Keys" />
             <TenantLayout here="keys">
                 <PageHead title="Keys" subtitle="What you hand to your customers.">{new_key}</PageHead>
-                {did.as_deref().and_then(said).map(|said| view! { <Notice look="ok" role="status">{said}</Notice> })}
+                {did.as_deref().and_then(said).map(|said| view! { <Notice look="ok" role="status">{said} " " {confirmed}</Notice> })}
                 {filters(&slug, &query, &projects)}
                 {chips(&slug, &query)}
                 {rows}

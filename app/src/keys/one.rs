@@ -14,6 +14,7 @@ use super::fields::{environment_badge, health_badge, is_rotating, key_id_of_addr
 use super::health::health_words;
 use super::list::time_or;
 use crate::audit::Timeline;
+use crate::confirmed::confirmed_sentence;
 use crate::layout::TenantLayout;
 use crate::server_context::{form_state, now, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
@@ -30,7 +31,7 @@ const EVENTS: u32 = 10;
 #[component]
 pub(crate) fn KeyPage() -> impl IntoView {
     let (tenant, key_id, form, span) = (tenant(), key_id_of_address(), form_state(), span_of_address());
-    let did = use_query_map().with(|map| map.get("did"));
+    let (did, confirmed) = use_query_map().with(|map| (map.get("did"), confirmed_sentence(map)));
     page(async move {
         let (tenant, key_id) = (tenant?, key_id?);
         let key = keys::get_key(&tenant, key_id).await?;
@@ -44,7 +45,7 @@ pub(crate) fn KeyPage() -> impl IntoView {
         let (marks, marks_of) = (key.clone(), key.clone());
         let body = view! {
             <FormError message=form.error() />
-            {did.as_deref().and_then(|did| said(did, &marks_of)).map(|said| view! { <Notice look="ok" role="status">{said}</Notice> })}
+            {did.as_deref().and_then(|did| said(did, &marks_of)).map(|said| view! { <Notice look="ok" role="status">{said} " " {confirmed}</Notice> })}
             {health_note(&tenant, &key, health, calls)}
             {rotation(&tenant, &key)}
             <div class="columns">

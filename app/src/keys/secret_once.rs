@@ -119,7 +119,7 @@ fn what(of: &SecretOf) -> impl IntoView + use<> {
 
 fn facts(slug: &str, of: &SecretOf) -> impl IntoView + use<> {
     match of {
-        SecretOf::Rotation { predecessor, successor } => {
+        SecretOf::Rotation { predecessor, successor, confirmed } => {
             let disabled = (successor.state == KeyState::Disabled).then(|| {
                 view! {
                     <Notice look="warn" title="The new key is disabled,">
@@ -127,13 +127,13 @@ fn facts(slug: &str, of: &SecretOf) -> impl IntoView + use<> {
                     </Notice>
                 }
             });
-            view! { {disabled} {old_key(slug, predecessor)} }.into_any()
+            view! { {disabled} {old_key(slug, predecessor, confirmed.clone())} }.into_any()
         }
         SecretOf::Key(_) | SecretOf::Token(_) => ().into_any(),
     }
 }
 
-fn old_key(slug: &str, predecessor: &KeyView) -> impl IntoView + use<> {
+fn old_key(slug: &str, predecessor: &KeyView, confirmed: Option<String>) -> impl IntoView + use<> {
     let link = format!("/t/{slug}/keys/{}", predecessor.id);
     let handle = predecessor.display_handle.clone();
     let until = match predecessor.grace_ends_at {
@@ -144,7 +144,7 @@ fn old_key(slug: &str, predecessor: &KeyView) -> impl IntoView + use<> {
         Some(_) => view! { " has ended." }.into_any(),
         None => view! { " keeps working until you finish the rotation." }.into_any(),
     };
-    view! { <Notice look="info" title="The old key">" " <a href=link><code>{handle}</code></a> {until}</Notice> }
+    view! { <Notice look="info" title="The old key">" " <a href=link><code>{handle}</code></a> {until} " " {confirmed}</Notice> }
 }
 
 /// The moment of the rotation, which is when the old key was last changed.

@@ -7,6 +7,7 @@ use tronch_core::bounds::PAGE_SIZE_DEFAULT;
 use tronch_core::{Permission, TenantSlug, Timestamp, TokenView, format_timestamp};
 use tronch_engine::tokens::list_tokens;
 
+use crate::confirmed::confirmed_sentence;
 use crate::layout::TenantLayout;
 use crate::server_context::{form_state, now, page, tenant};
 use crate::ui::badge::Badge;
@@ -22,7 +23,8 @@ use crate::ui::table::{Pager, TableWrap};
 #[component]
 pub(crate) fn TokensPage() -> impl IntoView {
     let (tenant, form) = (tenant(), form_state());
-    let (cursor, did) = use_query_map().with(|map| (map.get("cursor"), map.get("did")));
+    let (cursor, did, confirmed) =
+        use_query_map().with(|map| (map.get("cursor"), map.get("did"), confirmed_sentence(map)));
     page(async move {
         let tenant = tenant?;
         let found = list_tokens(&tenant, cursor.as_deref(), PAGE_SIZE_DEFAULT).await?;
@@ -76,7 +78,7 @@ pub(crate) fn TokensPage() -> impl IntoView {
                 <PageHead title="Service tokens" subtitle="What your services and scripts call the API with.">{create}</PageHead>
                 <FormError message=form.error() />
                 {(did.as_deref() == Some("revoked"))
-                    .then(|| view! { <Notice look="ok" role="status">"The service token is revoked, for ever."</Notice> })}
+                    .then(|| view! { <Notice look="ok" role="status">"The service token is revoked, for ever. " {confirmed}</Notice> })}
                 {table}
             </TenantLayout>
         }

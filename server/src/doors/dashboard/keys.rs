@@ -2,7 +2,9 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use tronch_app::{FormState, KeysQuery, Place, SecretOf, ShownSecret, address_of_list, confirmation_words};
+use tronch_app::{
+    FormState, KeysQuery, Place, SecretOf, ShownSecret, address_of_list, confirmation_words, confirmed_words,
+};
 use tronch_core::{
     Environment, ExternalId, Grace, KeyId, KeyName, KeyPermission, KeyView, Permission, ProjectSlug, RevokeReason,
     SecretOnce, searchable,
@@ -11,7 +13,7 @@ use tronch_engine::keys::{self, KeyChange, ManyChange, Metadata, NewKey, refusal
 use tronch_engine::{Error, Tenant};
 
 use super::sent::Sent;
-use super::{Dashboard, Inside, see_other};
+use super::{Dashboard, Inside, confirmation, confirmed, see_other};
 
 /// What the address of a key's form names.
 type KeyPath = Path<(String, String)>;
@@ -70,7 +72,7 @@ pub(crate) async fn change(
     }
     .await;
     let error = match changed {
-        Ok(Some(key)) => return see_other(&key_address(&place.tenant, &key, "changed")),
+        Ok(Some(key)) => return see_other(&key_address(&place.tenant, &key, "changed").await),
         Ok(None) => None,
         Err(error) => Some(error),
     };
@@ -163,7 +165,8 @@ pub(crate) async fn change_many(State(dashboard): State<Dashboard>, Inside(place
             let slug = place.tenant.slug();
             let list = address_of_list(slug, Some(&sent.text("back"))).unwrap_or_else(|| format!("/t/{slug}/keys"));
             let separator = if list.contains('?') { '&' } else { '?' };
-            see_other(&format!("{list}{separator}did={done}-{changed}"))
+            let confirmed = confirmed(&place.tenant).await;
+            see_other(&format!("{list}{separator}did={done}-{changed}{confirmed}"))
         }
         Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
     }
@@ -194,7 +197,9 @@ pub(crate) async fn rotate(
     let rotated = async { keys::rotate_key(&sent.once(place.tenant.clone()).await?, key_id(&key)?, grace).await }.await;
     match rotated {
         Ok(rotated) => {
-            let of = SecretOf::Rotation { successor: rotated.successor, predecessor: Box::new(rotated.predecessor) };
+            let confirmed = confirmation(&place.tenant).await.map(|confirmation| confirmed_words(&confirmation));
+            let (successor, predecessor) = (rotated.successor, Box::new(rotated.predecessor));
+            let of = SecretOf::Rotation { successor, predecessor, confirmed };
             let shown = ShownSecret { secret: rotated.secret.map(SecretOnce::expose_once), of };
             dashboard.show_secret(sent.parts, place, shown).await
         }
@@ -206,8 +211,9 @@ fn key_id(text: &str) -> Result<KeyId, Error> {
     text.parse().map_err(|_| Error::NotFound { noun: "key" })
 }
 
-fn key_address(tenant: &Tenant, key: &KeyView, did: &str) -> String {
-    format!("/t/{}/keys/{}?did={did}", tenant.slug(), key.id)
+/// The key's page, which says what was done, and which nodes go by it.
+async fn key_address(tenant: &Tenant, key: &KeyView, did: &str) -> String {
+    format!("/t/{}/keys/{}?did={did}{}", tenant.slug(), key.id, confirmed(tenant).await)
 }
 
 async fn answer(
@@ -219,7 +225,7 @@ async fn answer(
     did: &str,
 ) -> Response {
     match outcome {
-        Ok(key) => see_other(&key_address(&place.tenant, &key, did)),
+        Ok(key) => see_other(&key_address(&place.tenant, &key, did).await),
         Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
     }
 }

@@ -21,9 +21,9 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_sessions::cookie::SameSite;
 use tower_sessions::cookie::time::Duration;
 use tower_sessions::{Expiry, Session, SessionManagerLayer};
-use tronch_app::{Answer, FormState, Place, ShownSecret};
+use tronch_app::{Answer, FormState, Place, ShownSecret, confirmed_query};
 use tronch_core::{ErrorCode, Permission, TenantSlug, bounds::BODY_BYTES_MAX};
-use tronch_engine::{Caller, Engine, Error, Origin, members, sessions, tenants};
+use tronch_engine::{Caller, Confirmation, Engine, Error, Origin, Tenant, confirm_changes, members, sessions, tenants};
 
 use super::entry::{Access, Entry, get, post};
 use super::request_log::Notes;
@@ -264,6 +264,22 @@ async fn first_address(engine: &Engine, caller: Option<&Caller>) -> Result<Strin
         None if tenants::is_set_up(engine).await? => Ok("/sign-in".to_owned()),
         None => Ok("/sign-up".to_owned()),
     }
+}
+
+/// After a change: which nodes go by it. The change is made whatever comes of asking.
+async fn confirmation(tenant: &Tenant) -> Option<Confirmation> {
+    match confirm_changes(tenant).await {
+        Ok(confirmation) => Some(confirmation),
+        Err(error) => {
+            error.log_if_ours();
+            None
+        }
+    }
+}
+
+/// The same, to follow the address of the page that says so.
+async fn confirmed(tenant: &Tenant) -> String {
+    confirmation(tenant).await.as_ref().map(confirmed_query).unwrap_or_default()
 }
 
 /// 303: the form was taken, look here.

@@ -8,7 +8,7 @@ use tronch_engine::Error;
 use tronch_engine::tokens::{self, NewToken, refusals_of_new_token};
 
 use super::sent::Sent;
-use super::{Dashboard, Inside, see_other};
+use super::{Dashboard, Inside, confirmed, see_other};
 
 /// `POST /t/{tenant}/tokens/new`.
 pub(crate) async fn create(State(dashboard): State<Dashboard>, Inside(place): Inside, sent: Sent) -> Response {
@@ -45,7 +45,10 @@ pub(crate) async fn revoke(
         tokens::revoke_token(&place.tenant, id).await
     };
     match revoked.await {
-        Ok(_) => see_other(&format!("/t/{}/tokens?did=revoked", place.tenant.slug())),
+        Ok(_) => {
+            let confirmed = confirmed(&place.tenant).await;
+            see_other(&format!("/t/{}/tokens?did=revoked{confirmed}", place.tenant.slug()))
+        }
         Err(error) => {
             // The form stands on the list's page and has no address of its own to be shown again at.
             if let Ok(uri) = format!("/t/{}/tokens", place.tenant.slug()).parse() {

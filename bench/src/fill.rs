@@ -1,0 +1,118 @@
+//! Fills Postgres with keys that are real but for their slow hash: a million of those would take hours, and a warm verdict
+//! never looks at them.
+
+use std::pin::pin;
+
+use futures_util::SinkExt as _;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use rand::RngExt as _;
+use sha2::Sha256;
+use tokio_postgres::{Client, NoTls};
+use tronch_core::{CredentialKind, Environment, KeyDraft};
+use uuid::Uuid;
+
+use crate::product::{Installation, MASTER};
+
+/// Rows of one COPY.
+const AT_ONCE: usize = 10_000;
+
+/// The file that keeps the keys of the last run, for they cannot be read from the database.
+const KEPT: &str = "tronch-load-keys";
+
+struct Maker {
+    gate_key: Vec<u8>,
+    pepper: [u8; 32],
+    tag_key: [u8; 8],
+    tenant_id: Uuid,
+    project_id: Uuid,
+    from_ms: u64,
+}
+
+struct Made {
+    text: String,
+    row: String,
+    handle: String,
+}
+
+/// Keys of the installation, made unless they are there.
+pub async fn keys(installation: &Installation, count: usize) -> anyhow::Result<Vec<String>> {
+    let url = format!("{}?options=-c%20tronch.scope%3Dsystem", installation.database_url);
+    let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
+    tokio::spawn(connection);
+    let maker = Maker::read(&client).await?;
+    let kept = std::env::temp_dir().join(format!("{KEPT}-{}", maker.tenant_id.simple()));
+    let mut texts: Vec<String> =
+        std::fs::read_to_string(&kept).map(|text| text.lines().map(ToOwned::to_owned).collect()).unwrap_or_default();
+    while texts.len() < count {
+        let made: Vec<Made> =
+            (texts.len()..count.min(texts.len() + AT_ONCE)).map(|at| maker.make(at)).collect::<Result<_, _>>()?;
+        copy(&client, "key_handles (handle)", made.iter().map(|made| made.handle.as_str())).await?;
+        let columns = "keys (id, tenant_id, project_id, environment, handle, name, kdf_phc, tag, tag_key, created_at, updated_at)";
+        copy(&client, columns, made.iter().map(|made| made.row.as_str())).await?;
+        texts.extend(made.into_iter().map(|made| made.text));
+    }
+    client.batch_execute("ANALYZE keys").await?;
+    std::fs::write(&kept, texts.join("\n"))?;
+    texts.truncate(count);
+    Ok(texts)
+}
+
+async fn copy(client: &Client, into: &str, rows: impl Iterator<Item = &str>) -> anyhow::Result<()> {
+    let mut sink = pin!(client.copy_in::<_, std::io::Cursor<Vec<u8>>>(&format!("COPY {into} FROM STDIN")).await?);
+    let text: String = rows.flat_map(|row| [row, "\n"]).collect();
+    sink.send(std::io::Cursor::new(text.into_bytes())).await?;
+    sink.finish().await?;
+    Ok(())
+}
+
+impl Maker {
+    async fn read(client: &Client) -> anyhow::Result<Self> {
+        let gate_key = client.query_one("SELECT gate_key FROM gate_keys", &[]).await?.get(0);
+        let project =
+            client.query_one("SELECT tenant_id::text, id::text FROM projects WHERE slug = 'default'", &[]).await?;
+        let (tenant_id, project_id) = (project.get::<_, &str>(0).parse()?, project.get::<_, &str>(1).parse()?);
+        let master: Vec<u8> = (0..32).map(|_| 7).collect();
+        debug_assert_eq!(MASTER.len(), 64);
+        let (mut pepper, mut tag_key) = ([0; 32], [0; 8]);
+        let derived = hkdf::Hkdf::<Sha256>::new(None, &master);
+        let refused = |_| anyhow::anyhow!("HKDF gives less");
+        derived.expand(b"tronch-pepper-v1", &mut pepper).map_err(refused)?;
+        derived.expand(b"tronch-key-id-v1", &mut tag_key).map_err(refused)?;
+        let now = u64::try_from(chrono::Utc::now().timestamp_millis())?;
+        // Old enough that nobody takes them for keys in the making.
+        let from_ms = now - 30 * 86_400_000;
+        Ok(Self { gate_key, pepper, tag_key, tenant_id, project_id, from_ms })
+    }
+
+    fn make(&self, at: usize) -> anyhow::Result<Made> {
+        let mut random = rand::rng();
+        let s = std::array::from_fn(|_| random.random_range(0..62));
+        let k = std::array::from_fn(|_| random.random_range(0..62));
+        let draft = KeyDraft::new(CredentialKind::Key(Environment::Live), self.from_ms + at as u64, s, k)
+            .map_err(|reason| anyhow::anyhow!("{reason}"))?;
+        let handle = draft.handle().to_string();
+        let gate = hmac(&self.gate_key, &[b"tronch-gate-v1", draft.gate_input().as_bytes()]);
+        let gate = u64::from_be_bytes(gate[..8].try_into()?) % 62_u64.pow(4);
+        let text = draft.finish(u32::try_from(gate)?);
+        let tag = hmac(&self.pepper, &[b"tronch-tag-v1", self.tenant_id.as_bytes(), text.as_bytes()]);
+        let (id, name) = (Uuid::from_bytes(random.random()), format!("key number {at:09}"));
+        let row = format!(
+            "{id}\t{}\t{}\tlive\t{handle}\t{name}\tnone\t\\\\x{}\t\\\\x{}\tnow\tnow",
+            self.tenant_id,
+            self.project_id,
+            hex(&tag),
+            hex(&self.tag_key)
+        );
+        Ok(Made { text, row, handle })
+    }
+}
+
+fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    parts.iter().for_each(|part| mac.update(part));
+    mac.finalize().into_bytes().into()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
