@@ -41,7 +41,7 @@ pub use argon::ArgonCost;
 pub use caller::{Caller, Origin};
 pub use db::OpenError;
 pub use error::Error;
-pub use keyring::Master;
+pub use keyring::{Master, MasterView, activate_master, keyring_status};
 pub use node::{Confirmation, NodeName, NodeView, Unconfirmed, confirm_changes, forget_old_changes, list_nodes};
 pub use once::{SentWrite, forget_old_writes};
 pub use tenancy::Tenant;
@@ -66,7 +66,7 @@ pub struct Engine {
 
 struct Shared {
     db: Db,
-    keyring: Keyring,
+    keyring: Arc<Keyring>,
     passwords: ArgonPool,
     credentials: ArgonPool,
     dummy_phc: String,
@@ -119,7 +119,7 @@ impl PreparedDatabase {
         let usage = usage::Collector::start(self.db.clone())?;
         let shared = Shared {
             db: self.db,
-            keyring,
+            keyring: Arc::new(keyring),
             passwords,
             credentials,
             dummy_phc,
@@ -197,7 +197,7 @@ impl Engine {
     pub async fn join(&self, name: NodeName) -> Result<verify::Verifier, Error> {
         // The first to ask must not wait for a connection to be made.
         self.db().open_data_plane().await?;
-        let node = Node::join(self.db(), name, self.keyring().ids()).await?;
+        let node = Node::join(self.db(), name, Arc::clone(&self.shared.keyring)).await?;
         let verifier = verify::Verifier::new(self, Arc::clone(&node), self.shared.lookup_wait);
         self.shared.node.set(node).map_err(|_| Error::internal("this process has joined already"))?;
         Ok(verifier)

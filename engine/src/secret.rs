@@ -53,9 +53,8 @@ pub(crate) async fn mint_of(
         CredentialKind::Key(_) => TagLabel::Key,
         CredentialKind::ServiceToken => TagLabel::Token,
     };
-    let tag = engine.keyring().tag(label, tenant_id, &text);
+    let (tag_key, tag) = engine.keyring().tag(label, tenant_id, &text)?;
     let kdf_phc = engine.credentials().hash(text.clone()).await?;
-    let tag_key = engine.keyring().current();
     Ok(Minted { handle, created_at, kdf_phc, tag, tag_key, secret: SecretOnce::new(text.to_string()) })
 }
 

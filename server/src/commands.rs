@@ -6,16 +6,16 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use tronch_core::{EmailAddress, PersonName, Role, TenantSlug};
-use tronch_engine::Caller;
 use tronch_engine::members::{self, AddedMember, Password};
 use tronch_engine::tenants::{self, FIRST_PROJECT};
 use tronch_engine::tokens;
+use tronch_engine::{Caller, MasterView};
 use zeroize::Zeroizing;
 
 use crate::config::{self, Config, Survey};
 use crate::demo_command::{self, DemoArguments};
 use crate::logging::{self, Logging};
-use crate::open::{Opened, Tenure, open};
+use crate::open::{Opened, Tenure, give_up_master, open};
 use crate::serve::serve;
 use crate::terminal::{password, say, tell};
 
@@ -42,9 +42,35 @@ enum Command {
     Member(MemberCommand),
     /// Make a tenant to look around in, with keys in every state and a month of usage; or remove it again.
     Demo(DemoArguments),
+    /// The master secrets: which are in use, and putting another in the place of one.
+    #[command(subcommand)]
+    Keyring(KeyringCommand),
     /// Show and check the settings. Nothing is started.
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+#[derive(Subcommand)]
+enum KeyringCommand {
+    /// Print every master secret by its id: whether it is current and at hand, what depends on it, which nodes have it.
+    Status {
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make another master secret the current one. Every running node must have it already.
+    Rotate {
+        /// Its id, as `status` prints it.
+        #[arg(long)]
+        to: String,
+    },
+    /// Give up the master secret in use, because it is lost: the one at hand takes its place, or a new one is made. Each
+    /// key and token is then proven by its slow hash, once; everybody signs in again.
+    Lost {
+        /// The id of the lost one, as the refused start prints it.
+        #[arg(long)]
+        id: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -155,6 +181,13 @@ async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             let ask = || ask.map(|ask| ask()).transpose();
             beside(path, ask, async |config, opened, password| demo(config, opened, arguments, password).await).await
         }
+        Command::Keyring(KeyringCommand::Status { json }) => {
+            beside(path, || Ok(()), async |_, opened, ()| keyring_status(opened, json).await).await
+        }
+        Command::Keyring(KeyringCommand::Rotate { to }) => {
+            beside(path, || Ok(()), async |_, opened, ()| keyring_rotate(opened, &to).await).await
+        }
+        Command::Keyring(KeyringCommand::Lost { id }) => keyring_lost(path, &id).await,
         // Asked what is wrong, they must answer while something is.
         Command::Config(ConfigCommand::Show { json }) => return show_config(path, json),
         Command::Config(ConfigCommand::Check) => return check_config(path),
@@ -249,6 +282,45 @@ async fn set_password(opened: &Opened, arguments: SetPassword, password: Zeroizi
     let password = Password::parse(password)?;
     let ended = members::reset_password(&opened.engine, &Caller::operator(), &email, password).await?;
     Ok(format!("{email} has a new password; {ended} of their sessions were ended."))
+}
+
+async fn keyring_status(opened: &Opened, json: bool) -> anyhow::Result<String> {
+    let masters = tronch_engine::keyring_status(&opened.engine, &Caller::operator()).await?;
+    if json {
+        let object = |master: &MasterView| {
+            serde_json::json!({
+                "id": master.id, "current": master.is_current, "at_hand": master.is_at_hand, "keys": master.keys,
+                "service_tokens": master.tokens, "nodes_with": master.nodes_with, "nodes_without": master.nodes_without,
+            })
+        };
+        return Ok(serde_json::to_string_pretty(&masters.iter().map(object).collect::<Vec<_>>())?);
+    }
+    let line = |master: &MasterView| {
+        let current = if master.is_current { "current" } else { "" };
+        let at_hand = if master.is_at_hand { "here" } else { "not here" };
+        let nodes =
+            format!("{} of {} nodes", master.nodes_with.len(), master.nodes_with.len() + master.nodes_without.len());
+        let (id, keys, tokens) = (&master.id, master.keys, master.tokens);
+        format!("{id}  {current:<7}  {at_hand:<8}  {nodes:<14}  {keys} keys, {tokens} service tokens")
+    };
+    Ok(masters.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+async fn keyring_rotate(opened: &Opened, to: &str) -> anyhow::Result<String> {
+    tronch_engine::activate_master(&opened.engine, &Caller::operator(), to).await?;
+    Ok(format!(
+        "{to} is current: new keys are tagged with it. Keep the other one until `tronch keyring status` shows that no key \
+         depends on it."
+    ))
+}
+
+async fn keyring_lost(path: Option<&Path>, id: &str) -> anyhow::Result<()> {
+    let (config, _logging) = prepare(path)?;
+    let given_up = give_up_master(&config, id).await?;
+    if let Some(words) = &given_up.master_words {
+        tell(words);
+    }
+    say(&format!("{id} is given up; {} has taken its place.", given_up.current))
 }
 
 async fn demo(

@@ -26,11 +26,7 @@ pub struct Opened {
 impl Opened {
     /// What whoever made the first start must be told, once.
     pub fn master_words(&self) -> String {
-        let path = self.data_dir.join(MASTER_FILE);
-        format!(
-            "A master secret was created: {}. Back up this file; without it keys cannot be checked.",
-            path.display()
-        )
+        master_words(&self.data_dir)
     }
 
     /// Closes the pools and stops the Postgres that was started here.
@@ -60,37 +56,87 @@ pub enum Tenure {
 /// # Errors
 /// Each says what to do.
 pub async fn open(config: &Config, tenure: Tenure) -> anyhow::Result<Opened> {
-    let data_dir = data_dir::prepare(&config.data_dir)?;
-    let lock = match (data_dir.lock(), tenure) {
-        (Ok(lock), _) => Some(lock),
-        (Err(DataDirError::InUse { .. }), Tenure::Beside) => None,
-        (Err(error), _) => return Err(error.into()),
-    };
-    let postgres = match (&config.database_url, &lock) {
-        (Some(_), _) => None,
-        (None, Some(lock)) => Some(LocalPostgres::start(&data_dir, lock, config.pg_bin.as_deref()).await?),
-        (None, None) => Some(LocalPostgres::attach(&data_dir).await?),
-    };
-    let url = match (&config.database_url, &postgres) {
-        (Some(url), _) => url.expose(),
-        (None, Some(postgres)) => postgres.url().expose(),
-        (None, None) => anyhow::bail!("there is neither DATABASE_URL nor a private Postgres"),
-    };
-    match open_engine(config, &data_dir, url).await {
+    let Ground { data_dir, postgres, url, lock } = Ground::open(config, tenure).await?;
+    match open_engine(config, &data_dir, &url).await {
         Ok((engine, master_created)) => Ok(Opened { engine, data_dir, master_created, postgres, _lock: lock }),
         Err(error) => {
-            if let Some(postgres) = postgres
-                && let Err(stop_error) = postgres.stop().await
-            {
-                tracing::warn!(error = %stop_error, "the private Postgres did not stop");
-            }
+            stop(postgres).await;
             Err(error)
         }
     }
 }
 
-async fn open_engine(config: &Config, data_dir: &DataDir, url: &str) -> anyhow::Result<(Engine, bool)> {
-    let settings = Settings {
+fn master_words(data_dir: &DataDir) -> String {
+    let path = data_dir.join(MASTER_FILE);
+    format!("A master secret was created: {}. Back up this file; without it keys cannot be checked.", path.display())
+}
+
+/// What was put in the place of a lost master secret.
+pub(crate) struct GivenUp {
+    /// Its id.
+    pub(crate) current: String,
+    /// What whoever did it must be told, where a new one was made.
+    pub(crate) master_words: Option<String>,
+}
+
+/// Puts the master secret at hand, or a new one, in the place of one that is lost.
+///
+/// # Errors
+/// When `lost` is not the one in use, or is at hand after all.
+pub(crate) async fn give_up_master(config: &Config, lost: &str) -> anyhow::Result<GivenUp> {
+    let Ground { data_dir, postgres, url, lock } = Ground::open(config, Tenure::Beside).await?;
+    let given_up = async {
+        let prepared = PreparedDatabase::prepare(&settings(config, &url)).await?;
+        let (masters, _, created) = masters(config, &data_dir, false)?;
+        let current = prepared.give_up_master(&masters, lost).await?;
+        Ok(GivenUp { current, master_words: created.then(|| master_words(&data_dir)) })
+    }
+    .await;
+    stop(postgres).await;
+    drop(lock);
+    given_up
+}
+
+async fn stop(postgres: Option<LocalPostgres>) {
+    if let Some(postgres) = postgres
+        && let Err(error) = postgres.stop().await
+    {
+        tracing::warn!(%error, "the private Postgres did not stop");
+    }
+}
+
+/// The data directory and a Postgres that answers.
+struct Ground {
+    data_dir: DataDir,
+    postgres: Option<LocalPostgres>,
+    url: String,
+    lock: Option<DataDirLock>,
+}
+
+impl Ground {
+    async fn open(config: &Config, tenure: Tenure) -> anyhow::Result<Self> {
+        let data_dir = data_dir::prepare(&config.data_dir)?;
+        let lock = match (data_dir.lock(), tenure) {
+            (Ok(lock), _) => Some(lock),
+            (Err(DataDirError::InUse { .. }), Tenure::Beside) => None,
+            (Err(error), _) => return Err(error.into()),
+        };
+        let postgres = match (&config.database_url, &lock) {
+            (Some(_), _) => None,
+            (None, Some(lock)) => Some(LocalPostgres::start(&data_dir, lock, config.pg_bin.as_deref()).await?),
+            (None, None) => Some(LocalPostgres::attach(&data_dir).await?),
+        };
+        let url = match (&config.database_url, &postgres) {
+            (Some(url), _) => url.expose().to_owned(),
+            (None, Some(postgres)) => postgres.url().expose().to_owned(),
+            (None, None) => anyhow::bail!("there is neither DATABASE_URL nor a private Postgres"),
+        };
+        Ok(Self { data_dir, postgres, url, lock })
+    }
+}
+
+fn settings(config: &Config, url: &str) -> Settings {
+    Settings {
         database_url: url.to_owned(),
         connections: config.database_connections,
         lookup_wait: config.lookup_wait,
@@ -99,8 +145,11 @@ async fn open_engine(config: &Config, data_dir: &DataDir, url: &str) -> anyhow::
             iterations: config.argon2.iterations,
             parallelism: config.argon2.parallelism,
         },
-    };
-    let prepared = PreparedDatabase::prepare(&settings).await?;
+    }
+}
+
+async fn open_engine(config: &Config, data_dir: &DataDir, url: &str) -> anyhow::Result<(Engine, bool)> {
+    let prepared = PreparedDatabase::prepare(&settings(config, url)).await?;
     let (masters, hint, created) = masters(config, data_dir, prepared.has_master().await?)?;
     Ok((prepared.open(&masters, &hint).await?, created))
 }

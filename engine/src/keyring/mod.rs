@@ -1,6 +1,10 @@
 //! The master secret, what is derived from it, and the gate key. It never writes a secret anywhere: the database holds
 //! only ids.
 
+mod masters;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use hkdf::Hkdf;
@@ -12,6 +16,8 @@ use zeroize::Zeroizing;
 use crate::db::{Connection, OpenError};
 use crate::error::Error;
 use crate::schema::{gate_keys, master_keys};
+
+pub use masters::{MasterView, activate_master, keyring_status};
 
 /// One 32-byte master secret. It does not print.
 #[derive(Clone)]
@@ -128,12 +134,22 @@ struct Pepper {
     key: Zeroizing<[u8; 32]>,
 }
 
+/// Stands for a current master secret that is not at hand.
+const NOT_AT_HAND: usize = usize::MAX;
+
 /// Every secret a node computes with.
 pub(crate) struct Keyring {
     peppers: Vec<Pepper>,
-    current: TagKeyId,
+    /// The place of the current one. It moves when another is activated.
+    current: AtomicUsize,
     gate_key: Zeroizing<[u8; 32]>,
     session_key: Zeroizing<[u8; 32]>,
+}
+
+fn tag_under(pepper: &Pepper, label: TagLabel, tenant_id: TenantId, credential: &str) -> Tag {
+    let tenant_id = tenant_id.uuid();
+    let parts: [&[u8]; 3] = [label.bytes(), tenant_id.as_bytes(), credential.as_bytes()];
+    Tag(hmac(pepper.key.as_slice(), &parts))
 }
 
 fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
@@ -193,7 +209,7 @@ impl Keyring {
             .await
             .map_err(Error::from)?;
         Ok(Self {
-            current: master.id(),
+            current: AtomicUsize::new(position),
             gate_key: Zeroizing::new(gate_key.try_into().map_err(|_| Error::internal("gate key is not 32 bytes"))?),
             session_key: Zeroizing::new(master.derive("tronch-session-v1")),
             peppers,
@@ -204,8 +220,11 @@ impl Keyring {
         gate_value(&self.gate_key, gate_input)
     }
 
-    pub(crate) fn current(&self) -> TagKeyId {
-        self.current
+    /// Goes by what the database says is current. Whether that is at hand.
+    pub(crate) fn follow(&self, current: &[u8]) -> bool {
+        let place = self.peppers.iter().position(|pepper| pepper.id.as_bytes() == current);
+        self.current.store(place.unwrap_or(NOT_AT_HAND), Ordering::Relaxed);
+        place.is_some()
     }
 
     /// Of every master secret at hand.
@@ -213,9 +232,11 @@ impl Keyring {
         self.peppers.iter().map(|pepper| pepper.id).collect()
     }
 
-    /// The tag under the current pepper, for a credential being made.
-    pub(crate) fn tag(&self, label: TagLabel, tenant_id: TenantId, credential: &str) -> Tag {
-        self.tag_with(self.current, label, tenant_id, credential).expect("the current pepper is always loaded")
+    /// The tag under the current pepper, for a credential being made, and which pepper that is.
+    pub(crate) fn tag(&self, label: TagLabel, tenant_id: TenantId, credential: &str) -> Result<(TagKeyId, Tag), Error> {
+        let missing = || Error::Unavailable { what: "the current master secret", source: None };
+        let pepper = self.peppers.get(AtomicUsize::load(&self.current, Ordering::Relaxed)).ok_or_else(missing)?;
+        Ok((pepper.id, tag_under(pepper, label, tenant_id, credential)))
     }
 
     /// The tag under the pepper a stored one was made with; `None` when that pepper is unknown here.
@@ -227,9 +248,7 @@ impl Keyring {
         credential: &str,
     ) -> Option<Tag> {
         let pepper = self.peppers.iter().find(|pepper| pepper.id == tag_key)?;
-        let tenant_id = tenant_id.uuid();
-        let parts: [&[u8]; 3] = [label.bytes(), tenant_id.as_bytes(), credential.as_bytes()];
-        Some(Tag(hmac(pepper.key.as_slice(), &parts)))
+        Some(tag_under(pepper, label, tenant_id, credential))
     }
 
     /// What the database stores in place of a short-lived secret (a session id, a setup code).

@@ -158,6 +158,9 @@ impl Follower {
             // Nobody has waited for this process meanwhile.
             return self.rejoin().await;
         }
+        // Without it keys are checked all the same, and none can be made.
+        let is_missing = !self.node.keyring.follow(&renewal.current_master);
+        metrics::gauge!("tronch_master_missing").set(f64::from(u8::from(is_missing)));
         let before = self.node.marks.position().number();
         self.take_in(renewal);
         self.keeper.renewed(&self.node.lease, asked.sent);
@@ -244,7 +247,7 @@ impl Follower {
         let node = &self.node;
         let joined = async {
             let mut connection = connect(&self.url).await?;
-            log::insert_node(&mut connection, node.id, &node.name, &node.master_ids).await
+            log::insert_node(&mut connection, node.id, &node.name, &node.keyring.ids()).await
         };
         match timeout(LEASE, joined).await {
             Ok(Ok(number)) => node.marks.forget_everything(number),

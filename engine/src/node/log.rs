@@ -51,6 +51,8 @@ pub(super) struct Renewal {
     pub(super) lineage: String,
     /// Its clock, in Unix milliseconds.
     pub(super) clock_ms: i64,
+    /// The id of the master secret that is in use.
+    pub(super) current_master: Vec<u8>,
     /// Whether this node is on the list.
     pub(super) is_known: bool,
     /// What has changed since; nothing when that is not known any more.
@@ -76,6 +78,8 @@ struct Row {
     lineage: String,
     #[diesel(sql_type = BigInt)]
     clock_ms: i64,
+    #[diesel(sql_type = Nullable<Binary>)]
+    current_master: Option<Vec<u8>>,
     #[diesel(sql_type = Bool)]
     is_known: bool,
     #[diesel(sql_type = Nullable<BigInt>)]
@@ -99,7 +103,8 @@ pub(super) async fn renew(mut connection: &AsyncPgConnection, node: Uuid, applie
         "WITH beat AS (UPDATE nodes SET applied = $2, renewed_at = clock_timestamp() WHERE id = $1 RETURNING id) \
          SELECT head.n AS head, head.pruned, (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS clock_ms, \
          (SELECT system_identifier FROM pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) \
-         AS lineage, EXISTS (SELECT FROM beat) AS is_known, log.n, log.kind, log.subject, \
+         AS lineage, EXISTS (SELECT FROM beat) AS is_known, \
+         (SELECT id FROM master_keys WHERE current) AS current_master, log.n, log.kind, log.subject, \
          (extract(epoch FROM log.logged_at) * 1000)::bigint AS at_ms \
          FROM change_log_head AS head \
          LEFT JOIN LATERAL (SELECT n, kind, subject, logged_at FROM change_log WHERE n > $2 AND head.pruned <= $2 LIMIT $3) AS log \
@@ -112,10 +117,10 @@ pub(super) async fn renew(mut connection: &AsyncPgConnection, node: Uuid, applie
     .await?;
     let first = rows.as_slice().first().ok_or_else(|| Error::internal("the change log has no head"))?;
     let (head, pruned, clock_ms, is_known) = (first.head, first.pruned, first.clock_ms, first.is_known);
-    let lineage = first.lineage.clone();
+    let (lineage, current_master) = (first.lineage.clone(), first.current_master.clone().unwrap_or_default());
     let is_readable = pruned <= applied && rows.len() <= CHANGES_MAX;
     let changes = if is_readable { rows.into_iter().filter_map(change).collect() } else { None };
-    Ok(Renewal { head: number_out(head), lineage, clock_ms, is_known, changes })
+    Ok(Renewal { head: number_out(head), lineage, clock_ms, current_master, is_known, changes })
 }
 
 /// `None` inside for a kind that a newer version has brought: what it means for us, only forgetting covers.

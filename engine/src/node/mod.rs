@@ -22,7 +22,7 @@ use uuid::Uuid;
 use crate::clock::Moment;
 use crate::db::Db;
 use crate::error::Error;
-use crate::keyring::TagKeyId;
+use crate::keyring::Keyring;
 use lease::{Lease, Standing};
 use marks::Marks;
 
@@ -59,7 +59,7 @@ pub(crate) struct Node {
     wish: Notify,
     stop: CancellationToken,
     thread: Mutex<Option<JoinHandle<()>>>,
-    master_ids: Vec<TagKeyId>,
+    keyring: Arc<Keyring>,
     name: NodeName,
 }
 
@@ -68,10 +68,10 @@ impl Node {
     ///
     /// # Errors
     /// `Unavailable` when Postgres is.
-    pub(crate) async fn join(db: &Db, name: NodeName, master_ids: Vec<TagKeyId>) -> Result<Arc<Self>, Error> {
+    pub(crate) async fn join(db: &Db, name: NodeName, keyring: Arc<Keyring>) -> Result<Arc<Self>, Error> {
         let id = Uuid::from_bytes(crate::random::bytes()?);
         let mut connection = db.system().await?;
-        let number = log::insert_node(&mut connection, id, &name, &master_ids).await?;
+        let number = log::insert_node(&mut connection, id, &name, &keyring.ids()).await?;
         drop(connection);
         let node = Arc::new(Self {
             id,
@@ -82,7 +82,7 @@ impl Node {
             wish: Notify::new(),
             stop: CancellationToken::new(),
             thread: Mutex::new(None),
-            master_ids,
+            keyring,
             name,
         });
         let thread = follow::start(Arc::clone(&node), db.lease_url()).map_err(Error::internal)?;

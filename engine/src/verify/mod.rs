@@ -6,14 +6,17 @@ mod budget;
 mod cache;
 mod key;
 mod memory;
+mod recover;
 mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::Counter;
+use tokio::time::Instant;
 use tronch_core::{
-    Ask, Environment, MalformedReason, PermissionQuery, PresentedKey, ProjectId, ProjectSlug, VerdictCode, decide,
+    Ask, Environment, KeyState, MalformedReason, PermissionQuery, PresentedKey, ProjectId, ProjectSlug, VerdictCode,
+    decide, state,
 };
 
 use crate::Engine;
@@ -24,11 +27,18 @@ use crate::node::Node;
 use crate::usage::Event;
 use cache::Remembered;
 use memory::{Known, Memory, Presented};
+use recover::{Proof, Recovery, Unproven};
 use token::TokenFacts;
 
 pub use key::KeyFacts;
 pub(crate) use key::Places;
 pub use token::ServiceToken;
+
+/// How long a call waits for a proof of somebody else's, at least: a hash takes longer than a look-up.
+const PROOF_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How soon whoever waits for a proof of somebody else's looks again.
+const PROOF_RETRY: Duration = Duration::from_millis(10);
 
 /// What a service asks about a key.
 pub struct VerifyRequest {
@@ -72,6 +82,9 @@ pub struct Verifier {
     node: Arc<Node>,
     keys: Arc<Memory<KeyFacts>>,
     tokens: Arc<Memory<TokenFacts>>,
+    recovery: Arc<Recovery>,
+    /// How long a call waits for what it does not know.
+    patience: Duration,
     verdicts: Arc<[Counter]>,
 }
 
@@ -83,6 +96,8 @@ impl Verifier {
             node,
             keys: Arc::new(Memory::new(patience)),
             tokens: Arc::new(Memory::new(patience)),
+            recovery: Arc::default(),
+            patience,
             verdicts: VerdictCode::ALL.into_iter().map(counter).collect(),
         }
     }
@@ -97,7 +112,10 @@ impl Verifier {
         let environment = token.expected_environment(request.environment)?;
         let project = token.expected_project(request.project.as_ref())?;
         let verdict = match &request.key {
-            Ok(presented) => self.check(token, presented, environment, project, request.permissions.as_ref()).await?,
+            Ok(presented) => {
+                let permissions = request.permissions.as_ref();
+                self.check(token, presented, Expected { environment, project, permissions }).await?
+            }
             Err(reason) => Verdict::bare(VerdictCode::Malformed, Some(*reason)),
         };
         self.engine.usage().offer(event(token, environment, &verdict));
@@ -111,31 +129,68 @@ impl Verifier {
         &self,
         token: &ServiceToken,
         presented: &PresentedKey,
-        environment: Environment,
-        project: &ProjectSlug,
-        permissions: Option<&PermissionQuery>,
+        expected: Expected<'_>,
     ) -> Result<Verdict, Error> {
-        let known = match self.keys.recall(&self.node, presented.handle()) {
-            Ok(known) => known,
-            Err(_) if !self.passes_gate(presented) => return Ok(gate_refused()),
-            Err(_) => {
-                let asked = Presented { handle: presented.handle(), created_ms: presented.created_ms() };
-                memory::require_budget(token.unknown_keys(), Moment::now())?;
-                match self.keys.look_up(&self.engine, &self.node, asked).await? {
-                    Some(known) => known,
-                    None => return self.unknown(token, Moment::now()),
+        let mut waited_until = None;
+        loop {
+            let known = match self.keys.recall(&self.node, presented.handle()) {
+                Ok(known) => known,
+                Err(_) if !self.passes_gate(presented) => return Ok(gate_refused()),
+                Err(_) => {
+                    let asked = Presented { handle: presented.handle(), created_ms: presented.created_ms() };
+                    memory::require_budget(token.unknown_keys(), Moment::now())?;
+                    match self.keys.look_up(&self.engine, &self.node, asked).await? {
+                        Some(known) => known,
+                        None => return self.unknown(token, Moment::now()),
+                    }
                 }
+            };
+            if let Some(verdict) = self.weigh(token, presented, expected, known).await? {
+                return Ok(verdict);
             }
-        };
+            self.wait_for_proof(&mut waited_until).await?;
+        }
+    }
+
+    /// Whether it is the key, and what follows; nothing while others are proving it.
+    async fn weigh(
+        &self,
+        token: &ServiceToken,
+        presented: &PresentedKey,
+        expected: Expected<'_>,
+        known: Known<KeyFacts>,
+    ) -> Result<Option<Verdict>, Error> {
         let facts = &known.entry.facts;
         // The tenant is compared before the tag: another tenant's key must not even be recognised.
         if facts.snapshot.tenant_id != token.tenant_id() {
-            return if self.passes_gate(presented) { self.unknown(token, known.now) } else { Ok(gate_refused()) };
+            let is_one = self.passes_gate(presented);
+            return if is_one { self.unknown(token, known.now).map(Some) } else { Ok(Some(gate_refused())) };
         }
-        if !self.tag_matches(facts, presented)? {
-            return Ok(if self.passes_gate(presented) { not_found() } else { gate_refused() });
+        let tag = self.engine.keyring().tag_with(facts.tag_key, TagLabel::Key, token.tenant_id(), presented.expose());
+        let proof = match tag {
+            Some(tag) if tag.matches(&facts.tag) => Proof::Right,
+            Some(_) => Proof::Wrong,
+            None if !self.passes_gate(presented) => Proof::Wrong,
+            // What has ended is refused without a proof.
+            None if state(&facts.snapshot, clock::at(known.now)) != KeyState::Active => Proof::Right,
+            None => self.recovery.prove(&self.engine, unproven_key(facts, presented)).await?,
+        };
+        Ok(match proof {
+            Proof::Right => Some(judge(token, expected, known)),
+            Proof::Wrong if self.passes_gate(presented) => Some(not_found()),
+            Proof::Wrong => Some(gate_refused()),
+            Proof::Busy => None,
+        })
+    }
+
+    /// A moment, as long as there is time left.
+    async fn wait_for_proof(&self, until: &mut Option<Instant>) -> Result<(), Error> {
+        let until = *until.get_or_insert_with(|| Instant::now() + self.patience.max(PROOF_PATIENCE));
+        if Instant::now() >= until {
+            return Err(Error::Unavailable { what: "the hashing queue", source: None });
         }
-        Ok(judge(token, environment, project, permissions, known))
+        tokio::time::sleep(PROOF_RETRY).await;
+        Ok(())
     }
 
     /// A handle that is nobody's, or a stranger's: both cost the same, so that nobody can tell them apart by what comes
@@ -148,15 +203,6 @@ impl Verifier {
 
     fn passes_gate(&self, presented: &PresentedKey) -> bool {
         self.engine.keyring().gate_value(presented.gate_input()) == presented.gate_value()
-    }
-
-    fn tag_matches(&self, facts: &KeyFacts, presented: &PresentedKey) -> Result<bool, Error> {
-        let tenant_id = facts.snapshot.tenant_id;
-        match self.engine.keyring().tag_with(facts.tag_key, TagLabel::Key, tenant_id, presented.expose()) {
-            Some(tag) => Ok(tag.matches(&facts.tag)),
-            // Made with a master secret that is not at hand: we cannot know.
-            None => Err(Error::Unavailable { what: "the master secret this key was made with", source: None }),
-        }
     }
 }
 
@@ -180,16 +226,33 @@ fn event(token: &ServiceToken, asked: Environment, verdict: &Verdict) -> Event {
     }
 }
 
-fn judge(
-    token: &ServiceToken,
+/// What the service expects of the key.
+#[derive(Clone, Copy)]
+struct Expected<'a> {
     environment: Environment,
-    project: &ProjectSlug,
-    permissions: Option<&PermissionQuery>,
-    known: Known<KeyFacts>,
-) -> Verdict {
+    project: &'a ProjectSlug,
+    permissions: Option<&'a PermissionQuery>,
+}
+
+fn unproven_key<'a>(facts: &KeyFacts, presented: &'a PresentedKey) -> Unproven<'a> {
+    Unproven {
+        label: TagLabel::Key,
+        id: facts.key_id().uuid(),
+        handle: facts.handle(),
+        tenant_id: facts.snapshot.tenant_id,
+        tag_key: facts.tag_key,
+        text: presented.expose(),
+    }
+}
+
+fn judge(token: &ServiceToken, expected: Expected<'_>, known: Known<KeyFacts>) -> Verdict {
     let facts = &known.entry.facts;
-    let ask =
-        Ask { tenant_id: token.tenant_id(), project_id: expected_project_id(facts, project), environment, permissions };
+    let ask = Ask {
+        tenant_id: token.tenant_id(),
+        project_id: expected_project_id(facts, expected.project),
+        environment: expected.environment,
+        permissions: expected.permissions,
+    };
     match decide(&facts.snapshot, &ask, clock::at(known.now)) {
         VerdictCode::NotFound => not_found(),
         code => Verdict { code, reason: None, known: Some(known.entry), data_age: known.age },

@@ -16,6 +16,7 @@ use super::budget::Budget;
 use super::cache::Remembered;
 use super::key::seconds;
 use super::memory::{Facts, Known, Presented};
+use super::recover::{Proof, Unproven};
 use crate::Engine;
 use crate::caller::{Caller, Identity, Origin, Scope};
 use crate::clock;
@@ -134,23 +135,38 @@ impl Verifier {
     /// # Errors
     /// `Unauthenticated` for whatever is no live service token; `Unavailable` when we cannot know.
     pub async fn authenticate(&self, presented: &PresentedToken) -> Result<ServiceToken, Error> {
-        let handle = presented.handle();
-        let known = match self.tokens.recall(&self.node, handle) {
-            Ok(known) => known,
-            Err(_) => self.look_up_token(presented).await?,
-        };
-        let facts = &known.entry.facts;
-        let tag = self
-            .engine
-            .keyring()
-            .tag_with(facts.tag_key, TagLabel::Token, facts.tenant_id, presented.expose())
-            .ok_or(Error::Unavailable { what: "the master secret this token was made with", source: None })?;
-        let live = !facts.is_revoked && facts.expires_at.is_none_or(|end| clock::at(known.now) < end);
-        if tag.matches(&facts.tag) && live { Ok(ServiceToken(known.entry)) } else { Err(Error::Unauthenticated) }
+        let mut waited_until = None;
+        loop {
+            let known = match self.tokens.recall(&self.node, presented.handle()) {
+                Ok(known) => known,
+                Err(_) => self.look_up_token(presented).await?,
+            };
+            let facts = &known.entry.facts;
+            if facts.is_revoked || facts.expires_at.is_some_and(|end| clock::at(known.now) >= end) {
+                return Err(Error::Unauthenticated);
+            }
+            let keyring = self.engine.keyring();
+            let proof = match keyring.tag_with(facts.tag_key, TagLabel::Token, facts.tenant_id, presented.expose()) {
+                Some(tag) if tag.matches(&facts.tag) => Proof::Right,
+                None if self.passes_token_gate(presented) => {
+                    self.recovery.prove(&self.engine, unproven_token(facts, presented)).await?
+                }
+                _ => Proof::Wrong,
+            };
+            match proof {
+                Proof::Right => return Ok(ServiceToken(known.entry)),
+                Proof::Wrong => return Err(Error::Unauthenticated),
+                Proof::Busy => self.wait_for_proof(&mut waited_until).await?,
+            }
+        }
+    }
+
+    fn passes_token_gate(&self, presented: &PresentedToken) -> bool {
+        self.engine.keyring().gate_value(presented.gate_input()) == presented.gate_value()
     }
 
     async fn look_up_token(&self, presented: &PresentedToken) -> Result<Known<TokenFacts>, Error> {
-        if self.engine.keyring().gate_value(presented.gate_input()) != presented.gate_value() {
+        if !self.passes_token_gate(presented) {
             return Err(Error::Unauthenticated);
         }
         let asked = Presented { handle: presented.handle(), created_ms: presented.created_ms() };
@@ -169,6 +185,17 @@ impl Verifier {
             scope: Scope { project: token.project_id, environment: token.environment },
         };
         Caller { identity, origin }
+    }
+}
+
+fn unproven_token<'a>(facts: &TokenFacts, presented: &'a PresentedToken) -> Unproven<'a> {
+    Unproven {
+        label: TagLabel::Token,
+        id: facts.id.uuid(),
+        handle: presented.handle(),
+        tenant_id: facts.tenant_id,
+        tag_key: facts.tag_key,
+        text: presented.expose(),
     }
 }
 

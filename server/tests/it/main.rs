@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod forms;
 mod idempotency;
+mod keyring;
 mod keys_table;
 mod kill;
 mod many_keys;
