@@ -4,11 +4,7 @@
 //!
 //! Nothing here is ever wrong in the dangerous direction: two handles that share a mark only cost a needless read.
 
-use super::atomics::{AtomicU64, Ordering};
-
-/// Marks of single handles, and of what many entries share.
-const HANDLE_MARKS: usize = 1 << 16;
-const SHARED_MARKS: usize = 1 << 14;
+use super::atomics::{AtomicU64, HANDLE_BITS, Ordering, SHARED_BITS};
 
 /// For what depends on fewer shared things than there is room for. Whoever happens to share its mark costs a needless read.
 pub(crate) const SHARED_BY_NONE: u64 = 0;
@@ -59,11 +55,11 @@ pub(crate) enum Touched {
 
 fn handle_mark(hash: u64) -> u16 {
     // The upper bits: maps use the lower ones.
-    u16::try_from(hash >> 48).expect("16 bits")
+    u16::try_from(hash >> (64 - HANDLE_BITS)).expect("at most 16 bits")
 }
 
 fn shared_mark(hash: u64) -> u16 {
-    u16::try_from(hash >> 50).expect("14 bits")
+    u16::try_from(hash >> (64 - SHARED_BITS)).expect("at most 16 bits")
 }
 
 /// Written by the one thread that follows the change log, read by every call.
@@ -78,13 +74,13 @@ pub(crate) struct Marks {
 impl Marks {
     /// At the start of a process, which has read nothing yet.
     pub(crate) fn new(number: u64) -> Self {
-        let zeros = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
+        let zeros = |bits: u32| (0..1_usize << bits).map(|_| AtomicU64::new(0)).collect();
         let start = number & NUMBER_MASK;
         Self {
             position: AtomicU64::new(start),
             floor: AtomicU64::new(start),
-            handles: zeros(HANDLE_MARKS),
-            shared: zeros(SHARED_MARKS),
+            handles: zeros(HANDLE_BITS),
+            shared: zeros(SHARED_BITS),
         }
     }
 
@@ -122,68 +118,5 @@ impl Marks {
         let position = (round << NUMBER_BITS) | (number & NUMBER_MASK);
         self.floor.store(position, Ordering::Relaxed);
         self.position.store(position, Ordering::Release);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn what_was_read_before_a_change_of_it_does_not_count() {
-        let marks = Marks::new(7);
-        let (mine, other) =
-            (Dependencies::new(1 << 48, [1 << 50, 2 << 50, 3 << 50]), Dependencies::new(9 << 48, [0; 3]));
-        for touched in [Touched::Handle(1 << 48), Touched::Shared(2 << 50), Touched::Shared(3 << 50)] {
-            let read_at = marks.position();
-            assert!(marks.counts(read_at, &mine) && marks.counts(read_at, &other));
-            marks.advance(read_at.number() + 1, [touched]);
-            assert!(!marks.counts(read_at, &mine), "{touched:?}");
-            assert!(marks.counts(read_at, &other), "{touched:?}");
-            assert!(marks.counts(marks.position(), &mine), "{touched:?}");
-        }
-    }
-
-    #[test]
-    fn after_everything_was_forgotten_only_what_is_read_anew_counts() {
-        let marks = Marks::new(100);
-        let dependencies = Dependencies::new(0, [0; 3]);
-        let read_at = marks.position();
-        // As after a failover that lost the last changes.
-        marks.forget_everything(90);
-        assert_eq!(marks.position().number(), 90);
-        assert!(!marks.counts(read_at, &dependencies));
-        let again = marks.position();
-        marks.advance(101, []);
-        assert!(!marks.counts(read_at, &dependencies));
-        assert!(marks.counts(again, &dependencies));
-    }
-
-    proptest! {
-        /// Against the plain rule over a list of all changes: never more than it allows.
-        #[test]
-        fn never_counts_what_the_plain_rule_refuses(
-            changes in prop::collection::vec((0_u64..4, any::<bool>()), 1..40), read in 0_usize..40,
-            handle in 0_u64..4, shared in prop::array::uniform3(0_u64..4),
-        ) {
-            let marks = Marks::new(0);
-            let dependencies = Dependencies::new(handle << 48, shared.map(|hash| hash << 50));
-            let mut read_at = None;
-            let mut changed_since = false;
-            for (index, (hash, of_handle)) in changes.iter().enumerate() {
-                if index == read {
-                    read_at = Some(marks.position());
-                }
-                let touched = if *of_handle { Touched::Handle(hash << 48) } else { Touched::Shared(hash << 50) };
-                let mine = if *of_handle { *hash == handle } else { shared.contains(hash) };
-                changed_since |= read_at.is_some() && mine;
-                marks.advance(index as u64 + 1, [touched]);
-            }
-            if let Some(read_at) = read_at {
-                prop_assert_eq!(marks.counts(read_at, &dependencies), !changed_since);
-            }
-        }
     }
 }

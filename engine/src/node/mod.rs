@@ -9,6 +9,10 @@ mod confirm;
 mod follow;
 mod list;
 mod log;
+#[cfg(test)]
+mod marks_tests;
+#[cfg(test)]
+mod world;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;

@@ -1,0 +1,313 @@
+//! A small world to explore: a database that commits late and answers slowly, a node with its real lease and marks that is
+//! stopped, cut off and resumed, and calls at any moment. Thousands of histories, each from a number, and in each the
+//! promise is held against every answer. Each rule is also taken out, and then a history must be found that breaks it.
+
+use std::time::Duration;
+
+use super::lease::{Keeper, LEASE, Lease, RENEWAL_INTERVAL, Standing, UNANSWERED};
+use super::marks::{Dependencies, Marks, Position, Touched};
+use crate::clock::Moment;
+
+/// Of one history, in steps of [`STEP_MS`].
+const STEPS: u64 = 600;
+const STEP_MS: u64 = 10;
+const HISTORIES: u64 = 3_000;
+
+/// What is changed on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    Nothing,
+    /// A lease is counted from when the answer came.
+    CountedFromAnswer,
+    /// A renewal counts before its changes are taken in.
+    CountedBeforeChanges,
+    /// What a read brings is as new as when it came.
+    ReadAsNewAsItsAnswer,
+    /// Failures from before a stop still tell of an outage.
+    FailuresSurviveAStop,
+    /// A node says that it has taken in what it has only heard of.
+    AppliedBeforeTakenIn,
+}
+
+/// Numbers that look random and are the same every time.
+struct Dice(u64);
+
+impl Dice {
+    fn throw(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % below
+    }
+}
+
+/// What the network and Postgres do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Weather {
+    Fair,
+    Hanging,
+    Cut,
+}
+
+struct Renewal {
+    sent: u64,
+    /// When Postgres works on it, and when its answer comes; never while it hangs.
+    executed: u64,
+    answered: u64,
+    /// What Postgres knew then.
+    head: Option<u64>,
+    applied: u64,
+    is_counted: bool,
+}
+
+struct Read {
+    read_at: Position,
+    executed: u64,
+    answered: u64,
+    saw_revoked: Option<bool>,
+}
+
+struct World {
+    broken: Broken,
+    dice: Dice,
+    now: u64,
+    weather: Weather,
+    /// When the key was revoked, which is change number 1.
+    revoked: Option<u64>,
+    /// What the list of nodes says that ours has taken in.
+    told: u64,
+    confirmed: Option<u64>,
+    paused_until: u64,
+    /// When it last went on after a stop.
+    resumed: Option<u64>,
+    /// When a renewal last failed at once.
+    cut: u64,
+    lease: Lease,
+    keeper: Keeper,
+    marks: Marks,
+    renewals: Vec<Renewal>,
+    read: Option<Read>,
+    entry: Option<(Position, bool)>,
+    next_renewal: u64,
+}
+
+fn moment(ms: u64) -> Moment {
+    Moment::from_nanos(ms * 1_000_000)
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).expect("short")
+}
+
+impl World {
+    fn new(seed: u64, broken: Broken) -> Self {
+        Self {
+            broken,
+            dice: Dice(seed),
+            now: 1_000,
+            weather: Weather::Fair,
+            revoked: None,
+            told: 0,
+            confirmed: None,
+            paused_until: 0,
+            resumed: None,
+            cut: 0,
+            lease: Lease::new(),
+            keeper: Keeper::new(moment(1_000)),
+            marks: Marks::new(0),
+            renewals: Vec::new(),
+            read: None,
+            entry: None,
+            next_renewal: 1_000,
+        }
+    }
+
+    /// The first answer that breaks the promise.
+    fn explore(mut self) -> Result<(), String> {
+        for _ in 0..STEPS {
+            self.now += STEP_MS;
+            self.surroundings();
+            self.postgres();
+            if self.now >= self.paused_until {
+                self.node();
+                self.call()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn surroundings(&mut self) {
+        match self.dice.throw(400) {
+            0 => self.weather = Weather::Hanging,
+            1 => self.weather = Weather::Cut,
+            2..=8 => self.weather = Weather::Fair,
+            9 if self.now >= self.paused_until => {
+                let pause = 100 + self.dice.throw(3_000);
+                self.paused_until = self.now + pause;
+                // A shorter one is no more than a thread that was not let run.
+                if pause > 1_000 {
+                    self.resumed = Some(self.paused_until);
+                }
+            }
+            10..=13 if self.revoked.is_none() => self.revoked = Some(self.now),
+            _ => {}
+        }
+    }
+
+    fn head(&self) -> u64 {
+        u64::from(self.revoked.is_some())
+    }
+
+    fn postgres(&mut self) {
+        let (now, head, revoked) = (self.now, self.head(), self.revoked.is_some());
+        for renewal in &mut self.renewals {
+            if renewal.head.is_none() && now >= renewal.executed && self.weather == Weather::Fair {
+                renewal.head = Some(head);
+                self.told = self.told.max(renewal.applied);
+            }
+        }
+        if let Some(read) = &mut self.read
+            && read.saw_revoked.is_none()
+            && now >= read.executed
+            && self.weather == Weather::Fair
+        {
+            read.saw_revoked = Some(revoked);
+        }
+        if revoked && self.told >= 1 && self.confirmed.is_none() {
+            self.confirmed = Some(now);
+        }
+    }
+
+    fn node(&mut self) {
+        let now = moment(self.now);
+        if self.broken == Broken::FailuresSurviveAStop {
+            // As if it had looked all the time.
+            for looked in (0..20_u32).rev().map(|step| u64::from(step) * 200) {
+                self.keeper.look(&self.lease, moment(self.now.saturating_sub(looked).max(1_000)));
+            }
+        }
+        self.keeper.look(&self.lease, now);
+        if self.now >= self.next_renewal {
+            self.next_renewal = self.now + ms(RENEWAL_INTERVAL);
+            self.send();
+        }
+        self.take_answers();
+        self.take_read();
+        if self.read.is_none() && self.dice.throw(20) == 0 {
+            let executed = self.now + self.dice.throw(30);
+            let answered = executed + self.dice.throw(600);
+            self.read = Some(Read { read_at: self.marks.position(), executed, answered, saw_revoked: None });
+        }
+    }
+
+    fn send(&mut self) {
+        if self.weather == Weather::Cut {
+            self.cut = self.now;
+            return self.keeper.failed(&self.lease, moment(self.now));
+        }
+        let executed = self.now + self.dice.throw(40);
+        let answered = executed + self.dice.throw(300);
+        let mut applied = self.marks.position().number();
+        if self.broken == Broken::AppliedBeforeTakenIn {
+            applied = applied.max(self.renewals.iter().filter_map(|renewal| renewal.head).max().unwrap_or(0));
+        }
+        self.renewals.push(Renewal { sent: self.now, executed, answered, head: None, applied, is_counted: false });
+    }
+
+    fn take_answers(&mut self) {
+        let (now, weather) = (self.now, self.weather);
+        let mut waiting = Vec::new();
+        for mut renewal in std::mem::take(&mut self.renewals) {
+            let is_answered = renewal.head.is_some() && now >= renewal.answered && weather == Weather::Fair;
+            let is_late = now >= renewal.sent + ms(UNANSWERED);
+            if let Some(head) = renewal.head.filter(|_| is_answered) {
+                let counted = if self.broken == Broken::CountedFromAnswer { now } else { renewal.sent };
+                if self.broken == Broken::CountedBeforeChanges {
+                    self.keeper.renewed(&self.lease, moment(counted));
+                    if self.dice.throw(2) == 0 {
+                        waiting.push(renewal);
+                        continue;
+                    }
+                }
+                if head > self.marks.position().number() {
+                    self.marks.advance(head, [Touched::Handle(0)]);
+                }
+                self.keeper.renewed(&self.lease, moment(counted));
+            } else if weather == Weather::Cut || now >= renewal.sent + ms(LEASE) {
+                self.cut = now;
+                if !renewal.is_counted {
+                    self.keeper.failed(&self.lease, moment(renewal.sent));
+                }
+            } else {
+                if is_late && !renewal.is_counted {
+                    renewal.is_counted = true;
+                    self.keeper.failed(&self.lease, moment(renewal.sent));
+                }
+                waiting.push(renewal);
+            }
+        }
+        self.renewals = waiting;
+    }
+
+    fn take_read(&mut self) {
+        let Some(read) = self.read.take() else { return };
+        match read.saw_revoked {
+            Some(saw_revoked) if self.now >= read.answered && self.weather == Weather::Fair => {
+                let latest = self.broken == Broken::ReadAsNewAsItsAnswer;
+                let read_at = if latest { self.marks.position() } else { read.read_at };
+                if self.entry.is_none_or(|(held, _)| held <= read_at) {
+                    self.entry = Some((read_at, saw_revoked));
+                }
+            }
+            _ => self.read = Some(read),
+        }
+    }
+
+    /// What a call is answered from memory, held against the promise.
+    fn call(&self) -> Result<(), String> {
+        let Some((read_at, is_revoked)) = self.entry else { return Ok(()) };
+        let standing = self.lease.standing(moment(self.now));
+        if is_revoked || standing == Standing::Unknown || !self.marks.counts(read_at, &Dependencies::of_handle(0)) {
+            return Ok(());
+        }
+        let Some(revoked) = self.revoked else { return Ok(()) };
+        if let Some(confirmed) = self.confirmed.filter(|confirmed| *confirmed < self.now) {
+            return Err(format!("VALID at {} though confirmed at {confirmed}", self.now));
+        }
+        match standing {
+            Standing::Live { .. } if self.now >= revoked + ms(LEASE) => {
+                Err(format!("VALID at {} though revoked at {revoked} and live", self.now))
+            }
+            // Whoever says that it is cut off must not be, or have been woken only now.
+            // Two renewals without an answer take their time; two that failed at once do not.
+            Standing::Offline { .. } => match self.resumed {
+                Some(resumed) if self.cut < resumed && self.now < resumed + ms(UNANSWERED) => {
+                    Err(format!("offline at {} though resumed at {resumed}", self.now))
+                }
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+}
+
+fn first_failure(broken: Broken) -> Option<String> {
+    (0..HISTORIES)
+        .find_map(|seed| World::new(seed * 7_919 + 1, broken).explore().err().map(|why| format!("{seed}: {why}")))
+}
+
+#[test]
+fn no_history_breaks_the_promise() {
+    assert_eq!(first_failure(Broken::Nothing), None);
+}
+
+#[test]
+fn without_any_one_of_the_rules_some_history_does() {
+    for broken in [
+        Broken::CountedFromAnswer,
+        Broken::CountedBeforeChanges,
+        Broken::ReadAsNewAsItsAnswer,
+        Broken::FailuresSurviveAStop,
+        Broken::AppliedBeforeTakenIn,
+    ] {
+        assert!(first_failure(broken).is_some(), "{broken:?} goes unnoticed");
+    }
+}
