@@ -238,6 +238,5 @@ pub fn new_form_word() -> String {
 
 /// A fresh id for one request.
 pub fn new_request_id() -> tronch_core::RequestId {
-    // Only uniqueness is asked of it; without random bytes the time alone has to do.
-    tronch_core::RequestId::generate(clock::now(), random::bytes().unwrap_or_default())
+    tronch_core::RequestId::generate(clock::now(), random::unique_bytes())
 }

@@ -1,7 +1,7 @@
 //! Random bytes from the operating system. The only place that asks for them.
 
-use rand::TryRng as _;
 use rand::rngs::SysRng;
+use rand::{Rng as _, TryRng as _};
 
 use zeroize::Zeroizing;
 
@@ -15,6 +15,13 @@ pub(crate) fn bytes<const N: usize>() -> Result<[u8; N], Error> {
         source: Some(error.to_string().into()),
     })?;
     Ok(bytes)
+}
+
+/// Bytes that nobody else has, for what is no secret: without a call to the operating system each time.
+pub(crate) fn unique_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    rand::rng().fill_bytes(&mut bytes);
+    bytes
 }
 
 /// A number, each equally likely.

@@ -131,7 +131,8 @@ impl TagLabel {
 
 struct Pepper {
     id: TagKeyId,
-    key: Zeroizing<[u8; 32]>,
+    /// With the key taken in already, which is half the work.
+    mac: Hmac<Sha256>,
 }
 
 /// Stands for a current master secret that is not at hand.
@@ -149,15 +150,22 @@ pub(crate) struct Keyring {
 fn tag_under(pepper: &Pepper, label: TagLabel, tenant_id: TenantId, credential: &str) -> Tag {
     let tenant_id = tenant_id.uuid();
     let parts: [&[u8]; 3] = [label.bytes(), tenant_id.as_bytes(), credential.as_bytes()];
-    Tag(hmac(pepper.key.as_slice(), &parts))
+    Tag(mac_of(pepper.mac.clone(), &parts))
 }
 
-fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
+}
+
+fn mac_of(mut mac: Hmac<Sha256>, parts: &[&[u8]]) -> [u8; 32] {
     for part in parts {
         mac.update(part);
     }
     mac.finalize().into_bytes().into()
+}
+
+fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    mac_of(keyed(key), parts)
 }
 
 /// The gate of the format (DATA-PLANE: Bytes): the first 8 bytes of an HMAC, big-endian, mod 62⁴.
@@ -179,7 +187,7 @@ impl Keyring {
         let current = current_id(connection).await?;
         let peppers: Vec<Pepper> = masters
             .iter()
-            .map(|master| Pepper { id: master.id(), key: Zeroizing::new(master.derive("tronch-pepper-v1")) })
+            .map(|master| Pepper { id: master.id(), mac: keyed(&master.derive::<32>("tronch-pepper-v1")) })
             .collect();
         let position = match &current {
             Some(wanted) => masters.iter().position(|master| master.id().as_bytes() == wanted.as_slice()),

@@ -32,7 +32,7 @@ struct Vector {
 /// A keyring out of two secrets, as a node has after loading.
 fn keyring(gate_key: &[u8; 32], master: &Master) -> Keyring {
     Keyring {
-        peppers: vec![Pepper { id: master.id(), key: master.derive("tronch-pepper-v1").into() }],
+        peppers: vec![Pepper { id: master.id(), mac: super::keyed(&master.derive::<32>("tronch-pepper-v1")) }],
         current: 0.into(),
         gate_key: (*gate_key).into(),
         session_key: master.derive("tronch-session-v1").into(),

@@ -95,7 +95,7 @@ async fn insert_batch(connection: &mut Connection, head: &BatchHead, sums: &Sums
     Ok(inserted == 1)
 }
 
-/// Adds the counts to minutes, hours and days, in one statement each however many rows there are.
+/// Adds the counts to minutes, hours and days, in one statement however many rows there are: the rows travel once.
 ///
 /// This crosses tenants because one batch holds what happened in all of them.
 #[expect(
@@ -109,27 +109,32 @@ async fn add(connection: &mut Connection, sums: &Sums) -> Result<(), Error> {
     let cells = || sums.counts.keys();
     let counts: Result<Vec<i64>, _> = sums.counts.values().map(|count| i64::try_from(*count)).collect();
     let counts = counts.map_err(Error::internal)?;
-    for (table, unit) in [("usage_minutes", "minute"), ("usage_hours", "hour"), ("usage_days", "day")] {
-        let sql = format!(
+    let into = |table: &str, unit: &str| {
+        format!(
             "INSERT INTO {table} AS stored (tenant_id, key_id, at, project_id, environment, code, count) \
              SELECT tenant_id, key_id, date_trunc('{unit}', at, 'UTC'), project_id, environment, code, sum(count)::bigint \
-             FROM unnest($1, $2, $3, $4, $5, $6, $7) \
-             AS new (tenant_id, key_id, at, project_id, environment, code, count) \
-             GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6 \
+             FROM new GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6 \
              ON CONFLICT (tenant_id, key_id, at, project_id, environment, code) \
              DO UPDATE SET count = stored.count + excluded.count"
-        );
-        diesel::sql_query(sql)
-            .bind::<Array<SqlUuid>, _>(cells().map(|cell| cell.tenant_id).collect::<Vec<_>>())
-            .bind::<Array<SqlUuid>, _>(cells().map(|cell| cell.key_id).collect::<Vec<_>>())
-            .bind::<Array<Timestamptz>, _>(cells().map(|cell| cell.at).collect::<Vec<_>>())
-            .bind::<Array<SqlUuid>, _>(cells().map(|cell| cell.project_id).collect::<Vec<_>>())
-            .bind::<Array<Text>, _>(cells().map(|cell| cell.environment).collect::<Vec<_>>())
-            .bind::<Array<Text>, _>(cells().map(|cell| cell.code).collect::<Vec<_>>())
-            .bind::<Array<BigInt>, _>(counts.as_slice())
-            .execute(connection)
-            .await?;
-    }
+        )
+    };
+    let (minutes, hours, days) =
+        (into("usage_minutes", "minute"), into("usage_hours", "hour"), into("usage_days", "day"));
+    let sql = format!(
+        "WITH new AS MATERIALIZED (SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7) \
+         AS new (tenant_id, key_id, at, project_id, environment, code, count)), \
+         minutes AS ({minutes}), hours AS ({hours}) {days}"
+    );
+    diesel::sql_query(sql)
+        .bind::<Array<SqlUuid>, _>(cells().map(|cell| cell.tenant_id).collect::<Vec<_>>())
+        .bind::<Array<SqlUuid>, _>(cells().map(|cell| cell.key_id).collect::<Vec<_>>())
+        .bind::<Array<Timestamptz>, _>(cells().map(|cell| cell.at).collect::<Vec<_>>())
+        .bind::<Array<SqlUuid>, _>(cells().map(|cell| cell.project_id).collect::<Vec<_>>())
+        .bind::<Array<Text>, _>(cells().map(|cell| cell.environment).collect::<Vec<_>>())
+        .bind::<Array<Text>, _>(cells().map(|cell| cell.code).collect::<Vec<_>>())
+        .bind::<Array<BigInt>, _>(counts.as_slice())
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

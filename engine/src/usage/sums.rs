@@ -1,6 +1,6 @@
 //! Adding events up, purely: what one batch holds.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use chrono::SubsecRound as _;
 use tronch_core::{Environment, KeyId, ProjectId, ServiceTokenId, TenantId, Timestamp, VerdictCode};
@@ -32,7 +32,7 @@ pub(crate) enum Told {
 }
 
 /// What is counted apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Cell {
     pub(super) tenant_id: Uuid,
     pub(super) key_id: Uuid,
@@ -43,16 +43,19 @@ pub(super) struct Cell {
     pub(super) code: &'static str,
 }
 
-/// What has happened and is not stored yet. Everything is in order, so that two nodes lock rows in the same order: the
-/// statements of `store.rs` keep it.
+/// What is counted by a key that nobody outside can choose at will, so any quick hash will do.
+type Counted<K, V> = HashMap<K, V, ahash::RandomState>;
+
+/// What has happened and is not stored yet. The statements of `store.rs` put it in order, so that two nodes lock rows in
+/// the same one.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     pub(super) events: u64,
-    pub(super) counts: BTreeMap<Cell, u64>,
+    pub(super) counts: Counted<Cell, u64>,
     /// When each key was last found valid.
-    pub(super) keys_used: BTreeMap<Uuid, Timestamp>,
+    pub(super) keys_used: Counted<Uuid, Timestamp>,
     /// When each service token last asked.
-    pub(super) tokens_used: BTreeMap<Uuid, Timestamp>,
+    pub(super) tokens_used: Counted<Uuid, Timestamp>,
 }
 
 impl Sums {
@@ -91,7 +94,7 @@ impl Sums {
     }
 }
 
-fn later(times: &mut BTreeMap<Uuid, Timestamp>, id: Uuid, at: Timestamp) {
+fn later(times: &mut Counted<Uuid, Timestamp>, id: Uuid, at: Timestamp) {
     let time = times.entry(id).or_insert(at);
     *time = (*time).max(at);
 }
@@ -123,8 +126,8 @@ mod tests {
         ] {
             sums.add(&event);
         }
-        let lines: Vec<String> = sums
-            .counts
+        let counts: std::collections::BTreeMap<Cell, u64> = sums.counts.into_iter().collect();
+        let lines: Vec<String> = counts
             .iter()
             .map(|(cell, count)| {
                 format!("{} {} {} {count}", cell.key_id.as_u128(), cell.at.format("%H:%M:%S%.3f"), cell.code)

@@ -1,7 +1,7 @@
 //! What every answer of the public listener tells the browser, whatever it is.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -19,12 +19,16 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// Adds what the answer does not say itself. `https` is whether people reach us that way.
 pub(crate) async fn security_headers(State(https): State<bool>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    let headers = response.headers_mut();
+    add_headers(response.headers_mut(), https);
+    response
+}
+
+/// The same for an answer outside of that layer.
+pub(crate) fn add_headers(headers: &mut HeaderMap, https: bool) {
     for (name, value) in ALWAYS {
         headers.entry(name).or_insert(value);
     }
     if https {
         headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(HSTS);
     }
-    response
 }

@@ -18,7 +18,17 @@ const READ_FOR: Duration = Duration::from_secs(2);
 
 /// Around everything that may leave a body unread.
 pub(crate) async fn linger_layer(request: Request, next: Next) -> Response {
-    next.run(request.map(|body| Body::new(Lingering(Some(body))))).await
+    next.run(request.map(lingering)).await
+}
+
+/// The body, which is read to its end even when nobody wants it any more.
+pub(crate) fn lingering(body: Body) -> Body {
+    Body::new(Lingering(Some(body)))
+}
+
+/// Reads what is left of a body that nobody wants.
+pub(crate) fn read_rest(body: Body) {
+    drop(Lingering(Some(body)));
 }
 
 /// A body that is read to its end even when nobody wants it any more.

@@ -73,7 +73,7 @@ pub fn build(
             .layer(middleware::from_fn_with_state(Arc::clone(&trusted_proxies), origin::origin_layer))
             .layer(middleware::from_fn(linger::linger_layer))
     };
-    Ok(Doors { public: logged(public), ops: logged(ops) })
+    Ok(Doors { public: logged(public).merge(verify::routes(config, verifier)), ops: logged(ops) })
 }
 
 /// What machines ask all the time, and files.

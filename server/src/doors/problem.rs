@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::request_log::Notes;
 
 /// How long a call may take as a whole.
-const CALL_BUDGET: Duration = Duration::from_secs(20);
+pub(crate) const CALL_BUDGET: Duration = Duration::from_secs(20);
 
 /// When to come back after a 503, in seconds.
 const RETRY_AFTER_SECONDS: u16 = 1;
@@ -83,6 +83,16 @@ impl Problem {
             self.field = Some(to.to_owned());
         }
         self
+    }
+
+    pub(crate) fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// The answer, where no layer writes it.
+    pub(crate) fn written(self, request_id: Option<RequestId>) -> Response {
+        let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        with_body(status.into_response(), self.out(request_id))
     }
 
     /// Whether something of ours is down.

@@ -1,4 +1,4 @@
-//! One log line for each request: what was asked, what came of it, how long it took. It never holds an address as it was
+//! One log line for each request but a validation, which writes its own alike (`verify.rs`): what was asked, what came of it, how long it took. It never holds an address as it was
 //! sent, a query, a header or a body; handlers note what they learn, and whose business it is stays theirs.
 
 use std::convert::Infallible;
@@ -12,7 +12,7 @@ use axum::http::{Extensions, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Level;
-use tronch_core::{ErrorCode, Handle, KeyId, ServiceTokenId, TenantSlug, VerdictCode};
+use tronch_core::{ErrorCode, Handle, KeyId, ServiceTokenId, TenantSlug};
 
 /// What `TRONCH_LOG` calls these lines.
 pub(crate) const TARGET: &str = "tronch::request";
@@ -23,16 +23,9 @@ pub(crate) struct Notes(Arc<Mutex<Noted>>);
 
 #[derive(Debug, Default)]
 struct Noted {
-    outcome: Option<Outcome>,
+    refusal: Option<ErrorCode>,
     tenant: Option<TenantSlug>,
-    key_handle: Option<Handle>,
     token_handle: Option<Handle>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Outcome {
-    Verdict(VerdictCode),
-    Refusal(ErrorCode),
 }
 
 impl Notes {
@@ -41,24 +34,14 @@ impl Notes {
         extensions.get::<Self>().cloned().unwrap_or_default()
     }
 
-    /// What a verify call was told.
-    pub(crate) fn verdict(&self, code: VerdictCode) {
-        self.change(|noted| noted.outcome = Some(Outcome::Verdict(code)));
-    }
-
     /// Why the request was refused.
     pub(crate) fn refusal(&self, code: ErrorCode) {
-        self.change(|noted| noted.outcome = Some(Outcome::Refusal(code)));
+        self.change(|noted| noted.refusal = Some(code));
     }
 
     /// The tenant that the caller was let into.
     pub(crate) fn tenant(&self, slug: &TenantSlug) {
         self.change(|noted| noted.tenant = Some(slug.clone()));
-    }
-
-    /// The public part of the key that was asked about.
-    pub(crate) fn key(&self, handle: Handle) {
-        self.change(|noted| noted.key_handle = Some(handle));
     }
 
     /// The public part of the service token that was sent, whether it counts or not.
@@ -115,7 +98,7 @@ impl Line {
         let line = Self {
             began,
             quiet: route.as_ref().is_some_and(|route| quiet.contains(&route.as_str())),
-            method: known(&parts.method),
+            method: known_method(&parts.method),
             route,
             key_id,
             token_id,
@@ -139,7 +122,7 @@ async fn ids(parts: &mut Parts, route: Option<&MatchedPath>) -> (Option<KeyId>, 
 }
 
 /// A method is whatever a client writes there, so only those of RFC 9110 and RFC 5789 are repeated.
-fn known(method: &Method) -> &'static str {
+pub(crate) fn known_method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",
@@ -156,14 +139,13 @@ fn known(method: &Method) -> &'static str {
 
 /// The word for how it ended: a verdict's code in capitals, an error code, or one of `ok`, `refused`, `panicked`,
 /// `cut_off`.
-fn word(noted: Option<Outcome>, status: Option<StatusCode>) -> &'static str {
+fn word(noted: Option<ErrorCode>, status: Option<StatusCode>) -> &'static str {
     let Some(status) = status else {
         return if std::thread::panicking() { "panicked" } else { "cut_off" };
     };
     match noted {
-        Some(Outcome::Verdict(code)) => code.as_str(),
         // A layer further out may have answered something else after all.
-        Some(Outcome::Refusal(code)) if status.as_u16() == code.status() || status.is_redirection() => code.slug(),
+        Some(code) if status.as_u16() == code.status() || status.is_redirection() => code.slug(),
         _ => word_of(status),
     }
 }
@@ -198,10 +180,9 @@ macro_rules! write_line {
             request.method = $line.method,
             request.route = $line.route.as_ref().map(MatchedPath::as_str),
             response.status = $line.status.map(|status| status.as_u16()),
-            outcome = word($noted.outcome, $line.status),
+            outcome = word($noted.refusal, $line.status),
             latency_us = u64::try_from($line.began.elapsed().as_micros()).unwrap_or(u64::MAX),
             tenant.slug = $noted.tenant.as_ref().map(TenantSlug::as_str),
-            key.handle = $noted.key_handle.as_ref().map(Handle::as_str),
             key.id = $line.key_id.map(|id| id.to_string()),
             token.handle = $noted.token_handle.as_ref().map(Handle::as_str),
             token.id = $line.token_id.map(|id| id.to_string()),
@@ -330,18 +311,16 @@ mod tests {
 
     #[test]
     fn what_a_layer_answered_goes_before_what_a_handler_noted() {
-        let refusal = |code| Some(Outcome::Refusal(code));
         let table = [
             (None, 200, "ok"),
             (None, 303, "ok"),
             (None, 413, "body_too_large"),
             (None, 418, "refused"),
             (None, 504, "refused"),
-            (Some(Outcome::Verdict(VerdictCode::Revoked)), 200, "REVOKED"),
-            (refusal(ErrorCode::SignInFailed), 422, "sign_in_failed"),
-            (refusal(ErrorCode::InvalidRequest), 413, "body_too_large"),
-            (refusal(ErrorCode::Unauthenticated), 303, "unauthenticated"),
-            (refusal(ErrorCode::NotFound), 200, "ok"),
+            (Some(ErrorCode::SignInFailed), 422, "sign_in_failed"),
+            (Some(ErrorCode::InvalidRequest), 413, "body_too_large"),
+            (Some(ErrorCode::Unauthenticated), 303, "unauthenticated"),
+            (Some(ErrorCode::NotFound), 200, "ok"),
         ];
         for (noted, status, expected) in table {
             assert_eq!(word(noted, StatusCode::from_u16(status).ok()), expected, "{noted:?} {status}");

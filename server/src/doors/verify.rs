@@ -1,26 +1,44 @@
-//! `POST /api/v1/keys/verify`: a service asks whether a key may pass. Its state is the data plane and nothing else.
+//! `POST /api/v1/keys/verify`: a service asks whether a key may pass. Its state is the data plane and nothing else, and no
+//! layer stands around it.
 
-use axum::Extension;
-use axum::extract::{FromRequestParts, State};
+use std::borrow::Cow;
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tronch_core::bounds::BODY_BYTES_MAX;
 use tronch_core::{
-    Environment, Handle, KeyId, KeyPermission, MalformedReason, Permission, PermissionQuery, PresentedKey,
+    Environment, ErrorCode, Handle, KeyId, KeyPermission, MalformedReason, Permission, PermissionQuery, PresentedKey,
     PresentedToken, ProjectSlug, RequestId, VerdictCode, format_timestamp,
 };
 use tronch_engine::verify::{KeyFacts, ServiceToken, Verdict, Verifier, VerifyRequest};
 use tronch_engine::{Error, Origin};
 use utoipa::ToSchema;
 
-use super::api::json::Body;
+use super::api::json;
 use super::api::out::{OwnerOut, RotationOut};
 use super::api::query::Query;
 use super::entry::{Access, Entry, post};
-use super::problem::Problem;
-use super::request_log::Notes;
+use super::headers::add_headers;
+use super::linger;
+use super::origin::REQUEST_ID;
+use super::problem::{CALL_BUDGET, Problem};
+use super::request_log::{Notes, known_method};
+use crate::config::Config;
+use crate::logging::{RequestLine, write_request};
+
+/// The address.
+const ROUTE: &str = "/api/v1/keys/verify";
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Room for an answer about a key with little metadata.
 const ANSWER_BYTES: usize = 768;
@@ -28,10 +46,11 @@ const ANSWER_BYTES: usize = 768;
 /// What is asked about a key.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct VerifyIn {
+pub(crate) struct VerifyIn<'a> {
     /// The key as its holder presented it: any string.
-    #[schema(example = "tronch_sk_live_…")]
-    key: String,
+    #[serde(borrow)]
+    #[schema(value_type = String, example = "tronch_sk_live_…")]
+    key: Cow<'a, str>,
     /// The project the key must belong to; required when the tenant has several and the token is for none.
     #[schema(value_type = Option<String>, example = "default")]
     project: Option<ProjectSlug>,
@@ -39,7 +58,9 @@ pub(crate) struct VerifyIn {
     #[schema(value_type = Option<String>, example = "live")]
     environment: Option<Environment>,
     /// What the key must hold, such as `invoices.read AND (invoices.write OR admin)`.
-    permissions: Option<String>,
+    #[serde(borrow)]
+    #[schema(value_type = Option<String>)]
+    permissions: Option<Cow<'a, str>>,
 }
 
 /// The verdict on a text that is no key of the caller's tenant.
@@ -113,9 +134,23 @@ pub(crate) enum VerifyOut<'a> {
     Bare(BareVerdictOut),
 }
 
+/// What the door needs.
+#[derive(Clone)]
+pub(crate) struct VerifyDoor {
+    verifier: Verifier,
+    is_https: bool,
+}
+
 /// The door's table.
-pub(crate) fn table() -> Vec<Entry<Verifier>> {
-    vec![post("/api/v1/keys/verify", Access::Token(Permission::KeysVerify), verify_key)]
+pub(crate) fn table() -> Vec<Entry<VerifyDoor>> {
+    vec![post(ROUTE, Access::Token(Permission::KeysVerify), verify_key)]
+}
+
+/// The one address. Nothing stands around it: services wait for it on each request they serve, so what the layers of other
+/// addresses do for everybody is done here, in a row.
+pub(crate) fn routes(config: &Config, verifier: &Verifier) -> Router {
+    let door = VerifyDoor { verifier: verifier.clone(), is_https: config.public_url.is_https() };
+    super::routes(table()).method_not_allowed_fallback(not_allowed).with_state(door)
 }
 
 /// Answer whether a key may pass.
@@ -124,41 +159,161 @@ pub(crate) fn table() -> Vec<Entry<Verifier>> {
 #[utoipa::path(
     post, path = "/api/v1/keys/verify", tag = "validation", operation_id = "verify_key",
     security(("service_token" = ["keys.verify"])),
-    request_body = VerifyIn,
+    request_body = VerifyIn<'static>,
     responses((status = 200, description = "The verdict", body = VerifyOut<'static>), (status = "default", response = crate::doors::api::openapi::Refused))
 )]
-pub(crate) async fn verify_key(
-    State(verifier): State<Verifier>,
-    Extension(request_id): Extension<RequestId>,
-    notes: Notes,
-    Bearer(token): Bearer,
-    uri: Uri,
-    Body(asked): Body<VerifyIn>,
-) -> Result<Response, Problem> {
-    Query::read(&uri, &[])?;
-    let permissions = match asked.permissions.as_deref().map(PermissionQuery::parse) {
-        None => None,
-        Some(Ok(query)) => Some(query),
-        Some(Err(error)) => {
-            return Err(Problem::new(tronch_core::ErrorCode::InvalidField, error.to_string()).at("permissions"));
-        }
+pub(crate) async fn verify_key(State(door): State<VerifyDoor>, request: Request) -> Response {
+    let mut call = Call::begin("POST");
+    let answered = AssertUnwindSafe(door.answer(&mut call, request)).catch_unwind().await;
+    let response = match answered {
+        Ok(Ok(body)) => ([(header::CONTENT_TYPE, JSON)], body).into_response(),
+        Ok(Err(problem)) => call.refused(problem),
+        // It was logged where it happened.
+        Err(_panic) => call.refused(Problem::new(ErrorCode::Internal, "something went wrong on our side")),
     };
-    let key = PresentedKey::parse(&asked.key);
-    // Whatever comes of it: who was refused as NOT_FOUND is what an operator looks for.
-    if let Ok(presented) = &key {
-        notes.key(presented.handle());
+    call.end(response, door.is_https)
+}
+
+async fn not_allowed(State(door): State<VerifyDoor>, request: Request) -> Response {
+    let mut call = Call::begin(known_method(request.method()));
+    let detail = "the header Allow says which methods this address takes";
+    let mut response = call.refused(Problem::new(ErrorCode::MethodNotAllowed, detail));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    call.end(response, door.is_https)
+}
+
+impl VerifyDoor {
+    async fn answer(&self, call: &mut Call, request: Request) -> Result<Vec<u8>, Problem> {
+        let (parts, body) = request.into_parts();
+        let body = Unread(Some(body));
+        Query::read(&parts.uri, &[])?;
+        let token = self.authenticate(call, &parts.headers).await?;
+        let bytes = read_whole(&parts.headers, body).await?;
+        let asked: VerifyIn<'_> = parse_quickly(&bytes)?;
+        let permissions = match asked.permissions.as_deref().map(PermissionQuery::parse) {
+            None => None,
+            Some(Ok(query)) => Some(query),
+            Some(Err(error)) => return Err(Problem::new(ErrorCode::InvalidField, error.to_string()).at("permissions")),
+        };
+        let key = PresentedKey::parse(&asked.key);
+        // Whatever comes of it: who was refused as NOT_FOUND is what an operator looks for.
+        call.key = key.as_ref().ok().map(PresentedKey::handle);
+        let asked = VerifyRequest { key, project: asked.project, environment: asked.environment, permissions };
+        let verdict = self.verifier.verify(&token, asked).await.map_err(|error| call.problem(error))?;
+        call.outcome = verdict.code.as_str();
+        let (code, request_id) = (verdict.code, Some(call.request_id));
+        let out = match verdict.facts() {
+            Some(facts) => VerifyOut::Known(known(&verdict, request_id, facts)),
+            None => VerifyOut::Bare(BareVerdictOut { valid: false, code, reason: verdict.reason, request_id }),
+        };
+        let mut body = Vec::with_capacity(ANSWER_BYTES);
+        serde_json::to_writer(&mut body, &out).map_err(|error| call.problem(Error::Internal(Box::new(error))))?;
+        Ok(body)
     }
-    let request = VerifyRequest { key, project: asked.project, environment: asked.environment, permissions };
-    let verdict = verifier.verify(&token, request).await?;
-    notes.verdict(verdict.code);
-    let (code, request_id) = (verdict.code, Some(request_id));
-    let out = match verdict.facts() {
-        Some(facts) => VerifyOut::Known(known(&verdict, request_id, facts)),
-        None => VerifyOut::Bare(BareVerdictOut { valid: false, code, reason: verdict.reason, request_id }),
+
+    async fn authenticate(&self, call: &mut Call, headers: &HeaderMap) -> Result<ServiceToken, Problem> {
+        let bearer = bearer_text(headers).ok_or(Error::Unauthenticated)?;
+        let presented = PresentedToken::parse(bearer).map_err(|_| Error::Unauthenticated)?;
+        call.token = Some(presented.handle());
+        let token = self.verifier.authenticate(&presented).await.map_err(|error| call.problem(error))?;
+        call.tenant = Some(token.clone());
+        Ok(token)
+    }
+}
+
+/// A body that is read to its end even where it was refused before.
+struct Unread(Option<Body>);
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if let Some(body) = self.0.take() {
+            linger::read_rest(body);
+        }
+    }
+}
+
+/// The whole body of JSON, for as long as a call may take.
+async fn read_whole(headers: &HeaderMap, mut body: Unread) -> Result<Bytes, Problem> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let body = match (length, body.0.take()) {
+        (Some(..=BODY_BYTES_MAX), Some(whole)) => whole,
+        // Too long, or nobody knows how long: the rest is read after the refusal.
+        (_, rest) => linger::lingering(rest.unwrap_or_default()),
     };
-    let mut body = Vec::with_capacity(ANSWER_BYTES);
-    serde_json::to_writer(&mut body, &out).map_err(|error| Problem::from(Error::Internal(Box::new(error))))?;
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
+    match tokio::time::timeout(CALL_BUDGET, json::read(body)).await {
+        Ok(bytes) => {
+            let bytes = bytes?;
+            json::require_json(headers)?;
+            Ok(bytes)
+        }
+        Err(_) => Err(Problem::new(ErrorCode::Unavailable, "this took too long")),
+    }
+}
+
+/// What is in order is read without noting where in it the reader is.
+fn parse_quickly(bytes: &[u8]) -> Result<VerifyIn<'_>, Problem> {
+    if bytes.first() == Some(&b'{')
+        && let Ok(asked) = serde_json::from_slice(bytes)
+    {
+        return Ok(asked);
+    }
+    json::parse(bytes)
+}
+
+/// A call under way, and its line in the log when it is over: also when its client goes away before.
+struct Call {
+    began: Instant,
+    request_id: RequestId,
+    method: &'static str,
+    outcome: &'static str,
+    status: Option<StatusCode>,
+    tenant: Option<ServiceToken>,
+    key: Option<Handle>,
+    token: Option<Handle>,
+}
+
+impl Call {
+    fn begin(method: &'static str) -> Self {
+        let request_id = tronch_engine::new_request_id();
+        let outcome = "cut_off";
+        Self { began: Instant::now(), request_id, method, outcome, status: None, tenant: None, key: None, token: None }
+    }
+
+    /// An error of ours is logged on the way, with the call's id.
+    fn problem(&self, error: Error) -> Problem {
+        tracing::error_span!("request", request.id = %self.request_id).in_scope(|| Problem::from(error))
+    }
+
+    fn refused(&mut self, problem: Problem) -> Response {
+        self.outcome = problem.code().slug();
+        problem.written(Some(self.request_id))
+    }
+
+    fn end(mut self, mut response: Response, is_https: bool) -> Response {
+        self.status = Some(response.status());
+        let headers = response.headers_mut();
+        add_headers(headers, is_https);
+        if let Ok(value) = HeaderValue::from_str(&self.request_id.to_string()) {
+            headers.insert(REQUEST_ID, value);
+        }
+        response
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        write_request(&RequestLine {
+            request_id: self.request_id,
+            method: self.method,
+            route: ROUTE,
+            status: self.status.map(|status| status.as_u16()),
+            outcome: self.outcome,
+            took: self.began.elapsed(),
+            tenant: self.tenant.as_ref().map(ServiceToken::tenant),
+            key: self.key,
+            token: self.token,
+        });
+    }
 }
 
 fn known<'a>(verdict: &Verdict, request_id: Option<RequestId>, facts: &'a KeyFacts) -> VerdictOut<'a> {

@@ -2,15 +2,16 @@
 //! it happens.
 
 mod numbered;
+mod requests;
 mod terse;
 mod writer;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal as _;
 use std::panic::PanicHookInfo;
+use std::sync::Arc;
 
 use tracing::Level;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -19,21 +20,19 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::config::{Config, FOREIGN_VARIABLES, LogFormat};
 use numbered::{NumberedJson, NumberedTime, Numbers};
 use terse::Terse;
-use writer::CountingWriter;
+use writer::{Lines, Writing};
 
+pub(crate) use requests::{RequestLine, write_request};
 pub(crate) use writer::LostLines;
 
 /// Whatever level is asked for, these libraries say no more than at `info`: below it they write down what they send,
 /// which for the database is every bound parameter, and for HTTP every header.
 const QUIET: [&str; 6] = ["tokio_postgres", "postgres_protocol", "hyper", "h2", "hyper_util", "tower_sessions"];
 
-/// Lines that may wait for standard error; a line more is lost and counted.
-const WAITING_LINES_MAX: usize = 8192;
-
 /// Logging under way. Dropped, it writes what still waits, for at most about a second.
 pub(crate) struct Logging {
     lost: LostLines,
-    _flush: WorkerGuard,
+    _writing: Writing,
 }
 
 impl Logging {
@@ -51,26 +50,22 @@ impl Logging {
 pub(crate) fn start(config: &Config) -> anyhow::Result<Logging> {
     let filter = EnvFilter::try_new(&config.log_filter)?;
     let terminal = std::io::stderr().is_terminal();
-    let (writer, unwritten) = CountingWriter::new(std::io::stderr());
-    let (writer, flush) = NonBlockingBuilder::default()
-        .buffered_lines_limit(WAITING_LINES_MAX)
-        .lossy(true)
-        .thread_name("log")
-        .finish(writer);
-    let lost = LostLines::new(writer.error_counter(), unwritten);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal).with_writer(writer);
+    let (lines, writing) = Lines::start(std::io::stderr())?;
+    let lost = lines.lost();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal).with_writer(lines.clone());
     let text = match config.log_format {
         LogFormat::Text => true,
         LogFormat::Json => false,
         LogFormat::Auto => terminal,
     };
-    let numbers = Numbers::of_this_process();
+    let numbers = Arc::new(Numbers::of_this_process());
     let harmless = filter_fn(|metadata| is_harmless(metadata.target(), *metadata.level()));
     let started = if text && terminal {
         builder.event_format(Terse::new(numbers)).finish().with(harmless).try_init()
     } else if text {
         builder.with_timer(NumberedTime(numbers)).finish().with(harmless).try_init()
     } else {
+        requests::write_directly(lines, Arc::clone(&numbers));
         builder.json().event_format(NumberedJson::new(numbers)).finish().with(harmless).try_init()
     };
     started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))?;
@@ -79,7 +74,7 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<Logging> {
         let names = config.foreign_variables.join(", ");
         tracing::warn!(environment.variables = names, "{FOREIGN_VARIABLES}");
     }
-    Ok(Logging { lost, _flush: flush })
+    Ok(Logging { lost, _writing: writing })
 }
 
 /// Whether a line can hold no secret by where it comes from. A filter of its own: a directive among those of the setting

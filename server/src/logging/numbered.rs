@@ -2,6 +2,7 @@
 //! are missing; two lines written at once may stand in either order.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::{Event, Subscriber};
@@ -15,7 +16,7 @@ const LINE_BYTES: usize = 512;
 
 /// The lines of this process, counted from 1.
 pub(super) struct Numbers {
-    process_id: u32,
+    pub(super) process_id: u32,
     next: AtomicU64,
 }
 
@@ -30,7 +31,7 @@ impl Numbers {
 }
 
 /// Text: the time, then `4711#17`, process 4711's line 17.
-pub(super) struct NumberedTime(pub(super) Numbers);
+pub(super) struct NumberedTime(pub(super) Arc<Numbers>);
 
 impl FormatTime for NumberedTime {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
@@ -41,12 +42,12 @@ impl FormatTime for NumberedTime {
 
 /// JSON: `sequence` and `pid` before everything else.
 pub(super) struct NumberedJson {
-    numbers: Numbers,
+    numbers: Arc<Numbers>,
     json: Format<Json>,
 }
 
 impl NumberedJson {
-    pub(super) fn new(numbers: Numbers) -> Self {
+    pub(super) fn new(numbers: Arc<Numbers>) -> Self {
         // The innermost span alone: there is one span, and a list would say it twice.
         Self { numbers, json: Format::default().json().with_span_list(false) }
     }

@@ -35,8 +35,8 @@ pub(super) struct Terse {
 }
 
 impl Terse {
-    pub(super) fn new(numbers: Numbers) -> Self {
-        let time = TimeOfDay(Arc::new(numbers));
+    pub(super) fn new(numbers: Arc<Numbers>) -> Self {
+        let time = TimeOfDay(numbers);
         let others = Format::default().with_timer(time.clone());
         Self { ours: others.clone().with_target(false), others, time }
     }
@@ -144,7 +144,7 @@ mod tests {
         let lines = Lines::default();
         let writer = lines.clone();
         let layer = tracing_subscriber::fmt::layer()
-            .event_format(Terse::new(Numbers::of_this_process()))
+            .event_format(Terse::new(Arc::new(Numbers::of_this_process())))
             .with_ansi(false)
             .with_writer(move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {

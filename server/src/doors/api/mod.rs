@@ -25,7 +25,7 @@ use tronch_engine::{Engine, Tenant};
 
 use super::entry::{Access, Entry, any, delete, get, patch, post, routes as route_table};
 use super::problem::{Problem, of_a_panic, problem_layer};
-use super::verify::{self, Bearer, origin_of};
+use super::verify::{Bearer, origin_of};
 use crate::config::Config;
 
 /// What the handlers share.
@@ -40,7 +40,6 @@ pub(crate) struct Api {
 pub(crate) fn routes(config: &Config, engine: &Engine, verifier: &Verifier) -> Router {
     let api = Api { engine: engine.clone(), verifier: verifier.clone(), public_url: config.public_url.origin() };
     Router::new()
-        .merge(route_table(verify::table()).with_state(verifier.clone()))
         .merge(route_table(table()).with_state(api).layer(middleware::from_fn(idempotency::idempotency_layer)))
         .layer(CatchPanicLayer::custom(of_a_panic))
         .layer(middleware::from_fn(problem_layer))
