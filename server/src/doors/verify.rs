@@ -10,7 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -37,6 +37,9 @@ use crate::logging::{RequestLine, write_request};
 
 /// The address.
 const ROUTE: &str = "/api/v1/keys/verify";
+
+/// Headers of an answer, and some room.
+const HEADERS: usize = 12;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -65,7 +68,7 @@ pub(crate) struct VerifyIn<'a> {
 
 /// The verdict on a text that is no key of the caller's tenant.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct BareVerdictOut {
+pub(crate) struct BareVerdictOut<'a> {
     valid: bool,
     /// `MALFORMED` or `NOT_FOUND`.
     #[schema(value_type = String)]
@@ -73,8 +76,7 @@ pub(crate) struct BareVerdictOut {
     /// With `MALFORMED`: `length`, `prefix`, `alphabet`, `timestamp`, `random` or `gate`.
     #[schema(value_type = Option<String>)]
     reason: Option<MalformedReason>,
-    #[schema(value_type = Option<String>)]
-    request_id: Option<RequestId>,
+    request_id: Option<&'a str>,
 }
 
 /// The verdict on a key of the caller's tenant.
@@ -85,8 +87,7 @@ pub(crate) struct VerdictOut<'a> {
     /// `VALID`, or the first check that failed.
     #[schema(value_type = String, example = "VALID")]
     code: VerdictCode,
-    #[schema(value_type = Option<String>)]
-    request_id: Option<RequestId>,
+    request_id: Option<&'a str>,
     #[schema(value_type = String)]
     key_id: KeyId,
     #[schema(value_type = String)]
@@ -127,11 +128,12 @@ enum Metadata<'a> {
 /// What `POST /api/v1/keys/verify` answers with 200.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "it lives for as long as it is written, and a box costs more")]
 pub(crate) enum VerifyOut<'a> {
     /// A key of the caller's tenant.
     Known(VerdictOut<'a>),
     /// `MALFORMED` and `NOT_FOUND`.
-    Bare(BareVerdictOut),
+    Bare(BareVerdictOut<'a>),
 }
 
 /// What the door needs.
@@ -166,12 +168,20 @@ pub(crate) async fn verify_key(State(door): State<VerifyDoor>, request: Request)
     let mut call = Call::begin("POST");
     let answered = AssertUnwindSafe(door.answer(&mut call, request)).catch_unwind().await;
     let response = match answered {
-        Ok(Ok(body)) => ([(header::CONTENT_TYPE, JSON)], body).into_response(),
+        Ok(Ok(body)) => verdict_response(body),
         Ok(Err(problem)) => call.refused(problem),
         // It was logged where it happened.
         Err(_panic) => call.refused(Problem::new(ErrorCode::Internal, "something went wrong on our side")),
     };
     call.end(response, door.is_https)
+}
+
+fn verdict_response(body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    // With room for all of them, so that none makes it grow.
+    *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
 }
 
 async fn not_allowed(State(door): State<VerifyDoor>, request: Request) -> Response {
@@ -201,7 +211,7 @@ impl VerifyDoor {
         let asked = VerifyRequest { key, project: asked.project, environment: asked.environment, permissions };
         let verdict = self.verifier.verify(&token, asked).await.map_err(|error| call.problem(error))?;
         call.outcome = verdict.code.as_str();
-        let (code, request_id) = (verdict.code, Some(call.request_id));
+        let (code, request_id) = (verdict.code, Some(call.request_id_text.as_str()));
         let out = match verdict.facts() {
             Some(facts) => VerifyOut::Known(known(&verdict, request_id, facts)),
             None => VerifyOut::Bare(BareVerdictOut { valid: false, code, reason: verdict.reason, request_id }),
@@ -264,6 +274,8 @@ fn parse_quickly(bytes: &[u8]) -> Result<VerifyIn<'_>, Problem> {
 struct Call {
     began: Instant,
     request_id: RequestId,
+    /// The same as text, which is needed more than once.
+    request_id_text: String,
     method: &'static str,
     outcome: &'static str,
     status: Option<StatusCode>,
@@ -275,8 +287,17 @@ struct Call {
 impl Call {
     fn begin(method: &'static str) -> Self {
         let request_id = tronch_engine::new_request_id();
-        let outcome = "cut_off";
-        Self { began: Instant::now(), request_id, method, outcome, status: None, tenant: None, key: None, token: None }
+        Self {
+            began: Instant::now(),
+            request_id,
+            request_id_text: request_id.to_string(),
+            method,
+            outcome: "cut_off",
+            status: None,
+            tenant: None,
+            key: None,
+            token: None,
+        }
     }
 
     /// An error of ours is logged on the way, with the call's id.
@@ -293,7 +314,7 @@ impl Call {
         self.status = Some(response.status());
         let headers = response.headers_mut();
         add_headers(headers, is_https);
-        if let Ok(value) = HeaderValue::from_str(&self.request_id.to_string()) {
+        if let Ok(value) = HeaderValue::from_str(&self.request_id_text) {
             headers.insert(REQUEST_ID, value);
         }
         response
@@ -303,7 +324,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         write_request(&RequestLine {
-            request_id: self.request_id,
+            request_id: &self.request_id_text,
             method: self.method,
             route: ROUTE,
             status: self.status.map(|status| status.as_u16()),
@@ -316,7 +337,7 @@ impl Drop for Call {
     }
 }
 
-fn known<'a>(verdict: &Verdict, request_id: Option<RequestId>, facts: &'a KeyFacts) -> VerdictOut<'a> {
+fn known<'a>(verdict: &Verdict, request_id: Option<&'a str>, facts: &'a KeyFacts) -> VerdictOut<'a> {
     VerdictOut {
         valid: verdict.code == VerdictCode::Valid,
         code: verdict.code,

@@ -1,13 +1,12 @@
 //! The line of a validation, written without the machinery that other lines go through: there is one for each, and
 //! services wait for it. It reads as that of any other request; `request_log.rs` says what it holds.
 
-use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use tracing::Level;
-use tronch_core::{Handle, RequestId, TenantSlug};
+use tronch_core::{Handle, TenantSlug};
 
 use super::numbered::Numbers;
 use super::writer::Lines;
@@ -26,7 +25,7 @@ pub(super) fn write_directly(lines: Lines, numbers: Arc<Numbers>) {
 
 /// What a validation leaves in the log.
 pub(crate) struct RequestLine<'a> {
-    pub(crate) request_id: RequestId,
+    pub(crate) request_id: &'a str,
     pub(crate) method: &'static str,
     pub(crate) route: &'static str,
     /// Nothing when nobody was answered.
@@ -52,25 +51,32 @@ pub(crate) fn write_request(line: &RequestLine<'_>) {
 /// Nothing in it needs to be escaped: words of ours, slugs, handles and ids.
 fn json(line: &RequestLine<'_>, numbers: &Numbers) -> String {
     let now: DateTime<Utc> = SystemTime::now().into();
-    let (sequence, process_id) = (numbers.next(), numbers.process_id);
-    let mut text = String::with_capacity(LINE_BYTES);
     let RequestLine { request_id, method, route, status, outcome, took, tenant, key, token } = line;
-    let written = write!(
-        text,
-        "{{\"sequence\":{sequence},\"pid\":{process_id},\"timestamp\":\"{}\",\"level\":\"INFO\",\"fields\":{{\
-         \"message\":\"request\",\"request.method\":\"{method}\",\"request.route\":\"{route}\"",
-        now.to_rfc3339_opts(SecondsFormat::Micros, true)
-    )
-    .and_then(|()| status.map_or(Ok(()), |status| write!(text, ",\"response.status\":{status}")))
-    .and_then(|()| write!(text, ",\"outcome\":\"{outcome}\",\"latency_us\":{}", took.as_micros()))
-    .and_then(|()| tenant.map_or(Ok(()), |tenant| write!(text, ",\"tenant.slug\":\"{tenant}\"")))
-    .and_then(|()| key.map_or(Ok(()), |handle| write!(text, ",\"key.handle\":\"{handle}\"")))
-    .and_then(|()| token.map_or(Ok(()), |handle| write!(text, ",\"token.handle\":\"{handle}\"")))
-    .and_then(|()| {
-        let target = REQUEST_TARGET;
-        writeln!(text, "}},\"target\":\"{target}\",\"span\":{{\"request.id\":\"{request_id}\",\"name\":\"request\"}}}}")
-    });
-    written.expect("a String takes whatever is written");
+    let mut text = String::with_capacity(LINE_BYTES);
+    let mut push = |parts: &[&str]| parts.iter().for_each(|part| text.push_str(part));
+    let (sequence, process_id) = (numbers.next().to_string(), numbers.process_id.to_string());
+    push(&["{\"sequence\":", &sequence, ",\"pid\":", &process_id, ",\"timestamp\":\""]);
+    push(&[&now.to_rfc3339_opts(SecondsFormat::Micros, true), "\",\"level\":\"INFO\",\"fields\":{"]);
+    push(&["\"message\":\"request\",\"request.method\":\"", method, "\",\"request.route\":\"", route, "\""]);
+    if let Some(status) = status {
+        push(&[",\"response.status\":", &status.to_string()]);
+    }
+    push(&[",\"outcome\":\"", outcome, "\",\"latency_us\":", &took.as_micros().to_string()]);
+    if let Some(tenant) = tenant {
+        push(&[",\"tenant.slug\":\"", tenant.as_str(), "\""]);
+    }
+    for (name, handle) in [("key.handle", key), ("token.handle", token)] {
+        if let Some(handle) = handle {
+            push(&[",\"", name, "\":\"", handle.as_str(), "\""]);
+        }
+    }
+    push(&[
+        "},\"target\":\"",
+        REQUEST_TARGET,
+        "\",\"span\":{\"request.id\":\"",
+        request_id,
+        "\",\"name\":\"request\"}}\n",
+    ]);
     text
 }
 
@@ -90,4 +96,47 @@ fn write_as_others(line: &RequestLine<'_>) {
         token.handle = line.token.as_ref().map(Handle::as_str),
         "request"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn it_is_one_line_of_json_with_what_is_known() {
+        let numbers = Numbers::of_this_process();
+        let handle: Handle = "0Uz3kQ9aB12".parse().expect("a handle");
+        let tenant = TenantSlug::parse("acme").expect("a slug");
+        let whole = RequestLine {
+            request_id: "req_x",
+            method: "POST",
+            route: "/api/v1/keys/verify",
+            status: Some(200),
+            outcome: "VALID",
+            took: Duration::from_micros(77),
+            tenant: Some(&tenant),
+            key: Some(handle),
+            token: Some(handle),
+        };
+        let line = json(&whole, &numbers);
+        assert_eq!(line.matches('\n').count(), 1);
+        let read: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!((&read["sequence"], &read["pid"]), (&json!(1), &json!(std::process::id())));
+        assert_eq!((&read["level"], &read["target"]), (&json!("INFO"), &json!(REQUEST_TARGET)));
+        assert_eq!(read["span"], json!({ "request.id": "req_x", "name": "request" }));
+        assert_eq!(
+            read["fields"],
+            json!({
+                "message": "request", "request.method": "POST", "request.route": "/api/v1/keys/verify",
+                "response.status": 200, "outcome": "VALID", "latency_us": 77, "tenant.slug": "acme",
+                "key.handle": "0Uz3kQ9aB12", "token.handle": "0Uz3kQ9aB12",
+            })
+        );
+        let little = RequestLine { status: None, tenant: None, key: None, token: None, outcome: "cut_off", ..whole };
+        let read: Value = serde_json::from_str(&json(&little, &numbers)).expect("JSON");
+        assert_eq!(read["sequence"], 2);
+        assert_eq!(read["fields"].as_object().map(serde_json::Map::len), Some(5));
+    }
 }

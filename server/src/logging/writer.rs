@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn beyond_its_bound_lines_are_not_taken_and_counted() {
-        let (deaf, listener) = io::pipe().map(|(reader, writer)| (reader, writer)).unwrap();
+        let (deaf, listener) = io::pipe().unwrap();
         let (lines, writing) = Lines::start(listener).unwrap();
         let line = [b"x".repeat(1_023).as_slice(), b"\n"].concat();
         (0..6_000).for_each(|_| lines.push(&line));
