@@ -24,6 +24,9 @@ use crate::node::{Kind, Node};
 /// How long a question to Postgres may take. Nobody waits for it so long, but who comes later finds what it brought.
 const READ_MAX: Duration = Duration::from_secs(1);
 
+/// Connections that are tried for one.
+const READ_ATTEMPTS: usize = 3;
+
 /// Questions to Postgres under way.
 const READS_AT_ONCE: usize = 32;
 
@@ -201,7 +204,14 @@ impl<F: Facts> Memory<F> {
             let turn = self.turns.acquire().await.map_err(Error::internal)?;
             // Before the question: what is committed from now on may be missing in the answer.
             let read_at = node.marks.position();
-            let found = F::read(engine, handle).await?;
+            let mut found = F::read(engine, handle).await;
+            // A connection that died while nobody used it is noticed only now.
+            for _ in 1..READ_ATTEMPTS {
+                if matches!(found, Err(Error::Unavailable { .. })) {
+                    found = F::read(engine, handle).await;
+                }
+            }
+            let found = found?;
             drop(turn);
             Ok::<_, Error>((read_at, found))
         };
