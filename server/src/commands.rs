@@ -9,7 +9,7 @@ use tronch_core::{EmailAddress, PersonName, Role, TenantSlug};
 use tronch_engine::members::{self, AddedMember, Password};
 use tronch_engine::tenants::{self, FIRST_PROJECT};
 use tronch_engine::tokens;
-use tronch_engine::{Caller, MasterView};
+use tronch_engine::{Caller, MasterView, confirm_changes};
 use zeroize::Zeroizing;
 
 use crate::config::{self, Config, Survey};
@@ -253,6 +253,10 @@ async fn bootstrap(opened: &Opened, arguments: Bootstrap, password: Zeroizing<St
     tenants::found_tenant(&opened.engine, &email, &slug, password).await?;
     let tenant = opened.engine.tenant(&Caller::operator(), &slug).await?;
     let (_, secret) = tokens::replace_bootstrap_token(&tenant).await?;
+    // Running servers go by it before it is said to be done.
+    if let Err(error) = confirm_changes(&tenant).await {
+        tracing::warn!(%error, "running servers could not be asked whether they have heard of the new token");
+    }
     let (project, secret) = (FIRST_PROJECT, secret.expose_once());
     Ok(if arguments.json {
         serde_json::json!({ "tenant": slug.as_str(), "project": project, "service_token": secret }).to_string()
