@@ -70,7 +70,7 @@ pub(crate) fn at(moment: Moment) -> Timestamp {
 
 /// Takes in what the database's clock said, in Unix milliseconds, to a question of `sent` that was answered at `received`.
 pub(crate) fn adopt(sent: Moment, received: Moment, database_ms: i64) {
-    if let Some(jump_ms) = CLOCK.adopt(sent, received, database_ms) {
+    if let Some(jump_ms) = CLOCK.adopt(sent, received, database_ms, Moment::now()) {
         tracing::warn!(
             clock.jump_ms = jump_ms,
             "the database's clock and this machine's moved apart; the product's time stays as it was until that has lasted a minute"
@@ -116,20 +116,20 @@ impl ProductClock {
     }
 
     /// Gives the milliseconds of a jump when one is seen for the first time.
-    fn adopt(&self, sent: Moment, received: Moment, database_ms: i64) -> Option<i64> {
+    fn adopt(&self, sent: Moment, received: Moment, database_ms: i64, now: Moment) -> Option<i64> {
         // The answer was given somewhere between; nobody can know where.
         let asked_ms = sent.as_millis() + (received.as_millis() - sent.as_millis()) / 2;
         let measured = database_ms - asked_ms;
         let current = self.offset_ms.load(Ordering::Acquire);
         if current == UNSET {
-            self.follow(received, measured);
+            self.follow(now, measured);
             return None;
         }
         let apart = measured - current;
         if apart.abs() <= JUMP_MS {
             self.apart_since.store(0, Ordering::Relaxed);
             if apart.abs() > UNSTEADY_MS {
-                self.follow(received, measured);
+                self.follow(now, measured);
             }
             return None;
         }
@@ -140,7 +140,7 @@ impl ProductClock {
             }
             since if received.since(Moment(since)) >= JUMP_LASTS => {
                 self.apart_since.store(0, Ordering::Relaxed);
-                self.follow(received, measured);
+                self.follow(now, measured);
                 None
             }
             _ => None,
@@ -171,7 +171,8 @@ mod tests {
 
     /// A database whose clock is `ahead` milliseconds ahead of the moment, asked at `ms`.
     fn ask(clock: &ProductClock, ms: u64, ahead: i64) -> Option<i64> {
-        clock.adopt(moment(ms), moment(ms + 4), i64::try_from(ms).unwrap() + 2 + ahead)
+        let answered = moment(ms + 4);
+        clock.adopt(moment(ms), answered, i64::try_from(ms).unwrap() + 2 + ahead, answered)
     }
 
     #[test]

@@ -87,7 +87,8 @@ pub enum OpenError {
 fn with_options(url: &str, options: &str) -> String {
     let options = options.replace(' ', "%20").replace('=', "%3D");
     let separator = if url.contains('?') { '&' } else { '?' };
-    format!("{url}{separator}options={options}")
+    // A server that only follows another may be behind; where several are named, the one that leads is taken.
+    format!("{url}{separator}target_session_attrs=read-write&options={options}")
 }
 
 fn pool(

@@ -204,6 +204,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    change_log (n, kind, subject) {
+        n -> BigInt,
+        kind -> Text,
+        subject -> Text,
+        logged_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     nodes (id) {
         id -> Uuid,
         name -> Text,
@@ -222,4 +231,13 @@ diesel::joinable!(keys -> projects (project_id));
 diesel::joinable!(keys -> tenants (tenant_id));
 diesel::joinable!(service_tokens -> tenants (tenant_id));
 diesel::joinable!(service_tokens -> projects (project_id));
-diesel::allow_tables_to_appear_in_same_query!(memberships, tenants, users, projects, keys, service_tokens, sessions);
+diesel::allow_tables_to_appear_in_same_query!(
+    memberships,
+    tenants,
+    users,
+    projects,
+    keys,
+    service_tokens,
+    sessions,
+    change_log_head
+);

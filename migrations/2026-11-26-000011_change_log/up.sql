@@ -128,6 +128,18 @@ CREATE CONSTRAINT TRIGGER tenants_log_change AFTER UPDATE ON tenants DEFERRABLE 
 CREATE CONSTRAINT TRIGGER tenants_log_removal AFTER DELETE ON tenants DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     EXECUTE FUNCTION tronch_log_tenant();
 
+-- TRUNCATE runs no row's trigger, so nobody would hear of it.
+CREATE FUNCTION tronch_refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'TRUNCATE of % is refused: running processes would go on with what they remember; use DELETE', TG_TABLE_NAME
+        USING ERRCODE = 'integrity_constraint_violation';
+END
+$$;
+CREATE TRIGGER keys_no_truncate BEFORE TRUNCATE ON keys EXECUTE FUNCTION tronch_refuse_truncate();
+CREATE TRIGGER service_tokens_no_truncate BEFORE TRUNCATE ON service_tokens EXECUTE FUNCTION tronch_refuse_truncate();
+CREATE TRIGGER projects_no_truncate BEFORE TRUNCATE ON projects EXECUTE FUNCTION tronch_refuse_truncate();
+CREATE TRIGGER tenants_no_truncate BEFORE TRUNCATE ON tenants EXECUTE FUNCTION tronch_refuse_truncate();
+
 -- The processes that answer validations: one row for each start, written with every renewal of its lease.
 CREATE TABLE nodes (
     id uuid PRIMARY KEY,

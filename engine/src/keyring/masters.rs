@@ -1,15 +1,20 @@
 //! The master secrets an installation has had: which is in use, which may be put in its place, and what still depends on
 //! one that is to go. The secrets themselves are files and variables; here are only their ids.
 
+use chrono::TimeDelta;
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, RunQueryDsl};
 
 use super::{Master, hex};
 use crate::caller::Caller;
+use crate::clock;
 use crate::db::{Connection, OpenError};
 use crate::error::Error;
 use crate::schema::{keys, master_keys, nodes, service_tokens};
 use crate::{Engine, PreparedDatabase};
+
+/// A node that was not heard of for so long is gone.
+const HEARD_OF_SECONDS: i64 = 305;
 
 /// A master secret, by its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,8 +58,13 @@ async fn read_status(connection: &mut Connection, at_hand: &[Vec<u8>]) -> Result
         .select((service_tokens::tag_key, count_star()))
         .load(connection)
         .await?;
-    let running: Vec<(String, Vec<Vec<u8>>)> =
-        nodes::table.select((nodes::name, nodes::master_ids)).order(nodes::name).load(connection).await?;
+    let heard_of = clock::now() - TimeDelta::seconds(HEARD_OF_SECONDS);
+    let running: Vec<(String, Vec<Vec<u8>>)> = nodes::table
+        .filter(nodes::renewed_at.gt(heard_of))
+        .select((nodes::name, nodes::master_ids))
+        .order(nodes::name)
+        .load(connection)
+        .await?;
     let mut ids: Vec<&Vec<u8>> = known.iter().map(|(id, _)| id).chain(at_hand).collect();
     ids.extend(of_keys.iter().chain(&of_tokens).map(|(id, _)| id));
     ids.sort_unstable();

@@ -9,16 +9,21 @@ use tokio::time::Instant;
 use tronch_core::Timestamp;
 
 use super::lease::LEASE;
+use crate::clock;
 use crate::db::Connection;
 use crate::error::Error;
-use crate::schema::{change_log_head, nodes, tenants};
+use crate::schema::{change_log, change_log_head, nodes, tenants};
 use crate::tenancy::Tenant;
 
 /// How long whoever waits for all of them waits.
 const CONFIRM_MAX: Duration = Duration::from_secs(1);
 
-/// How often they are looked at meanwhile.
+/// How soon they are looked at again, and how seldom at last.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+const LOOK_INTERVAL_MAX: Duration = Duration::from_millis(80);
+
+/// The longest that a tenant's keys may be answered without Postgres; the schema has the same.
+const OFFLINE_LEASE_MAX: TimeDelta = TimeDelta::seconds(300);
 
 /// What the processes that may answer about a tenant's keys know of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +32,7 @@ pub struct Confirmation {
     pub confirmed: Vec<String>,
     /// Those of which that is not known.
     pub unconfirmed: Vec<Unconfirmed>,
-    /// How long that took, from when the change was committed.
+    /// How long that took, from when they were asked.
     pub took: Duration,
 }
 
@@ -58,8 +63,13 @@ pub async fn confirm_changes(tenant: &Tenant) -> Result<Confirmation, Error> {
     let asked = Instant::now();
     let mut connection = tenant.engine.db().system().await?;
     let (number, offline_lease) = number_and_lease(&mut connection, tenant.id.uuid()).await?;
+    drop(connection);
+    let mut pause = LOOK_INTERVAL;
     loop {
+        // One look, one connection: others wait for theirs meanwhile.
+        let mut connection = tenant.engine.db().system().await?;
         let rows = live_nodes(&mut connection, offline_lease).await?;
+        drop(connection);
         let took = asked.elapsed();
         let all = rows.iter().all(|row| row.applied >= number);
         if all || took >= CONFIRM_MAX {
@@ -74,7 +84,8 @@ pub async fn confirm_changes(tenant: &Tenant) -> Result<Confirmation, Error> {
                 took,
             });
         }
-        tokio::time::sleep(LOOK_INTERVAL).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LOOK_INTERVAL_MAX);
     }
 }
 
@@ -84,8 +95,15 @@ pub async fn confirm_changes(tenant: &Tenant) -> Result<Confirmation, Error> {
 async fn number_and_lease(connection: &mut Connection, tenant_id: uuid::Uuid) -> Result<(i64, TimeDelta), Error> {
     let number = change_log_head::table.select(change_log_head::n).first(connection).await?;
     let seconds: i32 = tenants::table.find(tenant_id).select(tenants::offline_lease_seconds).first(connection).await?;
+    // One that was cut off before its tenant was changed goes by what was said then.
+    let recent = change_log::table
+        .filter(change_log::kind.eq("tenant"))
+        .filter(change_log::subject.eq(tenant_id.to_string()))
+        .filter(change_log::logged_at.gt(clock::now() - OFFLINE_LEASE_MAX - TimeDelta::seconds(5)));
+    let was_changed: bool = diesel::select(diesel::dsl::exists(recent)).get_result(connection).await?;
     let lease = TimeDelta::from_std(LEASE).unwrap_or(TimeDelta::zero());
-    Ok((number, TimeDelta::seconds(seconds.into()).max(lease)))
+    let offline_lease = if was_changed { OFFLINE_LEASE_MAX } else { TimeDelta::seconds(seconds.into()) };
+    Ok((number, offline_lease.max(lease)))
 }
 
 /// The processes that may still answer: the lease of all others is over.

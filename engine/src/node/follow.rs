@@ -39,6 +39,8 @@ pub(super) fn start(node: Arc<Node>, url: String) -> std::io::Result<std::thread
 struct Asked {
     number: u64,
     sent: Moment,
+    /// Where this process was when it asked.
+    applied: u64,
     unanswered_at: Instant,
     is_counted: bool,
 }
@@ -115,9 +117,10 @@ impl Follower {
     fn ask(&mut self) -> u64 {
         self.count += 1;
         let (number, sent) = (self.count, Moment::now());
-        self.asked.push(Asked { number, sent, unanswered_at: Instant::now() + UNANSWERED, is_counted: false });
-        let (line, url, id) = (self.line.clone(), self.url.clone(), self.node.id);
         let applied = self.node.marks.position().number();
+        let unanswered_at = Instant::now() + UNANSWERED;
+        self.asked.push(Asked { number, sent, applied, unanswered_at, is_counted: false });
+        let (line, url, id) = (self.line.clone(), self.url.clone(), self.node.id);
         self.answers.spawn(async move {
             let renewed = async {
                 let line = match line {
@@ -162,7 +165,7 @@ impl Follower {
         let is_missing = !self.node.keyring.follow(&renewal.current_master);
         metrics::gauge!("tronch_master_missing").set(f64::from(u8::from(is_missing)));
         let before = self.node.marks.position().number();
-        self.take_in(renewal);
+        self.take_in(asked.applied, renewal);
         self.keeper.renewed(&self.node.lease, asked.sent);
         self.node.renewals.send_replace(asked.sent);
         if self.node.marks.position().number() != before {
@@ -171,11 +174,11 @@ impl Follower {
         }
     }
 
-    fn take_in(&mut self, renewal: Renewal) {
+    fn take_in(&mut self, applied: u64, renewal: Renewal) {
         let marks = &self.node.marks;
         let position = marks.position().number();
         let is_another = self.lineage.as_ref().is_some_and(|lineage| *lineage != renewal.lineage);
-        if is_another || renewal.head < position {
+        if is_another || renewal.head < applied {
             tracing::error!(
                 database.was = self.lineage,
                 database.is = renewal.lineage,
@@ -186,6 +189,8 @@ impl Follower {
             );
             metrics::counter!("tronch_cache_forgotten_total", "why" => "another_database").increment(1);
             marks.forget_everything(renewal.head);
+        } else if renewal.head < position {
+            // A later question was answered before, on another connection.
         } else if let Some(changes) = renewal.changes {
             let new = || changes.iter().filter(|change| change.number > position);
             marks.advance(renewal.head, new().map(|change| self.touched(change.kind, &change.subject)));

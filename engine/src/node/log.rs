@@ -47,7 +47,7 @@ impl Kind {
 pub(super) struct Renewal {
     /// The number of the last change.
     pub(super) head: u64,
-    /// Which database this is, and on which of its timelines.
+    /// Which database this is, on which of its timelines, and since which restore.
     pub(super) lineage: String,
     /// Its clock, in Unix milliseconds.
     pub(super) clock_ms: i64,
@@ -103,6 +103,7 @@ pub(super) async fn renew(mut connection: &AsyncPgConnection, node: Uuid, applie
         "WITH beat AS (UPDATE nodes SET applied = $2, renewed_at = clock_timestamp() WHERE id = $1 RETURNING id) \
          SELECT head.n AS head, head.pruned, (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS clock_ms, \
          (SELECT system_identifier FROM pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) \
+         || '/' || 'change_log_head'::regclass::oid || '/' || (SELECT oid FROM pg_database WHERE datname = current_database()) \
          AS lineage, EXISTS (SELECT FROM beat) AS is_known, \
          (SELECT id FROM master_keys WHERE current) AS current_master, log.n, log.kind, log.subject, \
          (extract(epoch FROM log.logged_at) * 1000)::bigint AS at_ms \

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::keyring::{Tag, TagKeyId};
 use crate::keys::rows::KeyRow;
 use crate::node::{Kind, Node};
-use crate::schema::{keys, projects, tenants};
+use crate::schema::{change_log_head, keys, projects, tenants};
 
 /// What a service may know of a key that is its tenant's. Kept for each key that is asked about: every byte counts, so
 /// what is most often absent stands apart, and what keys share is shared.
@@ -111,16 +111,16 @@ impl std::fmt::Debug for KeyFacts {
     }
 }
 
-/// The key, its tag, the id of the pepper behind that, its project's slug, its tenant's, and how long it is answered
-/// without Postgres.
-type Row = (KeyRow, Vec<u8>, Vec<u8>, String, String, i32);
+/// The key, its tag, the id of the pepper behind that, its project's slug, its tenant's, how long it is answered without
+/// Postgres, and the number of the last change.
+type Row = (KeyRow, Vec<u8>, Vec<u8>, String, String, i32, Option<i64>);
 
 impl Facts for KeyFacts {
     const KIND: Kind = Kind::Key;
     const ENTRIES_MAX: usize = 2_000_000;
 
     /// This crosses tenants because whose a handle is becomes known only by reading it; the caller compares the tenant.
-    async fn read(engine: &Engine, handle: Handle) -> Result<Option<Self>, Error> {
+    async fn read(engine: &Engine, handle: Handle) -> Result<Option<(Self, i64)>, Error> {
         let mut connection = engine.db().data_plane().await?;
         let row: Option<Row> = keys::table
             .inner_join(projects::table)
@@ -133,11 +133,13 @@ impl Facts for KeyFacts {
                 projects::slug,
                 tenants::slug,
                 tenants::offline_lease_seconds,
+                change_log_head::table.select(change_log_head::n).single_value(),
             ))
             .first(&mut connection)
             .await
             .optional()?;
-        row.map(|row| of_row(engine, handle, row)).transpose()
+        let known = row.as_ref().and_then(|row| row.6).unwrap_or_default();
+        row.map(|row| Ok((of_row(engine, handle, row)?, known))).transpose()
     }
 
     fn shared(&self, node: &Node) -> [u64; 3] {
@@ -154,7 +156,7 @@ impl Facts for KeyFacts {
 }
 
 fn of_row(engine: &Engine, handle: Handle, row: Row) -> Result<KeyFacts, Error> {
-    let (row, tag, tag_key, project, tenant, offline_lease_seconds) = row;
+    let (row, tag, tag_key, project, tenant, offline_lease_seconds, _) = row;
     let mut snapshot = row.snapshot()?;
     snapshot.permissions.shrink_to_fit();
     let place = Place {

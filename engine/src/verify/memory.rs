@@ -40,8 +40,8 @@ pub(crate) trait Facts: Send + Sync + Sized + 'static {
     /// Entries that are kept.
     const ENTRIES_MAX: usize;
 
-    /// All of it, in one question.
-    fn read(engine: &Engine, handle: Handle) -> impl Future<Output = Result<Option<Self>, Error>> + Send;
+    /// All of it, in one question, with the number of the last change that the server knew then.
+    fn read(engine: &Engine, handle: Handle) -> impl Future<Output = Result<Option<(Self, i64)>, Error>> + Send;
 
     /// What it depends on besides its handle.
     fn shared(&self, node: &Node) -> [u64; 3];
@@ -116,6 +116,13 @@ impl<F: Facts> Memory<F> {
         }
     }
 
+    /// One that is nobody's, or a stranger's, was asked about.
+    pub(super) fn charge_unknown(&self, now: Moment) -> Result<(), Error> {
+        require_budget(&self.unknown, now)?;
+        self.unknown.charge(now);
+        Ok(())
+    }
+
     /// From memory alone.
     pub(super) fn recall(&self, node: &Node, handle: Handle) -> Result<Known<F>, Missing> {
         let now = Moment::now();
@@ -188,10 +195,9 @@ impl<F: Facts> Memory<F> {
         let (memory, engine, node) = (Arc::clone(self), engine.clone(), Arc::clone(node));
         // A task of its own: whoever asked first may go away, and the others still wait.
         let reading = tokio::spawn(async move {
-            let read = memory.read(&engine, &node, presented).await;
-            // What it brought is in memory by now, so who comes next finds it there.
-            memory.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&presented.handle);
-            read
+            // What it brought is in memory before the flight is over, so who comes next finds it there.
+            let _landing = Landing { memory: &memory, handle: presented.handle };
+            memory.read(&engine, &node, presented).await
         });
         let flight = reading.map(|joined| joined.ok().flatten()).boxed().shared();
         flights.insert(presented.handle, flight.clone());
@@ -211,7 +217,17 @@ impl<F: Facts> Memory<F> {
                     found = F::read(engine, handle).await;
                 }
             }
-            let found = found?;
+            let found = match found? {
+                Some((facts, known)) if number_of(known) >= read_at.number() => Some(facts),
+                // It follows another server, and is behind what this process knows already.
+                Some(_) => {
+                    return Err(Error::Unavailable {
+                        what: "a server of the database that is not behind",
+                        source: None,
+                    });
+                }
+                None => None,
+            };
             drop(turn);
             Ok::<_, Error>((read_at, found))
         };
@@ -239,6 +255,18 @@ impl<F: Facts> Memory<F> {
     }
 }
 
+/// Takes a flight off the list, also when it crashed.
+struct Landing<'a, F> {
+    memory: &'a Memory<F>,
+    handle: Handle,
+}
+
+impl<F> Drop for Landing<'_, F> {
+    fn drop(&mut self) {
+        self.memory.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.handle);
+    }
+}
+
 /// # Errors
 /// `Unavailable` while too many unknown handles have been looked up.
 pub(super) fn require_budget(budget: &Budget, now: Moment) -> Result<(), Error> {
@@ -247,6 +275,10 @@ pub(super) fn require_budget(budget: &Budget, now: Moment) -> Result<(), Error> 
     }
     metrics::counter!("tronch_unknown_handles_refused_total").increment(1);
     Err(cannot_know("the budget for unknown keys"))
+}
+
+fn number_of(known: i64) -> u64 {
+    u64::try_from(known).unwrap_or(0)
 }
 
 fn cannot_know(what: &'static str) -> Error {

@@ -24,6 +24,7 @@ use crate::clock::{self, Moment};
 use crate::error::Error;
 use crate::keyring::TagLabel;
 use crate::node::Node;
+use crate::node::lease::LEASE;
 use crate::usage::Event;
 use cache::Remembered;
 use memory::{Known, Memory, Presented};
@@ -163,8 +164,15 @@ impl Verifier {
         let facts = &known.entry.facts;
         // The tenant is compared before the tag: another tenant's key must not even be recognised.
         if facts.snapshot.tenant_id != token.tenant_id() {
-            let is_one = self.passes_gate(presented);
-            return if is_one { self.unknown(token, known.now).map(Some) } else { Ok(Some(gate_refused())) };
+            if !self.passes_gate(presented) {
+                return Ok(Some(gate_refused()));
+            }
+            // An absent one could not be known either.
+            if known.age >= LEASE {
+                return Err(Error::Unavailable { what: "the database", source: None });
+            }
+            self.keys.charge_unknown(known.now)?;
+            return self.unknown(token, known.now).map(Some);
         }
         let tag = self.engine.keyring().tag_with(facts.tag_key, TagLabel::Key, token.tenant_id(), presented.expose());
         let proof = match tag {
@@ -179,7 +187,7 @@ impl Verifier {
             Proof::Right => Some(judge(token, expected, known)),
             Proof::Wrong if self.passes_gate(presented) => Some(not_found()),
             Proof::Wrong => Some(gate_refused()),
-            Proof::Busy => None,
+            Proof::Proven | Proof::Busy => None,
         })
     }
 

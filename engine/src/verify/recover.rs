@@ -37,8 +37,10 @@ pub(super) struct Unproven<'a> {
 /// What came of a proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proof {
-    /// It is the secret, and has a tag now.
+    /// It is the secret.
     Right,
+    /// It is, and has a tag now: look again, for it took time.
+    Proven,
     /// It is not.
     Wrong,
     /// Others are at it, or were a moment ago: look again.
@@ -102,7 +104,7 @@ impl Recovery {
         // The change is logged like any other; until it is taken in, the old tag would be looked at again.
         engine.catch_up().await;
         drop(turn);
-        Ok(Proof::Right)
+        Ok(Proof::Proven)
     }
 
     fn turn(self: &Arc<Self>, handle: Handle, tenant_id: TenantId) -> Option<Turn> {

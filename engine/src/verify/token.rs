@@ -22,8 +22,9 @@ use crate::caller::{Caller, Identity, Origin, Scope};
 use crate::clock;
 use crate::error::Error;
 use crate::keyring::{Tag, TagKeyId, TagLabel};
+use crate::node::lease::Standing;
 use crate::node::{Kind, Node};
-use crate::schema::{projects, service_tokens, tenants};
+use crate::schema::{change_log_head, projects, service_tokens, tenants};
 
 /// Unknown keys that one token may have looked up a second.
 const UNKNOWN_PER_SECOND: u64 = 20;
@@ -67,25 +68,32 @@ struct TokenRow {
     revoked_at: Option<Timestamp>,
 }
 
-/// The token, its tenant's slug, how long it is let in without Postgres, and the slug of its project.
-type Row = (TokenRow, String, i32, Option<String>);
+/// The token, its tenant's slug, how long it is let in without Postgres, the slug of its project, and the number of the
+/// last change.
+type Row = (TokenRow, String, i32, Option<String>, Option<i64>);
 
 impl Facts for TokenFacts {
     const KIND: Kind = Kind::Token;
     const ENTRIES_MAX: usize = 100_000;
 
     /// This crosses tenants because whose a token is becomes known only by reading it.
-    async fn read(engine: &Engine, handle: Handle) -> Result<Option<Self>, Error> {
+    async fn read(engine: &Engine, handle: Handle) -> Result<Option<(Self, i64)>, Error> {
         let mut connection = engine.db().data_plane().await?;
         let row: Option<Row> = service_tokens::table
             .inner_join(tenants::table)
             .left_join(projects::table.on(service_tokens::project_id.eq(projects::id.nullable())))
             .filter(service_tokens::handle.eq(handle.as_str()))
-            .select((TokenRow::as_select(), tenants::slug, tenants::offline_lease_seconds, projects::slug.nullable()))
+            .select((
+                TokenRow::as_select(),
+                tenants::slug,
+                tenants::offline_lease_seconds,
+                projects::slug.nullable(),
+                change_log_head::table.select(change_log_head::n).single_value(),
+            ))
             .first(&mut connection)
             .await
             .optional()?;
-        let Some((row, tenant, offline_lease_seconds, project)) = row else { return Ok(None) };
+        let Some((row, tenant, offline_lease_seconds, project, known)) = row else { return Ok(None) };
         let open: Vec<String> = projects::table
             .filter(projects::tenant_id.eq(row.tenant_id))
             .filter(projects::archived_at.is_null())
@@ -95,7 +103,7 @@ impl Facts for TokenFacts {
             .await?;
         let slug = |slug: &str| ProjectSlug::parse(slug).map_err(Error::internal);
         let permissions: Result<Vec<Permission>, _> = row.permissions.iter().map(|text| text.parse()).collect();
-        Ok(Some(Self {
+        let facts = Self {
             tenant_id: TenantId::from_uuid(row.tenant_id),
             id: ServiceTokenId::from_uuid(row.id),
             name: row.name,
@@ -114,7 +122,8 @@ impl Facts for TokenFacts {
             expires_at: row.expires_at,
             is_revoked: row.revoked_at.is_some(),
             unknown_keys: Budget::new(UNKNOWN_PER_SECOND),
-        }))
+        };
+        Ok(Some((facts, known.unwrap_or_default())))
     }
 
     fn shared(&self, node: &Node) -> [u64; 3] {
@@ -156,7 +165,7 @@ impl Verifier {
             match proof {
                 Proof::Right => return Ok(ServiceToken(known.entry)),
                 Proof::Wrong => return Err(Error::Unauthenticated),
-                Proof::Busy => self.wait_for_proof(&mut waited_until).await?,
+                Proof::Proven | Proof::Busy => self.wait_for_proof(&mut waited_until).await?,
             }
         }
     }
@@ -174,7 +183,13 @@ impl Verifier {
     }
 
     /// A token as the caller of a verb; that is a use of it.
-    pub fn caller(&self, token: &ServiceToken, origin: Origin) -> Caller {
+    ///
+    /// # Errors
+    /// `Unavailable` while Postgres is out of reach: a token that was revoked meanwhile must change nothing.
+    pub fn caller(&self, token: &ServiceToken, origin: Origin) -> Result<Caller, Error> {
+        if !matches!(self.node.standing(), Standing::Live { .. }) {
+            return Err(Error::Unavailable { what: "the database", source: None });
+        }
         let token = token.facts();
         self.engine.usage().token_used(token.id, clock::now());
         let identity = Identity::ServiceToken {
@@ -184,7 +199,7 @@ impl Verifier {
             permissions: token.permissions.clone(),
             scope: Scope { project: token.project_id, environment: token.environment },
         };
-        Caller { identity, origin }
+        Ok(Caller { identity, origin })
     }
 }
 

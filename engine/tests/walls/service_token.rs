@@ -11,5 +11,5 @@ pub async fn let_in(verifier: &Verifier, presented: &PresentedToken, origin: Ori
     let _ = token.0; //~ E0616 private
     let _ = token.facts(); //~ E0624 private
     let _: Caller = token.clone().into(); //~ E0277 Caller
-    Ok(verifier.caller(&token, origin))
+    verifier.caller(&token, origin)
 }

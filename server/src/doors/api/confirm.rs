@@ -22,6 +22,9 @@ const OPERATIONS: [(Method, &str); 6] = [
     (Method::DELETE, "/api/v1/service-tokens/{token_id}"),
 ];
 
+/// The longest that a node may answer without Postgres.
+const OFFLINE_LEASE_MAX: chrono::TimeDelta = chrono::TimeDelta::seconds(300);
+
 /// The field, as the description of each of these tells of it.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -79,13 +82,19 @@ pub(super) fn read(query: &Query) -> Result<bool, Problem> {
     Ok(query.field("wait", parse)?.is_some())
 }
 
-/// After a change: who goes by it, where that was asked for.
-///
-/// # Errors
-/// `unavailable` when they cannot be asked. The change is made; sent again it changes nothing more, and asks again.
+/// After a change: who goes by it, where that was asked for. The change is made, and its answer may hold a secret, so
+/// nothing fails any more: where nobody can be asked, that is what is said.
 pub(super) async fn confirmation(tenant: &Tenant, uri: &Uri) -> Result<Option<ConfirmationOut>, Problem> {
     if !read(&Query::read(uri, &["wait"])?)? {
         return Ok(None);
     }
-    Ok(Some(confirm_changes(tenant).await?.into()))
+    Ok(Some(match confirm_changes(tenant).await {
+        Ok(confirmation) => confirmation.into(),
+        Err(error) => {
+            error.log_if_ours();
+            let until = format_timestamp(chrono::Utc::now() + OFFLINE_LEASE_MAX);
+            let nobody = UnconfirmedOut { node: "(the nodes could not be asked)".to_owned(), may_answer_until: until };
+            ConfirmationOut { confirmed: Vec::new(), unconfirmed: vec![nobody], took_ms: 0 }
+        }
+    }))
 }

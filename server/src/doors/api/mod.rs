@@ -116,7 +116,7 @@ impl FromRequestParts<Api> for Inside {
             confirm::read(&query::Query::read(&parts.uri, known)?)?;
         }
         let (slug, project, environment) = (token.tenant().clone(), token.project().cloned(), token.environment());
-        let caller = api.verifier.caller(&token, origin_of(parts));
+        let caller = api.verifier.caller(&token, origin_of(parts))?;
         let tenant = idempotency::once(api.engine.tenant(&caller, &slug).await?, parts).await?;
         Ok(Self { tenant, project, environment })
     }
