@@ -117,7 +117,8 @@ impl Db {
         let system = format!("{limits} -c tronch.scope=system");
         let data_plane = "-c statement_timeout=1000 -c lock_timeout=500 -c tronch.scope=system";
         // What a lease says may be lost with Postgres: then it was not heard either.
-        let lease = "-c statement_timeout=2000 -c lock_timeout=500 -c synchronous_commit=off";
+        // And nobody waits longer for its answer, so that none is worked on in vain.
+        let lease = "-c statement_timeout=800 -c lock_timeout=500 -c synchronous_commit=off";
         let some = (connections / 2).max(2);
         Ok(Self {
             tenant: pool(with_options(url, limits), connections, RecyclingMethod::Verified)?,

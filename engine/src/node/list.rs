@@ -45,6 +45,7 @@ pub async fn list_nodes(engine: &Engine) -> Result<Vec<NodeView>, Error> {
     let clock = diesel::dsl::sql::<diesel::sql_types::Timestamptz>("clock_timestamp()");
     let rows: Vec<(String, String, Timestamp, Timestamp, i64, Timestamp)> = nodes::table
         .select((nodes::name, nodes::version, nodes::started_at, nodes::renewed_at, nodes::applied, clock))
+        .filter(nodes::renewed_at.gt(crate::clock::now() - chrono::TimeDelta::seconds(GONE_SECONDS.into())))
         .order((nodes::name, nodes::id))
         .load(&mut connection)
         .await?;

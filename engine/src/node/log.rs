@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::keyring::TagKeyId;
 
 /// When more has changed, it is cheaper to forget everything than to read what. An import may be one number and many rows.
-const CHANGES_MAX: usize = 10_000;
+const CHANGES_MAX: usize = 1_000;
 
 /// What a change is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,7 +95,8 @@ struct Row {
 /// This crosses tenants because a process answers for all of them.
 ///
 /// Tells Postgres that everything up to `applied` is taken in, and asks what came after. One statement, so that the head
-/// and the changes belong together. A server that only follows another refuses: it may be behind.
+/// and the changes belong together; the log is looked at only when the head has moved, for a large change that is still
+/// committing has many rows there that nobody may see yet. A server that only follows another refuses: it may be behind.
 #[expect(clippy::disallowed_methods, reason = "Diesel has no words for a change inside a query")]
 pub(super) async fn renew(mut connection: &AsyncPgConnection, node: Uuid, applied: u64) -> Result<Renewal, Error> {
     let applied = number_in(applied);
@@ -108,7 +109,8 @@ pub(super) async fn renew(mut connection: &AsyncPgConnection, node: Uuid, applie
          (SELECT id FROM master_keys WHERE current) AS current_master, log.n, log.kind, log.subject, \
          (extract(epoch FROM log.logged_at) * 1000)::bigint AS at_ms \
          FROM change_log_head AS head \
-         LEFT JOIN LATERAL (SELECT n, kind, subject, logged_at FROM change_log WHERE n > $2 AND head.pruned <= $2 LIMIT $3) AS log \
+         LEFT JOIN LATERAL (SELECT n, kind, subject, logged_at FROM change_log \
+         WHERE head.n > $2 AND n > $2 AND head.pruned <= $2 LIMIT $3) AS log \
          ON true",
     )
     .bind::<SqlUuid, _>(node)
