@@ -75,8 +75,8 @@ impl Maker {
         let project =
             client.query_one("SELECT tenant_id::text, id::text FROM projects WHERE slug = 'default'", &[]).await?;
         let (tenant_id, project_id) = (project.get::<_, &str>(0).parse()?, project.get::<_, &str>(1).parse()?);
-        let master: Vec<u8> = (0..32).map(|_| 7).collect();
-        debug_assert_eq!(MASTER.len(), 64);
+        let pairs = (0..MASTER.len()).step_by(2).map(|at| u8::from_str_radix(&MASTER[at..at + 2], 16));
+        let master: Vec<u8> = pairs.collect::<Result<_, _>>()?;
         let (mut pepper, mut tag_key) = ([0; 32], [0; 8]);
         let derived = hkdf::Hkdf::<Sha256>::new(None, &master);
         let refused = |_| anyhow::anyhow!("HKDF gives less");

@@ -111,7 +111,7 @@ impl Running {
         bail!("{} did not become ready", self.url)
     }
 
-    /// Asks about each key once; gives what was refused.
+    /// Asks about each key once. Fails with the first that is not valid.
     pub async fn warm(&self, token: &str, keys: &[String]) -> anyhow::Result<()> {
         let client = reqwest::Client::new();
         let each = keys.len().div_ceil(WARMING).max(1);

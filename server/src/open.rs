@@ -87,6 +87,8 @@ pub(crate) async fn give_up_master(config: &Config, lost: &str) -> anyhow::Resul
     let Ground { data_dir, postgres, url, lock } = Ground::open(config, Tenure::Beside).await?;
     let given_up = async {
         let prepared = PreparedDatabase::prepare(&settings(config, &url)).await?;
+        // First, so that a mistyped id makes no new secret beside the old one.
+        prepared.require_current_master(lost).await?;
         let (masters, _, created) = masters(config, &data_dir, false)?;
         let current = prepared.give_up_master(&masters, lost).await?;
         Ok(GivenUp { current, master_words: created.then(|| master_words(&data_dir)) })

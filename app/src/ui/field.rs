@@ -62,6 +62,9 @@ pub fn TextField(
     /// Digits and letters of one width.
     #[prop(optional)]
     mono: bool,
+    /// What a number or a time may be a multiple of; `any` is anything.
+    #[prop(optional)]
+    step: Option<&'static str>,
 ) -> impl IntoView {
     let frame = Frame { name: name.clone(), label, required, hint, error };
     let control = view! {
@@ -69,6 +72,7 @@ pub fn TextField(
             id=name.clone()
             name=name
             type=input_type
+            step=step
             class=if mono { "input mono" } else { "input" }
             value=value
             autocomplete=autocomplete
@@ -98,22 +102,8 @@ pub fn TimeField(
     #[prop(default = None)] error: Option<String>,
 ) -> impl IntoView {
     let hint = format!("A day and a time. {}", hint.unwrap_or_default()).trim_end().to_owned();
-    let frame = Frame { name: name.clone(), label: format!("{label} (UTC)"), required: false, hint: Some(hint), error };
     // To the minute for whoever chooses, but seconds that are there already are no mistake.
-    let control = view! {
-        <input
-            id=name.clone()
-            name=name
-            type="datetime-local"
-            step="any"
-            class="input"
-            value=value
-            autofocus=frame.error.is_some()
-            aria-describedby=frame.described_by()
-            aria-invalid=frame.invalid()
-        />
-    };
-    frame.around(control)
+    view! { <TextField name label=format!("{label} (UTC)") value hint error input_type="datetime-local" step="any" /> }
 }
 
 /// A password: never filled in again.

@@ -115,6 +115,21 @@ pub async fn activate_master(engine: &Engine, caller: &Caller, id: &str) -> Resu
 }
 
 impl PreparedDatabase {
+    /// Whether `id` is the master secret that this database uses: to be asked before another is made.
+    ///
+    /// # Errors
+    /// `Verb(Invalid)` when it is not.
+    pub async fn require_current_master(&self, id: &str) -> Result<Vec<u8>, OpenError> {
+        let mut connection = self.db.system().await?;
+        let current = super::current_id(&mut connection).await?;
+        let current = current.ok_or_else(|| Error::invalid("id", "this database uses no master secret yet"))?;
+        if hex(&current) != id {
+            let message = format!("this database uses the master secret {}, not {id}", hex(&current));
+            return Err(Error::invalid("id", message).into());
+        }
+        Ok(current)
+    }
+
     /// Gives up the master secret that this database uses, and puts the first of `masters` in its place. Its keys and
     /// tokens are proven by their slow hashes from then on, once each. `lost` is the id of the one that is gone, so that
     /// nobody gives up another by mistake.
@@ -122,13 +137,8 @@ impl PreparedDatabase {
     /// # Errors
     /// `Verb(Invalid)` when it is not the one in use, or is at hand after all.
     pub async fn give_up_master(&self, masters: &[Master], lost: &str) -> Result<String, OpenError> {
+        let current = self.require_current_master(lost).await?;
         let mut connection = self.db.system().await?;
-        let current = super::current_id(&mut connection).await?;
-        let current = current.ok_or_else(|| Error::invalid("id", "this database uses no master secret yet"))?;
-        if hex(&current) != lost {
-            let message = format!("this database uses the master secret {}, not {lost}", hex(&current));
-            return Err(Error::invalid("id", message).into());
-        }
         if masters.iter().any(|master| master.id().as_bytes() == current.as_slice()) {
             return Err(Error::invalid("id", "this master secret is not lost: it is at hand").into());
         }

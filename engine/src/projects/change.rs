@@ -109,15 +109,7 @@ pub async fn refusals_of_change(
     change: &ProjectChange,
 ) -> Result<Vec<Error>, Error> {
     tenant.require(Permission::ProjectsWrite)?;
-    let mut transaction = tenant.begin().await?;
-    let found: Option<ProjectRow> = visible(&transaction)
-        .filter(projects::slug.eq(slug.as_str()))
-        .select(ProjectRow::as_select())
-        .first(&mut transaction)
-        .await
-        .optional()?;
-    transaction.commit().await?;
-    found.map(|project_row| refusals(&project_row, change)).ok_or(NOT_FOUND)
+    Ok(refusals(&super::find_row(tenant, slug).await?, change))
 }
 
 fn refusals(project: &ProjectRow, change: &ProjectChange) -> Vec<Error> {

@@ -95,6 +95,11 @@ pub async fn list_projects(tenant: &Tenant, cursor: Option<&str>, limit: u32) ->
 /// `Forbidden` without `projects.read`; `NotFound`; `Unavailable`.
 pub async fn get_project(tenant: &Tenant, slug: &ProjectSlug) -> Result<ProjectView, Error> {
     tenant.require(Permission::ProjectsRead)?;
+    find_row(tenant, slug).await?.view()
+}
+
+/// A project that the caller's scope reaches, in a transaction of its own.
+async fn find_row(tenant: &Tenant, slug: &ProjectSlug) -> Result<ProjectRow, Error> {
     let mut transaction = tenant.begin().await?;
     let row: Option<ProjectRow> = visible(&transaction)
         .filter(projects::slug.eq(slug.as_str()))
@@ -103,7 +108,7 @@ pub async fn get_project(tenant: &Tenant, slug: &ProjectSlug) -> Result<ProjectV
         .await
         .optional()?;
     transaction.commit().await?;
-    row.ok_or(NOT_FOUND)?.view()
+    row.ok_or(NOT_FOUND)
 }
 
 /// How many keys of each project work, or would if they were enabled.

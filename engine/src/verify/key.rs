@@ -190,6 +190,9 @@ pub(super) fn seconds(seconds: i32) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
+/// From so many on, those that no key is of are looked for.
+const PLACES_MAX: usize = 10_000;
+
 /// The places that keys in memory are of, each once.
 #[derive(Default)]
 pub(crate) struct Places(std::sync::Mutex<std::collections::HashMap<ProjectId, Arc<Place>>>);
@@ -200,6 +203,10 @@ impl Places {
         match places.get(&project_id) {
             Some(held) if **held == place => Arc::clone(held),
             _ => {
+                if places.len() >= PLACES_MAX {
+                    // Those of keys that were pushed out.
+                    places.retain(|_, held| Arc::strong_count(held) > 1);
+                }
                 let place = Arc::new(place);
                 places.insert(project_id, Arc::clone(&place));
                 place

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use diesel::dsl::sql as raw;
 use diesel::prelude::*;
+use diesel::sql_types::{Array, Text};
 use diesel_async::RunQueryDsl;
 use tronch_core::{
     Environment, Handle, Permission, PresentedToken, ProjectId, ProjectSlug, ServiceTokenId, TenantId, TenantSlug,
@@ -68,9 +70,13 @@ struct TokenRow {
     revoked_at: Option<Timestamp>,
 }
 
-/// The token, its tenant's slug, how long it is let in without Postgres, the slug of its project, and the number of the
-/// last change.
-type Row = (TokenRow, String, i32, Option<String>, Option<i64>);
+/// The token, its tenant's slug, how long it is let in without Postgres, the slug of its project, those of the
+/// tenant's open ones, and the number of the last change.
+type Row = (TokenRow, String, i32, Option<String>, Vec<String>, Option<i64>);
+
+/// Two are as many as several.
+const OPEN_PROJECTS: &str = "ARRAY(SELECT open.slug FROM projects AS open \
+    WHERE open.tenant_id = service_tokens.tenant_id AND open.archived_at IS NULL LIMIT 2)";
 
 impl Facts for TokenFacts {
     const KIND: Kind = Kind::Token;
@@ -88,19 +94,13 @@ impl Facts for TokenFacts {
                 tenants::slug,
                 tenants::offline_lease_seconds,
                 projects::slug.nullable(),
+                raw::<Array<Text>>(OPEN_PROJECTS),
                 change_log_head::table.select(change_log_head::n).single_value(),
             ))
             .first(&mut connection)
             .await
             .optional()?;
-        let Some((row, tenant, offline_lease_seconds, project, known)) = row else { return Ok(None) };
-        let open: Vec<String> = projects::table
-            .filter(projects::tenant_id.eq(row.tenant_id))
-            .filter(projects::archived_at.is_null())
-            .select(projects::slug)
-            .limit(2)
-            .load(&mut connection)
-            .await?;
+        let Some((row, tenant, offline_lease_seconds, project, open, known)) = row else { return Ok(None) };
         let slug = |slug: &str| ProjectSlug::parse(slug).map_err(Error::internal);
         let permissions: Result<Vec<Permission>, _> = row.permissions.iter().map(|text| text.parse()).collect();
         let facts = Self {

@@ -87,6 +87,11 @@ async fn keys_outlive_a_lost_master_secret_and_are_proven_once_each() {
         let refused = moved.keyring(masters, &["lost", "--id", id]);
         assert!(!refused.status.success(), "{}", String::from_utf8_lossy(&refused.stdout));
     }
+    // Nor is a new one made for a mistyped id.
+    let mut mistyped = command(&moved.data_dir, &["keyring", "lost", "--id", "0000000000000000"]);
+    let refused = run(mistyped.env("DATABASE_URL", moved.database.url()), "");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains(&lost), "{}", String::from_utf8_lossy(&refused.stderr));
+    assert!(!moved.data_dir.path().join("master-key").exists());
     let given_up = moved.keyring(SECOND, &["lost", "--id", &lost]);
     assert!(given_up.status.success(), "{}", String::from_utf8_lossy(&given_up.stderr));
 
