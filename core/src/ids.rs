@@ -21,14 +21,36 @@ pub struct ParseIdError {
     pub prefix: &'static str,
 }
 
-fn encode(uuid: Uuid) -> [u8; TEXT_DIGITS] {
-    let mut value = uuid.as_u128();
-    let mut digits = [0; TEXT_DIGITS];
-    for digit in digits.iter_mut().rev() {
-        *digit = ALPHABET[(value & 31) as usize];
-        value >>= 5;
+/// Characters of an id: a prefix of three, `_` and the digits.
+const TEXT_CHARACTERS: usize = 4 + TEXT_DIGITS;
+
+/// Bits of as many digits as fit into 64, for arithmetic on 128 is slow.
+const BITS_AT_ONCE: u32 = 60;
+
+/// An id as text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct IdText([u8; TEXT_CHARACTERS]);
+
+impl IdText {
+    fn of(prefix: &'static str, uuid: Uuid) -> Self {
+        let mut text = [b'_'; TEXT_CHARACTERS];
+        text[..3].copy_from_slice(&prefix.as_bytes()[..3]);
+        let mut value = uuid.as_u128();
+        for digits in text[4..].rchunks_mut((BITS_AT_ONCE / 5) as usize) {
+            let mut part = (value & ((1 << BITS_AT_ONCE) - 1)) as u64;
+            value >>= BITS_AT_ONCE;
+            for digit in digits.iter_mut().rev() {
+                *digit = ALPHABET[(part & 31) as usize];
+                part >>= 5;
+            }
+        }
+        Self(text)
     }
-    digits
+
+    /// The characters.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("prefixes and the alphabet are ASCII")
+    }
 }
 
 fn decode(digits: &str) -> Option<Uuid> {
@@ -55,8 +77,13 @@ macro_rules! id {
             pub const PREFIX: &'static str = $prefix;
 
             /// Names an existing row.
-            pub fn from_uuid(uuid: Uuid) -> Self {
+            pub const fn from_uuid(uuid: Uuid) -> Self {
                 Self(uuid)
+            }
+
+            /// The text form, without an allocation.
+            pub fn text(self) -> IdText {
+                IdText::of(Self::PREFIX, self.0)
             }
 
             /// The 128 bits.
@@ -73,9 +100,7 @@ macro_rules! id {
 
         impl fmt::Display for $name {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let digits = encode(self.0);
-                let digits = std::str::from_utf8(&digits).expect("the alphabet is ASCII");
-                write!(formatter, "{}_{digits}", Self::PREFIX)
+                formatter.write_str(self.text().as_str())
             }
         }
 
@@ -97,7 +122,7 @@ macro_rules! id {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                serializer.serialize_str(self.text().as_str())
             }
         }
 

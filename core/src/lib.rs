@@ -28,7 +28,9 @@ pub use environment::{Environment, ParseEnvironmentError};
 pub use error_code::{ErrorCode, ParseErrorCodeError};
 pub use handle::{HANDLE_CHARACTERS, Handle, ParseHandleError, searchable};
 pub use idempotency_key::{IdempotencyKey, ParseIdempotencyKeyError};
-pub use ids::{AuditEventId, KeyId, ParseIdError, ProjectId, RequestId, ServiceTokenId, SessionId, TenantId, UserId};
+pub use ids::{
+    AuditEventId, IdText, KeyId, ParseIdError, ProjectId, RequestId, ServiceTokenId, SessionId, TenantId, UserId,
+};
 pub use key::{CREATED_MS_END, CREATED_MS_MIN, CredentialKind, GATE_VALUES, KeyDraft, PresentedKey, PresentedToken};
 pub use key_health::{CallsOfTheDay, KeyHealth, key_health};
 pub use malformed::MalformedReason;
