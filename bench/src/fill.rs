@@ -4,14 +4,18 @@
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rand::RngExt as _;
 use sha2::Sha256;
-use tokio_postgres::{Client, NoTls};
-use tronch_core::{CredentialKind, Environment, KeyDraft};
+use tokio_postgres::Client;
+use tronch_core::{CredentialKind, Environment, KeyDraft, KeyId};
 use uuid::Uuid;
 
+use crate::probe::postgres;
 use crate::product::{Installation, MASTER};
 
 /// Rows of one COPY.
 const AT_ONCE: usize = 10_000;
+
+/// Where in a live key its handle is.
+const HANDLE: std::ops::Range<usize> = 15..26;
 
 /// The file that keeps the keys of the last run, for they cannot be read from the database.
 const KEPT: &str = "tronch-load-keys";
@@ -33,11 +37,35 @@ struct Made {
     tag: String,
 }
 
+/// Texts that pass the gate and are nobody's keys.
+pub async fn strangers(installation: &Installation, count: usize) -> anyhow::Result<Vec<String>> {
+    let maker = Maker::read(&postgres(installation).await?).await?;
+    (0..count).map(|at| Ok(maker.make(at)?.text)).collect()
+}
+
+/// The same texts with another last character, which no gate lets pass but by chance once in 14 776 336.
+pub fn forged(texts: &[String]) -> Vec<String> {
+    let other = |last: &str| if last == "0" { "1" } else { "0" };
+    texts
+        .iter()
+        .map(|text| text.split_at(text.len() - 1))
+        .map(|(rest, last)| format!("{rest}{}", other(last)))
+        .collect()
+}
+
+/// The ids of keys, in the order of the texts.
+pub async fn ids(installation: &Installation, texts: &[String]) -> anyhow::Result<Vec<KeyId>> {
+    let handle = |text: &String| text[HANDLE].to_owned();
+    let handles: Vec<String> = texts.iter().map(handle).collect();
+    let sql = "SELECT keys.id::text FROM unnest($1::text[]) WITH ORDINALITY AS asked (handle, place) \
+               JOIN keys USING (handle) ORDER BY place";
+    let rows = postgres(installation).await?.query(sql, &[&handles]).await?;
+    rows.iter().map(|row| Ok(KeyId::from_uuid(row.get::<_, &str>(0).parse()?))).collect()
+}
+
 /// Keys of the installation, made unless they are there.
 pub async fn keys(installation: &Installation, count: usize) -> anyhow::Result<Vec<String>> {
-    let url = format!("{}?options=-c%20tronch.scope%3Dsystem", installation.database_url);
-    let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
-    tokio::spawn(connection);
+    let client = postgres(installation).await?;
     let maker = Maker::read(&client).await?;
     let kept = std::env::temp_dir().join(format!("{KEPT}-{}", maker.tenant_id.simple()));
     let mut texts: Vec<String> =
@@ -52,6 +80,18 @@ pub async fn keys(installation: &Installation, count: usize) -> anyhow::Result<V
     std::fs::write(&kept, texts.join("\n"))?;
     texts.truncate(count);
     Ok(texts)
+}
+
+/// Keys that no run before has used, for those that are revoked.
+pub async fn fresh_keys(installation: &Installation, count: usize) -> anyhow::Result<Vec<String>> {
+    let client = postgres(installation).await?;
+    let maker = Maker::read(&client).await?;
+    let made: Vec<Made> = (0..count).map(|at| maker.make(at)).collect::<Result<_, _>>()?;
+    for some in made.chunks(AT_ONCE) {
+        insert(&client, &maker, some).await?;
+    }
+    client.batch_execute("ANALYZE keys").await?;
+    Ok(made.into_iter().map(|made| made.text).collect())
 }
 
 /// Row security refuses COPY.

@@ -2,9 +2,22 @@
 //! turns, each on a core of its own with `wrk` on another, and what is printed are ratios: medians of pairs, with their range.
 
 mod bare;
+mod client;
+mod cold;
 mod fill;
+mod flood;
+mod open_loop;
+mod outage;
+mod pipe;
+mod probe;
 mod product;
+// The network that fails, as in the tests.
+#[path = "../../server/tests/it/support/proxy.rs"]
+#[expect(dead_code, reason = "the tests know more weathers")]
+mod proxy;
 mod report;
+mod steady;
+mod storm;
 mod wrk;
 
 use std::path::PathBuf;
@@ -21,8 +34,56 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Warm keys: the product and a bare handler in turns.
-    Warm(Warm),
+    /// Warm keys as fast as can be: the product and a bare handler in turns.
+    Warm {
+        #[command(flatten)]
+        measured: Measured,
+        /// Connections of wrk.
+        #[arg(long, default_value_t = 64)]
+        connections: u32,
+    },
+    /// Warm keys at a fixed rate: how late the latest answers are, the product's and the bare handler's.
+    Steady {
+        #[command(flatten)]
+        measured: Measured,
+        /// Questions a second.
+        #[arg(long, default_value_t = 2_000)]
+        per_second: u32,
+        /// Sign-ins a second beside the product's.
+        #[arg(long, default_value_t = 0)]
+        sign_ins: u32,
+    },
+    /// Cold keys, each asked about once; then a restart under load.
+    Cold {
+        #[command(flatten)]
+        measured: Measured,
+    },
+    /// Forged keys beside honest ones.
+    Flood {
+        #[command(flatten)]
+        measured: Measured,
+    },
+    /// Postgres cut off and hanging at full load.
+    Outage {
+        #[command(flatten)]
+        measured: Measured,
+    },
+    /// Usage fed in process: whether everything that is counted is also stored.
+    Pipe {
+        #[command(flatten)]
+        measured: Measured,
+        /// Validations a second.
+        #[arg(long, default_value_t = 100_000)]
+        per_second: u32,
+    },
+    /// Revocations on three nodes.
+    Storm {
+        #[command(flatten)]
+        measured: Measured,
+        /// How many with `wait=all`, and as many without.
+        #[arg(long, default_value_t = 10_000)]
+        revocations: usize,
+    },
     /// The bare handler alone, which `warm` starts.
     #[command(hide = true)]
     Bare {
@@ -31,8 +92,9 @@ enum Command {
     },
 }
 
+/// What is measured, and on which database.
 #[derive(clap::Args)]
-struct Warm {
+pub struct Measured {
     /// A database that may be filled with keys; it must be empty or of an earlier run.
     #[arg(long)]
     database_url: String,
@@ -51,15 +113,20 @@ struct Warm {
     /// Seconds of a turn.
     #[arg(long, default_value_t = 5)]
     seconds: u32,
-    /// Connections of wrk.
-    #[arg(long, default_value_t = 64)]
-    connections: u32,
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Bare { port } => runtime()?.block_on(bare::serve(port)),
-        Command::Warm(warm) => runtime()?.block_on(run_warm(warm)),
+        Command::Warm { measured, connections } => runtime()?.block_on(run_warm(&measured, connections)),
+        Command::Steady { measured, per_second, sign_ins } => {
+            runtime()?.block_on(steady::run(&measured, per_second, sign_ins))
+        }
+        Command::Cold { measured } => runtime()?.block_on(cold::run(&measured)),
+        Command::Flood { measured } => runtime()?.block_on(flood::run(&measured)),
+        Command::Outage { measured } => runtime()?.block_on(outage::run(&measured)),
+        Command::Pipe { measured, per_second } => runtime()?.block_on(pipe::run(&measured, per_second)),
+        Command::Storm { measured, revocations } => runtime()?.block_on(storm::run(&measured, revocations)),
     }
 }
 
@@ -68,31 +135,37 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are what it is for")]
-async fn run_warm(warm: Warm) -> anyhow::Result<()> {
+async fn run_warm(warm: &Measured, connections: u32) -> anyhow::Result<()> {
     let installation = product::Installation::prepare(&warm.tronch, &warm.database_url)?;
     let keys = fill::keys(&installation, warm.keys).await?;
     let asked = &keys[..warm.asked.min(keys.len())];
     let script = wrk::script(&installation.folder, &installation.token, asked)?;
-    let product = product::Running::product(&installation)?;
+    let product = product::Running::product(&installation, &product::Start::default())?;
     let bare = product::Running::bare()?;
     product.wait_until_ready().await?;
     product.warm(&installation.token, asked).await?;
-    println!("{} keys in Postgres, {} asked about, {} connections", keys.len(), asked.len(), warm.connections);
+    println!("{} keys in Postgres, {} asked about, {} connections", keys.len(), asked.len(), connections);
     println!("resident: {} MiB", product.resident_bytes()? / 1024 / 1024);
+    let hashes = probe::counter(&product, "tronch_argon2_runs_total").await?;
     let mut turns = Vec::new();
     for pair in 0..warm.pairs {
-        let turn = |running: &product::Running| wrk::run(&script, running, warm.connections, warm.seconds);
-        // Who begins takes turns, too.
-        let (ours, theirs) = if pair % 2 == 0 {
-            let ours = turn(&product)?;
-            (ours, turn(&bare)?)
-        } else {
-            let theirs = turn(&bare)?;
-            (turn(&product)?, theirs)
-        };
+        // In slices of a second, so that a slow moment of the machine is both's.
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for slice in 0..warm.seconds {
+            // Who begins takes turns, too.
+            let order = if slice % 2 == 0 { [true, false] } else { [false, true] };
+            for is_ours in order {
+                let (running, turns) = if is_ours { (&product, &mut ours) } else { (&bare, &mut theirs) };
+                turns.push(wrk::run(&script, running, connections, 1)?);
+            }
+        }
+        let (ours, theirs) = (wrk::Turn::of_slices(&ours), wrk::Turn::of_slices(&theirs));
         println!("pair {}: product {ours}; bare {theirs}", pair + 1);
         turns.push((ours, theirs));
     }
     print!("{}", report::ratios(&turns));
+    let hashes = probe::counter(&product, "tronch_argon2_runs_total").await? - hashes;
+    let verdicts = probe::counter(&product, "tronch_verdicts_total").await?;
+    println!("slow hashes computed meanwhile: {hashes}, with {verdicts} verdicts");
     Ok(())
 }

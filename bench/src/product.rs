@@ -65,6 +65,19 @@ impl Installation {
 pub struct Running {
     child: Child,
     pub url: String,
+    /// The operator's listener, of the product.
+    pub ops_url: String,
+}
+
+/// How a product is started.
+#[derive(Default)]
+pub struct Start<'a> {
+    /// Where Postgres is, if not where the installation has it: behind a proxy.
+    pub database_url: Option<&'a str>,
+    /// Settings beside the installation's.
+    pub settings: &'a [(&'a str, &'a str)],
+    /// Where it listens, if not on any two ports.
+    pub ports: Option<(u16, u16)>,
 }
 
 impl Drop for Running {
@@ -76,10 +89,19 @@ impl Drop for Running {
 }
 
 impl Running {
-    pub fn product(installation: &Installation) -> anyhow::Result<Self> {
-        let (port, ops_port) = (free_port()?, free_port()?);
+    pub fn product(installation: &Installation, start: &Start<'_>) -> anyhow::Result<Self> {
+        let (port, ops_port) = match start.ports {
+            Some(ports) => ports,
+            None => (free_port()?, free_port()?),
+        };
         let mut command = Command::new("taskset");
-        let serve = installation.command(&[]);
+        let mut serve = installation.command(&[]);
+        // One folder each: nothing is shared but the database.
+        serve.env("TRONCH_DATA_DIR", installation.folder.join(format!("data-{port}")));
+        serve.envs(start.settings.iter().copied());
+        if let Some(url) = start.database_url {
+            serve.env("DATABASE_URL", url);
+        }
         command.args(["-c", SERVER_CORE]).arg(&installation.tronch).arg("serve");
         for (name, value) in serve.get_envs().filter_map(|(name, value)| Some((name, value?))) {
             command.env(name, value);
@@ -89,15 +111,30 @@ impl Running {
             .env("TRONCH_OPS_LISTEN", format!("127.0.0.1:{ops_port}"))
             .env("TRONCH_PUBLIC_URL", format!("http://localhost:{port}"))
             .stdout(Stdio::null())
-            .stderr(std::fs::File::create(installation.folder.join("log"))?);
-        Ok(Self { child: command.spawn()?, url: format!("http://127.0.0.1:{port}") })
+            .stderr(std::fs::File::create(installation.folder.join(format!("log-{port}")))?);
+        let [url, ops_url] = [port, ops_port].map(|port| format!("http://127.0.0.1:{port}"));
+        Ok(Self { child: command.spawn()?, url, ops_url })
     }
 
     pub fn bare() -> anyhow::Result<Self> {
         let port = free_port()?;
         let mut command = Command::new("taskset");
         command.args(["-c", SERVER_CORE]).arg(std::env::current_exe()?).args(["bare", &port.to_string()]);
-        Ok(Self { child: command.spawn()?, url: format!("http://127.0.0.1:{port}") })
+        let url = format!("http://127.0.0.1:{port}");
+        Ok(Self { child: command.spawn()?, ops_url: url.clone(), url })
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        ensure!(sent.success() && self.child.wait()?.success(), "{} did not stop in order", self.url);
+        Ok(())
+    }
+
+    /// Where it listens.
+    pub fn ports(&self) -> anyhow::Result<(u16, u16)> {
+        let port = |url: &str| anyhow::Ok(url.rsplit_once(':').context("no port")?.1.parse()?);
+        Ok((port(&self.url)?, port(&self.ops_url)?))
     }
 
     pub async fn wait_until_ready(&self) -> anyhow::Result<()> {
@@ -124,8 +161,15 @@ impl Running {
                 tokio::spawn(async move {
                     for key in keys {
                         let ask = serde_json::json!({ "key": key, "environment": "live" });
-                        let answer: Value =
-                            client.post(&url).bearer_auth(&token).json(&ask).send().await?.json().await?;
+                        let mut answer = Value::Null;
+                        // A cold process may say that it is too busy; whoever asks again is answered.
+                        for _ in 0..50 {
+                            answer = client.post(&url).bearer_auth(&token).json(&ask).send().await?.json().await?;
+                            if answer["code"] != "unavailable" {
+                                break;
+                            }
+                            tokio::time::sleep(Duration::from_millis(100)).await;
+                        }
                         ensure!(answer["code"] == "VALID", "{answer}");
                     }
                     Ok(())

@@ -17,7 +17,8 @@ pub fn ratios(turns: &[(Turn, Turn)]) -> String {
     .concat()
 }
 
-fn spread(mut values: Vec<f64>) -> String {
+/// The median, the least and the greatest.
+pub fn spread(mut values: Vec<f64>) -> String {
     values.sort_by(f64::total_cmp);
     match (values.first(), values.get(values.len() / 2), values.last()) {
         (Some(least), Some(median), Some(greatest)) => format!("{median:.2} ({least:.2}–{greatest:.2})"),

@@ -19,6 +19,25 @@ pub struct Turn {
     pub cpu_per_call: Duration,
 }
 
+impl Turn {
+    /// The mean of slices, and for the latencies their median.
+    pub fn of_slices(slices: &[Self]) -> Self {
+        let requests: f64 = slices.iter().map(|slice| slice.requests_per_second).sum();
+        let cpu: f64 = slices.iter().map(|slice| slice.cpu_per_call.as_secs_f64() * slice.requests_per_second).sum();
+        let median = |of: fn(&Self) -> Duration| {
+            let mut all: Vec<Duration> = slices.iter().map(of).collect();
+            all.sort_unstable();
+            all[all.len() / 2]
+        };
+        Self {
+            requests_per_second: requests / slices.len() as f64,
+            p50: median(|slice| slice.p50),
+            p99: median(|slice| slice.p99),
+            cpu_per_call: Duration::from_secs_f64(cpu / requests),
+        }
+    }
+}
+
 impl fmt::Display for Turn {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

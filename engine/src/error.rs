@@ -72,6 +72,10 @@ pub enum Error {
     /// Somebody signed up before.
     #[error("this installation is set up already; sign in instead")]
     SetupClosed,
+    /// So many unknown keys were asked about that this one is not looked up. Nothing of ours is wrong, so it is counted and
+    /// not logged.
+    #[error("too many unknown keys were asked about; ask again in a moment")]
+    OverBudget,
     /// Something of ours is down or full; the same request may succeed soon.
     #[error("{what} cannot be reached right now")]
     Unavailable {
@@ -101,7 +105,7 @@ impl Error {
             Self::SignInFailed => ErrorCode::SignInFailed,
             Self::SetupCodeInvalid => ErrorCode::SetupCodeInvalid,
             Self::SetupClosed => ErrorCode::SetupClosed,
-            Self::Unavailable { .. } => ErrorCode::Unavailable,
+            Self::Unavailable { .. } | Self::OverBudget => ErrorCode::Unavailable,
             Self::Internal(_) => ErrorCode::Internal,
         }
     }

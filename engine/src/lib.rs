@@ -10,6 +10,7 @@ mod db;
 pub mod demo;
 mod error;
 pub mod health;
+pub mod internals;
 mod keyring;
 pub mod keys;
 pub mod members;

@@ -196,6 +196,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    usage_hours_due (at, incarnation_id) {
+        at -> Timestamptz,
+        incarnation_id -> Uuid,
+        batches -> BigInt,
+    }
+}
+
+diesel::table! {
     change_log_head (single) {
         single -> Bool,
         n -> BigInt,

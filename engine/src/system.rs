@@ -77,7 +77,8 @@ pub(crate) async fn delete_in_portions(
     condition: &str,
 ) -> Result<usize, Error> {
     let rows = format!("SELECT ctid FROM {table} WHERE {condition} LIMIT {ROWS_AT_ONCE}");
-    let sql = format!("DELETE FROM {table} WHERE ctid = ANY (ARRAY({rows}))");
+    // The condition again, because the same place in another partition is another row.
+    let sql = format!("DELETE FROM {table} WHERE ctid = ANY (ARRAY({rows})) AND ({condition})");
     let mut deleted = 0;
     loop {
         let portion = diesel::sql_query(&sql).execute(connection).await?;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -14,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{self, Config, Survey};
 use crate::demo_command::{self, DemoArguments};
+use crate::doors::Open;
 use crate::logging::{self, Logging};
 use crate::open::{Opened, Tenure, give_up_master, open};
 use crate::serve::serve;
@@ -33,13 +35,20 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the dashboard and the API until stopped.
-    Serve,
+    Serve {
+        /// `verify` serves validation and probes alone, beside processes that serve everything.
+        #[arg(long, value_enum, default_value = "all")]
+        doors: Open,
+    },
     /// Make a tenant with its owner, and a service token with every permission. Repeated, it replaces the token it made
     /// before and changes nothing else.
     Bootstrap(Bootstrap),
     /// Add people and reset passwords.
     #[command(subcommand)]
     Member(MemberCommand),
+    /// What a tenant may have of its own.
+    #[command(subcommand)]
+    Tenant(TenantCommand),
     /// Make a tenant to look around in, with keys in every state and a month of usage; or remove it again.
     Demo(DemoArguments),
     /// The master secrets: which are in use, and putting another in the place of one.
@@ -85,6 +94,20 @@ enum ConfigCommand {
     /// Check whatever can be checked without starting, the files that settings name included. Run it as the server's
     /// user.
     Check,
+}
+
+#[derive(Subcommand)]
+enum TenantCommand {
+    /// Set for how long the tenant's keys are answered from memory while Postgres is out of reach: a key that is revoked
+    /// meanwhile may pass on a process that is cut off for so long.
+    OfflineLease {
+        /// The tenant's slug.
+        #[arg(long)]
+        tenant: String,
+        /// 0 to 300.
+        #[arg(long)]
+        seconds: u64,
+    },
 }
 
 #[derive(Subcommand)]
@@ -160,9 +183,9 @@ fn complain(error: &anyhow::Error) {
 async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let path = cli.config.as_deref();
     match cli.command {
-        Command::Serve => {
+        Command::Serve { doors } => {
             let (config, logging) = prepare(path)?;
-            serve(&config, logging.lost()).await
+            serve(&config, logging.lost(), doors).await
         }
         Command::Bootstrap(arguments) => {
             let ask = asking(&arguments.email, arguments.password_stdin);
@@ -175,6 +198,9 @@ async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Member(MemberCommand::Password(arguments)) => {
             let ask = asking(&arguments.email, arguments.password_stdin);
             beside(path, ask, async |_, opened, password| set_password(opened, arguments, password).await).await
+        }
+        Command::Tenant(TenantCommand::OfflineLease { tenant, seconds }) => {
+            beside(path, || Ok(()), async |_, opened, ()| set_offline_lease(opened, &tenant, seconds).await).await
         }
         Command::Demo(arguments) => {
             let ask = arguments.email.as_deref().map(|email| asking(email, arguments.password_stdin));
@@ -286,6 +312,13 @@ async fn set_password(opened: &Opened, arguments: SetPassword, password: Zeroizi
     let password = Password::parse(password)?;
     let ended = members::reset_password(&opened.engine, &Caller::operator(), &email, password).await?;
     Ok(format!("{email} has a new password; {ended} of their sessions were ended."))
+}
+
+async fn set_offline_lease(opened: &Opened, tenant: &str, seconds: u64) -> anyhow::Result<String> {
+    let slug = TenantSlug::parse(tenant).context("--tenant")?;
+    let tenant = opened.engine.tenant(&Caller::operator(), &slug).await?;
+    let before = tenants::set_offline_lease(&tenant, Duration::from_secs(seconds)).await?;
+    Ok(format!("Without Postgres, keys of {slug} are answered for {seconds} s; before it was {} s.", before.as_secs()))
 }
 
 async fn keyring_status(opened: &Opened, json: bool) -> anyhow::Result<String> {

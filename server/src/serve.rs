@@ -10,11 +10,14 @@ use axum::Router;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use tronch_engine::usage::{UsageRetention, keep_usage, roll_up_usage};
+use tronch_engine::verify::Verifier;
 use tronch_engine::{Engine, NodeName, forget_old_changes, forget_old_writes, sessions, tenants};
 
 use crate::config::Config;
-use crate::doors::{self, Phase};
+use crate::doors::{self, Open, Phase, Public};
 use crate::logging::LostLines;
 use crate::open::{Opened, Tenure, open};
 use crate::terminal::say;
@@ -25,8 +28,14 @@ const SETUP_CODE_FILE: &str = "setup-code";
 /// How long the last usage waits for Postgres at a stop.
 const USAGE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long keys are read before calls are taken.
+const WARM_UP_MAX: Duration = Duration::from_secs(20);
+
 /// How often what has ended is removed: sessions, idempotency keys.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+
+/// How often it is looked whether an hour is over that is not added up.
+const ROLL_UP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How old the metric of lost log lines may be.
 const LOST_LINES_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,14 +44,14 @@ const LOST_LINES_INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// Whatever keeps it from starting, or from stopping in order.
-pub(crate) async fn serve(config: &Config, lost_lines: LostLines) -> anyhow::Result<()> {
+pub(crate) async fn serve(config: &Config, lost_lines: LostLines, open_doors: Open) -> anyhow::Result<()> {
     let metrics = metrics_builder()?.install_recorder().context("metrics cannot be started")?;
     lost_lines.publish();
     let publisher = tokio::spawn(publish_lost_lines(lost_lines));
     let listener = bind(config.listen, "TRONCH_LISTEN").await?;
     let ops_listener = bind(config.ops_listen, "TRONCH_OPS_LISTEN").await?;
     let opened = open(config, Tenure::Alone).await?;
-    let outcome = serve_opened(config, &opened, metrics, listener, ops_listener).await;
+    let outcome = serve_opened(config, &opened, metrics, [listener, ops_listener], open_doors).await;
     let closed = opened.close().await;
     publisher.abort();
     outcome.and(closed)
@@ -52,20 +61,25 @@ async fn serve_opened(
     config: &Config,
     opened: &Opened,
     metrics: metrics_exporter_prometheus::PrometheusHandle,
-    listener: TcpListener,
-    ops_listener: TcpListener,
+    [listener, ops_listener]: [TcpListener; 2],
+    open_doors: Open,
 ) -> anyhow::Result<()> {
     let phase = Phase::default();
     let verifier = opened.engine.join(node_name(config)).await?;
-    let doors = doors::build(config, &opened.engine, &verifier, phase.clone(), metrics)?;
-    greet(config, opened).await?;
+    let doors = doors::build(config, &opened.engine, &verifier, phase.clone(), metrics, open_doors)?;
+    warm_up(&verifier, config.warm_up_keys).await;
+    // Nobody signs up where there are no pages.
+    if open_doors == Open::All {
+        greet(config, opened).await?;
+    }
     let stop = CancellationToken::new();
     let mut tasks = tokio::task::JoinSet::new();
     // Before anybody can ask: everything below the doors is open.
     phase.started();
-    tasks.spawn(run_listener(listener, doors.public, stop.clone()));
+    tasks.spawn(run_public(listener, doors.public, stop.clone()));
     tasks.spawn(run_listener(ops_listener, doors.ops, stop.clone()));
-    let sweeper = tokio::spawn(sweep(opened.engine.clone(), stop.clone()));
+    let sweeper = tokio::spawn(sweep(opened.engine.clone(), config.usage_kept, stop.clone()));
+    let adder = tokio::spawn(roll_up(opened.engine.clone()));
     tracing::info!(listen = %config.listen, ops_listen = %config.ops_listen, "serving");
     wait_for_signal().await?;
     tracing::info!("stopping: no new requests, running ones may finish");
@@ -76,12 +90,23 @@ async fn serve_opened(
         tracing::warn!("requests were still running after TRONCH_SHUTDOWN_SECONDS and were cut off");
     }
     sweeper.abort();
+    adder.abort();
     opened.engine.leave().await;
     if let Err(error) = opened.engine.finish_usage(USAGE_PATIENCE).await {
         tracing::error!(%error, "the usage of the last second could not be stored");
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Without it keys are read when they are asked about, so nothing that goes wrong here keeps the process from serving.
+async fn warm_up(verifier: &Verifier, keys: u32) {
+    match tokio::time::timeout(WARM_UP_MAX, verifier.warm_up(keys)).await {
+        Ok(Ok(0)) => {}
+        Ok(Ok(read)) => tracing::info!(keys.read = read, "keys that were used last are remembered"),
+        Ok(Err(error)) => tracing::warn!(%error, "keys could not be read ahead of time"),
+        Err(_) => tracing::warn!("reading keys ahead of time took too long; the rest is read when it is asked about"),
+    }
 }
 
 /// How long a change took to be known, in seconds: the promise is a second.
@@ -105,6 +130,12 @@ async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener>
     })
 }
 
+async fn run_public(listener: TcpListener, public: Public, stop: CancellationToken) {
+    if let Err(error) = public.serve(listener, stop).await {
+        tracing::error!(%error, "a listener failed");
+    }
+}
+
 async fn run_listener(listener: TcpListener, router: Router, stop: CancellationToken) {
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
@@ -123,7 +154,7 @@ async fn wait_for_signal() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn sweep(engine: Engine, stop: CancellationToken) {
+async fn sweep(engine: Engine, kept: UsageRetention, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         tokio::select! {
@@ -138,9 +169,25 @@ async fn sweep(engine: Engine, stop: CancellationToken) {
             Ok(deleted) => tracing::debug!(deleted, "idempotency keys past their day were removed"),
             Err(error) => tracing::warn!(%error, "old idempotency keys could not be removed; trying again later"),
         }
+        match keep_usage(&engine, kept).await {
+            Ok(removed) => tracing::debug!(removed, "old partitions of usage were removed"),
+            Err(error) => tracing::warn!(%error, "usage could not be kept in order; trying again later"),
+        }
         match forget_old_changes(&engine).await {
             Ok(deleted) => tracing::debug!(deleted, "old changes and nodes that are gone were removed"),
             Err(error) => tracing::warn!(%error, "old changes could not be removed; trying again later"),
+        }
+    }
+}
+
+async fn roll_up(engine: Engine) {
+    let mut ticks = tokio::time::interval(ROLL_UP_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match roll_up_usage(&engine).await {
+            Ok(hours) => tracing::debug!(hours, "hours of usage were added up"),
+            Err(error) => tracing::warn!(%error, "usage could not be added up; trying again later"),
         }
     }
 }

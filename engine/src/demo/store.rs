@@ -232,6 +232,14 @@ async fn insert_counts(transaction: &mut TenantTx, table: &str, counts: &Counts)
          SELECT $1, * FROM unnest($2, $3, $4, $5, $6, $7)"
     );
     let cells: Vec<_> = counts.keys().collect();
+    let days: std::collections::BTreeSet<_> = cells.iter().map(|cell| cell.at.date_naive()).collect();
+    for day in days {
+        diesel::sql_query("SELECT tronch_make_usage_partition($1, $2)")
+            .bind::<Text, _>(table)
+            .bind::<Timestamptz, _>(day.and_time(chrono::NaiveTime::MIN).and_utc())
+            .execute(transaction.unscoped())
+            .await?;
+    }
     let numbers: Result<Vec<i64>, _> = counts.values().map(|count| i64::try_from(*count)).collect();
     let numbers = numbers.map_err(Error::internal)?;
     let tenant_id = transaction.tenant_id();

@@ -1,11 +1,12 @@
-//! Collecting events beside the calls: a bounded channel, and one task that adds up and stores. A call never waits for it.
+//! Collecting beside the calls: tallies of keys, a bounded channel for whatever is no pass, and one task that adds up and
+//! stores. A call never waits for it.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -13,8 +14,10 @@ use tronch_core::bounds::USAGE_CHANNEL_EVENTS;
 use tronch_core::{ServiceTokenId, Timestamp};
 use uuid::Uuid;
 
+use super::roll_up;
 use super::store::{self, BatchHead};
-use super::sums::{Event, Sums, Told};
+use super::sums::{Event, Sums, Told, minute_of};
+use super::tally::{Counted, Tallied};
 use crate::clock;
 use crate::db::Db;
 use crate::error::Error;
@@ -32,9 +35,13 @@ const SUMS_MAX: usize = 50_000;
 /// How long a batch that could not be stored waits before it is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Keys that may wait with a tally that is not taken. One more is counted as an event, which finds the channel full.
+const WAITING_MAX: usize = 200_000;
+
 /// Where validation leaves its events.
 pub(crate) struct Collector {
     told: mpsc::Sender<Told>,
+    tallied: Arc<Waiting>,
     counts: Arc<Counts>,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<Result<(), Error>>>>,
@@ -48,32 +55,88 @@ struct Counts {
     failing: AtomicBool,
 }
 
+/// Keys whose tallies there is something in, each once.
+#[derive(Default)]
+struct Waiting {
+    keys: Mutex<WaitingKeys>,
+    /// Enough has come together for a batch.
+    enough: Notify,
+}
+
+#[derive(Default)]
+struct WaitingKeys {
+    keys: Vec<Arc<dyn Tallied>>,
+    /// Nobody takes them any more.
+    is_over: bool,
+}
+
+impl Waiting {
+    fn keys(&self) -> MutexGuard<'_, WaitingKeys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the key will be looked at.
+    fn note(&self, key: Arc<dyn Tallied>) -> bool {
+        let mut waiting = self.keys();
+        let has_room = !waiting.is_over && waiting.keys.len() < WAITING_MAX;
+        if has_room {
+            waiting.keys.push(key);
+        }
+        has_room
+    }
+}
+
 impl Collector {
     /// Starts the task that stores. Needs a runtime.
     pub(crate) fn start(db: Db) -> Result<Self, Error> {
         let (told, received) = mpsc::channel(USAGE_CHANNEL_EVENTS);
         let counts = Arc::new(Counts::default());
+        let tallied = Arc::new(Waiting::default());
         let stop = CancellationToken::new();
         let task = Task {
             db,
             incarnation: Uuid::from_bytes(crate::random::bytes()?),
             started_at: clock::now(),
             counts: Arc::clone(&counts),
+            tallied: Arc::clone(&tallied),
             batches: 0,
             stored: 0,
             sums: Sums::default(),
         };
         let task = tokio::spawn(task.run(received, stop.clone()));
-        Ok(Self { told, counts, stop, task: Mutex::new(Some(task)) })
+        Ok(Self { told, tallied, counts, stop, task: Mutex::new(Some(task)) })
     }
 
-    /// Takes the event, or counts it as dropped when the channel is full. Never waits.
-    pub(crate) fn offer(&self, event: Event) {
-        self.counts.offered.fetch_add(1, Ordering::Relaxed);
-        if self.told.try_send(Told::Validated(event)).is_err() {
-            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
-            metrics::counter!("tronch_usage_events_dropped_total").increment(1);
+    /// Counts a validation, or counts it as dropped when there is no room. Never waits. `passed` is the key, where it was
+    /// valid: then `event` is asked for only if the key's own tally cannot take it.
+    pub(crate) fn offer<K: Tallied + 'static>(
+        &self,
+        at: Timestamp,
+        passed: Option<&Arc<K>>,
+        event: impl FnOnce() -> Event,
+    ) {
+        let offered = self.counts.offered.fetch_add(1, Ordering::Relaxed);
+        if offered % FLUSH_EVENTS == FLUSH_EVENTS - 1 {
+            self.tallied.enough.notify_one();
         }
+        match passed.map(|key| (key, key.tally().add(minute_of(at)))) {
+            Some((_, Counted::Again)) => return,
+            Some((key, Counted::First)) => {
+                if !self.tallied.note(Arc::<K>::clone(key)) {
+                    self.count_dropped(key.tally().take().1);
+                }
+                return;
+            }
+            Some((_, Counted::NotHere)) | None => {}
+        }
+        if self.told.try_send(Told::Validated(event())).is_err() {
+            self.count_dropped(1);
+        }
+    }
+
+    fn count_dropped(&self, events: u64) {
+        self.counts.dropped.fetch_add(events, Ordering::Relaxed);
+        metrics::counter!("tronch_usage_events_dropped_total").increment(events);
     }
 
     /// Notes that a service token was let in. When the channel is full, the time of its last use lags.
@@ -83,7 +146,7 @@ impl Collector {
         }
     }
 
-    /// Events that were taken and not added up yet.
+    /// Events that were taken and not added up yet; tallies are not among them.
     pub(crate) fn waiting(&self) -> usize {
         self.told.max_capacity() - self.told.capacity()
     }
@@ -99,7 +162,7 @@ impl Collector {
     /// `Unavailable` when Postgres did not take the rest within `patience`; it is lost.
     pub(crate) async fn finish(&self, patience: Duration) -> Result<(), Error> {
         self.stop.cancel();
-        let task = self.task.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut task) = task else { return Ok(()) };
         match tokio::time::timeout(patience, &mut task).await {
             Ok(Ok(stored)) => stored,
@@ -118,6 +181,7 @@ struct Task {
     incarnation: Uuid,
     started_at: Timestamp,
     counts: Arc<Counts>,
+    tallied: Arc<Waiting>,
     batches: i64,
     stored: u64,
     sums: Sums,
@@ -131,15 +195,24 @@ impl Task {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut storing: Option<Storing> = None;
         let mut received = Vec::with_capacity(1024);
+        let tallied = Arc::clone(&self.tallied);
+        let enough = &tallied.enough;
         loop {
-            let has_room = self.sums.counts.len() < SUMS_MAX;
+            let has_room = self.sums.held() < SUMS_MAX;
             let due = tokio::select! {
                 () = stop.cancelled() => break,
                 () = done(&mut storing), if storing.is_some() => {
                     storing = None;
                     false
                 }
-                _ = ticks.tick() => true,
+                _ = ticks.tick() => {
+                    if has_room { self.take_tallies() }
+                    true
+                }
+                () = enough.notified(), if has_room => {
+                    self.take_tallies();
+                    self.sums.events >= FLUSH_EVENTS
+                }
                 // The sender lives as long as the collector, so this ends only with it.
                 count = told.recv_many(&mut received, 1024), if has_room => {
                     if count == 0 { break }
@@ -152,6 +225,20 @@ impl Task {
             }
         }
         self.close(told, storing).await
+    }
+
+    fn take_tallies(&mut self) {
+        let keys = std::mem::take(&mut self.tallied.keys().keys);
+        let has_taken_before = !self.sums.is_empty();
+        for key in keys {
+            let (minute, count) = key.tally().take();
+            if count > 0 {
+                self.sums.add_passes(key.subject(), minute, count, key.last_used());
+            }
+        }
+        if has_taken_before {
+            self.sums.merge_passes();
+        }
     }
 
     /// Takes the sums out, as a batch on its way.
@@ -178,6 +265,8 @@ impl Task {
         while let Some(one) = told.recv().await {
             self.sums.take(&one);
         }
+        self.tallied.keys().is_over = true;
+        self.take_tallies();
         if let Some(storing) = storing {
             storing.await;
         }
@@ -207,6 +296,9 @@ async fn store_until_done(db: Db, counts: Arc<Counts>, head: BatchHead, sums: Su
         counts.failing.store(true, Ordering::Relaxed);
         let causes = error.causes();
         tracing::warn!(batch = head.number, events = sums.events, error.causes = ?causes, "usage could not be stored; trying again: {error}");
+        if let Err(error) = roll_up::make_room(&db, sums.counts().map(|(cell, _)| cell.at())).await {
+            tracing::debug!("there may be no partition for a batch: {error}");
+        }
         tokio::time::sleep(RETRY_INTERVAL).await;
     }
     counts.failing.store(false, Ordering::Relaxed);

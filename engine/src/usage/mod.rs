@@ -1,11 +1,16 @@
-//! Usage: how often which verdict was given. Validation offers events, `collector.rs` adds them up beside the calls,
-//! `store.rs` writes the sums; `series.rs` reads them.
+//! Usage: how often which verdict was given. Validation counts passes in `tally.rs` and offers everything else as events,
+//! `collector.rs` adds both up beside the calls,
+//! `store.rs` writes the sums; `roll_up.rs` adds up hours and days, `series.rs` reads all of them.
 
 mod collector;
+mod roll_up;
 mod series;
 mod store;
 mod sums;
+mod tally;
 
 pub(crate) use collector::Collector;
+pub use roll_up::{UsageRetention, keep_usage, roll_up_usage};
 pub use series::{ParseSpanError, Span, usage_of_key, usage_of_keys, usage_of_tenant};
 pub(crate) use sums::Event;
+pub(crate) use tally::{Subject, Tallied, Tally};

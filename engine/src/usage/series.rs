@@ -140,10 +140,28 @@ async fn series(
     let running = clock::now().timestamp().div_euclid(seconds) * seconds;
     let at = |unix: i64| Timestamp::from_timestamp(unix, 0).ok_or_else(|| Error::internal("a time out of range"));
     let first = at(running - seconds * i64::from(steps - 1))?;
+    // Hours that are not added up yet, or not with all of their minutes, are taken from the minutes in the place of what
+    // hours and days have of them.
+    let of = |table: &str, count: &str, condition: &str| {
+        format!(
+            "SELECT key_id, at, code, {count} AS count FROM {table} WHERE tenant_id = $1 AND key_id = ANY($2) \
+             AND at >= $3 AND ($4 IS NULL OR project_id = $4) AND ($5 IS NULL OR environment = $5) {condition}"
+        )
+    };
+    let mut counts = of(table, "count", "");
+    if table != "usage_minutes" {
+        let minutes = "AND at >= (SELECT min(at) FROM due) AND date_trunc('hour', at, 'UTC') IN (SELECT at FROM due)";
+        counts = [
+            counts,
+            of("usage_minutes", "count", minutes),
+            of("usage_hours", "-count", "AND at IN (SELECT at FROM due)"),
+        ]
+        .join(" UNION ALL ");
+    }
     let sql = format!(
-        "SELECT key_id, date_bin(make_interval(secs => {seconds}), at, 'epoch'::timestamptz) AS step, code, \
-         sum(count)::bigint AS count FROM {table} WHERE tenant_id = $1 AND key_id = ANY($2) AND at >= $3 \
-         AND ($4 IS NULL OR project_id = $4) AND ($5 IS NULL OR environment = $5) GROUP BY 1, 2, 3"
+        "WITH due AS MATERIALIZED (SELECT DISTINCT at FROM usage_hours_due WHERE at >= $3) \
+         SELECT key_id, date_bin(make_interval(secs => {seconds}), at, 'epoch'::timestamptz) AS step, code, \
+         sum(count)::bigint AS count FROM ({counts}) AS counts GROUP BY 1, 2, 3 HAVING sum(count) > 0"
     );
     let scope = transaction.scope();
     let rows: Vec<StepRow> = diesel::sql_query(sql)

@@ -36,7 +36,7 @@ pub(super) async fn store(db: &Db, head: &BatchHead, sums: &Sums) -> Result<(), 
         .transaction::<(), Error, _>(async |connection| {
             count_incarnation(connection, head).await?;
             if insert_batch(connection, head, sums).await? {
-                add(connection, sums).await?;
+                add(connection, head, sums).await?;
             }
             Ok(())
         })
@@ -95,46 +95,42 @@ async fn insert_batch(connection: &mut Connection, head: &BatchHead, sums: &Sums
     Ok(inserted == 1)
 }
 
-/// Adds the counts to minutes, hours and days, in one statement however many rows there are: the rows travel once.
+/// Adds the counts to their minutes, and notes which hours have to be added up anew (`roll_up.rs`).
 ///
 /// This crosses tenants because one batch holds what happened in all of them.
 #[expect(
     clippy::disallowed_methods,
     reason = "Diesel cannot insert from unnest, and a bind for each value has a bound"
 )]
-async fn add(connection: &mut Connection, sums: &Sums) -> Result<(), Error> {
-    if sums.counts.is_empty() {
+async fn add(connection: &mut Connection, head: &BatchHead, sums: &Sums) -> Result<(), Error> {
+    if sums.held() == 0 {
         return Ok(());
     }
-    let cells = || sums.counts.keys();
-    let counts: Result<Vec<i64>, _> = sums.counts.values().map(|count| i64::try_from(*count)).collect();
+    let cells = || sums.counts().map(|(cell, _)| cell);
+    let counts: Result<Vec<i64>, _> = sums.counts().map(|(_, count)| i64::try_from(count)).collect();
     let counts = counts.map_err(Error::internal)?;
-    let into = |table: &str, unit: &str| {
-        format!(
-            "INSERT INTO {table} AS stored (tenant_id, key_id, at, project_id, environment, code, count) \
-             SELECT tenant_id, key_id, date_trunc('{unit}', at, 'UTC'), project_id, environment, code, sum(count)::bigint \
-             FROM new GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6 \
-             ON CONFLICT (tenant_id, key_id, at, project_id, environment, code) \
-             DO UPDATE SET count = stored.count + excluded.count"
-        )
-    };
-    let (minutes, hours, days) =
-        (into("usage_minutes", "minute"), into("usage_hours", "hour"), into("usage_days", "day"));
-    let sql = format!(
+    diesel::sql_query(
         "WITH new AS MATERIALIZED (SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7) \
          AS new (tenant_id, key_id, at, project_id, environment, code, count)), \
-         minutes AS ({minutes}), hours AS ({hours}) {days}"
-    );
-    diesel::sql_query(sql)
-        .bind::<Array<SqlUuid>, _>(cells().map(|cell| cell.tenant_id).collect::<Vec<_>>())
-        .bind::<Array<SqlUuid>, _>(cells().map(|cell| cell.key_id).collect::<Vec<_>>())
-        .bind::<Array<Timestamptz>, _>(cells().map(|cell| cell.at).collect::<Vec<_>>())
-        .bind::<Array<SqlUuid>, _>(cells().map(|cell| cell.project_id).collect::<Vec<_>>())
-        .bind::<Array<Text>, _>(cells().map(|cell| cell.environment).collect::<Vec<_>>())
-        .bind::<Array<Text>, _>(cells().map(|cell| cell.code).collect::<Vec<_>>())
-        .bind::<Array<BigInt>, _>(counts.as_slice())
-        .execute(connection)
-        .await?;
+         due AS (INSERT INTO usage_hours_due AS due (at, incarnation_id) \
+         SELECT DISTINCT date_trunc('hour', at, 'UTC'), $8 FROM new ORDER BY 1 \
+         ON CONFLICT (at, incarnation_id) DO UPDATE SET batches = due.batches + 1) \
+         INSERT INTO usage_minutes AS stored (tenant_id, key_id, at, project_id, environment, code, count) \
+         SELECT tenant_id, key_id, at, project_id, environment, code, sum(count)::bigint FROM new \
+         GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6 \
+         ON CONFLICT (tenant_id, key_id, at, project_id, environment, code) \
+         DO UPDATE SET count = stored.count + excluded.count",
+    )
+    .bind::<Array<SqlUuid>, _>(cells().map(|cell| cell.tenant_id).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(cells().map(|cell| cell.key_id).collect::<Vec<_>>())
+    .bind::<Array<Timestamptz>, _>(cells().map(|cell| cell.at()).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(cells().map(|cell| cell.project_id).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(cells().map(|cell| cell.environment.as_str()).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(cells().map(|cell| cell.code.as_str()).collect::<Vec<_>>())
+    .bind::<Array<BigInt>, _>(counts.as_slice())
+    .bind::<SqlUuid, _>(head.incarnation)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -145,14 +141,16 @@ async fn add(connection: &mut Connection, sums: &Sums) -> Result<(), Error> {
 #[expect(clippy::disallowed_methods, reason = "Diesel cannot update from unnest")]
 pub(super) async fn touch(db: &Db, sums: &Sums) -> Result<(), Error> {
     let mut connection = db.system().await?;
-    for (table, used) in [("keys", &sums.keys_used), ("service_tokens", &sums.tokens_used)] {
+    let keys_used: (Vec<Uuid>, Vec<Timestamp>) = sums.keys_used().unzip();
+    let tokens_used = sums.tokens_used.iter().map(|(id, at)| (*id, *at)).unzip();
+    for (table, (ids, times)) in [("keys", keys_used), ("service_tokens", tokens_used)] {
         let sql = format!(
-            "WITH due AS (SELECT {table}.id, new.at FROM {table} JOIN unnest($1, $2) AS new (id, at) USING (id) \
+            "WITH due AS (SELECT {table}.id, new.at FROM {table} JOIN \
+             (SELECT id, max(at) AS at FROM unnest($1, $2) AS used (id, at) GROUP BY id) AS new USING (id) \
              WHERE last_used_at IS NULL OR last_used_at < new.at - make_interval(secs => {LAST_USED_STEP_SECONDS}) \
              ORDER BY {table}.id FOR NO KEY UPDATE OF {table} SKIP LOCKED) \
              UPDATE {table} SET last_used_at = due.at FROM due WHERE {table}.id = due.id"
         );
-        let (ids, times): (Vec<Uuid>, Vec<Timestamp>) = used.iter().map(|(id, at)| (*id, *at)).unzip();
         for (ids, times) in ids.chunks(TOUCHED_AT_ONCE).zip(times.chunks(TOUCHED_AT_ONCE)) {
             diesel::sql_query(&sql)
                 .bind::<Array<SqlUuid>, _>(ids)

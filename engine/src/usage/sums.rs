@@ -2,19 +2,21 @@
 
 use std::collections::HashMap;
 
-use chrono::SubsecRound as _;
 use tronch_core::{Environment, KeyId, ProjectId, ServiceTokenId, TenantId, Timestamp, VerdictCode};
 use uuid::Uuid;
 
+use super::tally::Subject;
+
 /// Stands for "all keys of the tenant" and for "no project", where nothing else can.
 const NIL: Uuid = Uuid::nil();
+
+const SECONDS_OF_MINUTE: i64 = 60;
 
 /// One validation and its verdict.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Event {
     pub(crate) at: Timestamp,
     pub(crate) tenant_id: TenantId,
-    pub(crate) token_id: ServiceTokenId,
     /// The key and its project, where the text was a key of the tenant's.
     pub(crate) key: Option<(KeyId, ProjectId)>,
     /// The key's own, else the one that was asked for.
@@ -27,8 +29,13 @@ pub(crate) struct Event {
 pub(crate) enum Told {
     /// A validation, which is counted.
     Validated(Event),
-    /// A service token was let in for something else, which only moves its time of last use.
+    /// A service token was let in, which only moves its time of last use.
     TokenUsed(ServiceTokenId, Timestamp),
+}
+
+/// The minute of a time, counted from 1970.
+pub(super) fn minute_of(at: Timestamp) -> u32 {
+    u32::try_from(at.timestamp().div_euclid(SECONDS_OF_MINUTE)).unwrap_or(0)
 }
 
 /// What is counted apart.
@@ -36,11 +43,25 @@ pub(crate) enum Told {
 pub(super) struct Cell {
     pub(super) tenant_id: Uuid,
     pub(super) key_id: Uuid,
-    /// The minute's beginning.
-    pub(super) at: Timestamp,
+    minute: u32,
     pub(super) project_id: Uuid,
-    pub(super) environment: &'static str,
-    pub(super) code: &'static str,
+    pub(super) environment: Environment,
+    pub(super) code: VerdictCode,
+}
+
+impl Cell {
+    /// The minute's beginning.
+    pub(super) fn at(&self) -> Timestamp {
+        Timestamp::from_timestamp(i64::from(self.minute) * SECONDS_OF_MINUTE, 0).unwrap_or_default()
+    }
+}
+
+/// What a key's tally held.
+#[derive(Debug)]
+struct Pass {
+    cell: Cell,
+    count: u64,
+    last: Timestamp,
 }
 
 /// What is counted by a key that nobody outside can choose at will, so any quick hash will do.
@@ -51,10 +72,12 @@ type Counted<K, V> = HashMap<K, V, ahash::RandomState>;
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     pub(super) events: u64,
-    pub(super) counts: Counted<Cell, u64>,
-    /// When each key was last found valid.
-    pub(super) keys_used: Counted<Uuid, Timestamp>,
-    /// When each service token last asked.
+    counts: Counted<Cell, u64>,
+    /// What tallies held, each key once for each time they were taken: as long as that is once, nothing is looked up.
+    passes: Vec<Pass>,
+    /// When keys that have no tally were last found valid.
+    keys_used: Counted<Uuid, Timestamp>,
+    /// When each service token was last let in, to the minute.
     pub(super) tokens_used: Counted<Uuid, Timestamp>,
 }
 
@@ -70,27 +93,74 @@ impl Sums {
         }
     }
 
+    /// So many passes of a key in one minute, the last of them at `last`.
+    pub(super) fn add_passes(&mut self, subject: Subject, minute: u32, count: u64, last: Timestamp) {
+        let total = Cell {
+            tenant_id: subject.tenant_id.uuid(),
+            key_id: NIL,
+            minute,
+            project_id: subject.project_id.uuid(),
+            environment: subject.environment,
+            code: VerdictCode::Valid,
+        };
+        self.count(total, None, count);
+        self.passes.push(Pass { cell: Cell { key_id: subject.key_id.uuid(), ..total }, count, last });
+    }
+
+    /// Makes one of what tallies held of the same key in the same minute.
+    pub(super) fn merge_passes(&mut self) {
+        self.passes.sort_unstable_by_key(|pass| pass.cell);
+        self.passes.dedup_by(|next, kept| {
+            let is_same = next.cell == kept.cell;
+            if is_same {
+                kept.count += next.count;
+                kept.last = kept.last.max(next.last);
+            }
+            is_same
+        });
+    }
+
+    /// How much is held.
+    pub(super) fn held(&self) -> usize {
+        self.counts.len() + self.passes.len()
+    }
+
+    /// Every count; a cell may come more than once.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (&Cell, u64)> {
+        let counted = self.counts.iter().map(|(cell, count)| (cell, *count));
+        counted.chain(self.passes.iter().map(|pass| (&pass.cell, pass.count)))
+    }
+
+    /// When keys were last found valid; one may come more than once.
+    pub(super) fn keys_used(&self) -> impl Iterator<Item = (Uuid, Timestamp)> {
+        let used = self.keys_used.iter().map(|(id, at)| (*id, *at));
+        used.chain(self.passes.iter().map(|pass| (pass.cell.key_id, pass.last)))
+    }
+
     fn add(&mut self, event: &Event) {
-        self.events += 1;
-        let second = event.at.trunc_subsecs(0);
-        let minute = second - chrono::TimeDelta::seconds(second.timestamp().rem_euclid(60));
-        let project_id = event.key.map_or(NIL, |(_, project_id)| project_id.uuid());
         let total = Cell {
             tenant_id: event.tenant_id.uuid(),
             key_id: NIL,
-            at: minute,
-            project_id,
-            environment: event.environment.as_str(),
-            code: event.code.as_str(),
+            minute: minute_of(event.at),
+            project_id: event.key.map_or(NIL, |(_, project_id)| project_id.uuid()),
+            environment: event.environment,
+            code: event.code,
         };
-        *self.counts.entry(total).or_default() += 1;
-        if let Some((key_id, _)) = event.key {
-            *self.counts.entry(Cell { key_id: key_id.uuid(), ..total }).or_default() += 1;
-            if event.code == VerdictCode::Valid {
-                later(&mut self.keys_used, key_id.uuid(), event.at);
-            }
+        self.count(total, event.key.map(|(key_id, _)| key_id), 1);
+        if let Some((key_id, _)) = event.key
+            && event.code == VerdictCode::Valid
+        {
+            later(&mut self.keys_used, key_id.uuid(), event.at);
         }
-        later(&mut self.tokens_used, event.token_id.uuid(), event.at);
+    }
+
+    /// Once for the tenant and once for the key.
+    fn count(&mut self, total: Cell, key_id: Option<KeyId>, count: u64) {
+        self.events += count;
+        *self.counts.entry(total).or_default() += count;
+        if let Some(key_id) = key_id {
+            *self.counts.entry(Cell { key_id: key_id.uuid(), ..total }).or_default() += count;
+        }
     }
 }
 
@@ -103,11 +173,14 @@ fn later(times: &mut Counted<Uuid, Timestamp>, id: Uuid, at: Timestamp) {
 mod tests {
     use super::*;
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_timestamp_millis(1_800_000_000_000 + second * 1000 + 7).expect("in range")
+    }
+
     fn event(second: i64, key: Option<u128>, code: VerdictCode) -> Event {
         Event {
-            at: Timestamp::from_timestamp_millis(1_800_000_000_000 + second * 1000 + 7).expect("in range"),
+            at: at(second),
             tenant_id: TenantId::from_uuid(Uuid::from_u128(1)),
-            token_id: ServiceTokenId::from_uuid(Uuid::from_u128(2)),
             key: key.map(|id| (KeyId::from_uuid(Uuid::from_u128(id)), ProjectId::from_uuid(Uuid::from_u128(3)))),
             environment: Environment::Live,
             code,
@@ -126,25 +199,37 @@ mod tests {
         ] {
             sums.add(&event);
         }
-        let counts: std::collections::BTreeMap<Cell, u64> = sums.counts.into_iter().collect();
+        let subject = Subject {
+            tenant_id: TenantId::from_uuid(Uuid::from_u128(1)),
+            key_id: KeyId::from_uuid(Uuid::from_u128(9)),
+            project_id: ProjectId::from_uuid(Uuid::from_u128(3)),
+            environment: Environment::Live,
+        };
+        sums.add_passes(subject, minute_of(at(0)), 4, at(50));
+        sums.add_passes(subject, minute_of(at(0)), 2, at(40));
+        sums.merge_passes();
+        assert_eq!(sums.held(), 6);
+        let mut counts = std::collections::BTreeMap::<Cell, u64>::new();
+        sums.counts().for_each(|(cell, count)| *counts.entry(*cell).or_default() += count);
         let lines: Vec<String> = counts
             .iter()
             .map(|(cell, count)| {
-                format!("{} {} {} {count}", cell.key_id.as_u128(), cell.at.format("%H:%M:%S%.3f"), cell.code)
+                format!("{} {} {} {count}", cell.key_id.as_u128(), cell.at().format("%H:%M:%S%.3f"), cell.code.as_str())
             })
             .collect();
         assert_eq!(
             lines,
             [
-                "0 08:00:00.000 VALID 3",
+                "0 08:00:00.000 VALID 9",
                 "0 08:01:00.000 MALFORMED 1",
                 "0 08:01:00.000 REVOKED 1",
-                "9 08:00:00.000 VALID 3",
+                "9 08:00:00.000 VALID 9",
                 "9 08:01:00.000 REVOKED 1",
             ]
         );
-        assert_eq!(sums.events, 5);
-        let used: Vec<i64> = sums.keys_used.values().map(|at| at.timestamp() - 1_800_000_000).collect();
-        assert_eq!(used, [59], "a refusal is no use, and time does not go back");
+        assert_eq!(sums.events, 11);
+        let mut used: Vec<i64> = sums.keys_used().map(|(_, at)| at.timestamp() - 1_800_000_000).collect();
+        used.sort_unstable();
+        assert_eq!(used, [50, 59], "a refusal is no use, and time does not go back");
     }
 }

@@ -1,7 +1,11 @@
 //! How many unknown handles are looked up: a text that passes the gate and is no key costs a question to Postgres, and
-//! nobody may ask so many that others wait.
+//! nobody may ask so many that others wait. Whether a handle is unknown shows only afterwards, so what is left is reserved
+//! before, and given back for one that was there.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Moment;
 
@@ -11,54 +15,114 @@ const SECOND_NANOS: u64 = 1_000_000_000;
 pub(super) struct Budget {
     full_at: AtomicU64,
     per_second: u64,
+    /// Looked up right now.
+    reserved: AtomicU64,
+    given_back: Notify,
 }
+
+/// The right to look one up. Dropped, it is given back.
+pub(super) struct Reserved<'a>(&'a Budget);
 
 impl Budget {
     pub(super) const fn new(per_second: u64) -> Self {
-        Self { full_at: AtomicU64::new(0), per_second }
+        Self { full_at: AtomicU64::new(0), per_second, reserved: AtomicU64::new(0), given_back: Notify::const_new() }
     }
 
-    /// Whether one more may be looked up.
-    pub(super) fn has_some(&self, now: Moment) -> bool {
-        self.full_at.load(Ordering::Relaxed) + self.cost() <= now.as_nanos() + SECOND_NANOS
+    /// Waits while others are looking up as many as are left. Nothing when none is left, or when time is over.
+    pub(super) async fn reserve(&self, deadline: Instant) -> Option<Reserved<'_>> {
+        loop {
+            let mut given_back = std::pin::pin!(self.given_back.notified());
+            // Before looking, so that none is missed that is given back meanwhile.
+            given_back.as_mut().enable();
+            match self.try_reserve(Moment::now()) {
+                Ok(reserved) => return Some(reserved),
+                Err(0) => return None,
+                Err(_) => timeout_at(deadline, given_back).await.ok()?,
+            }
+        }
+    }
+
+    /// Looks one up that costs no question. Whether it may.
+    pub(super) fn take(&self, now: Moment) -> bool {
+        self.try_reserve(now).map(|reserved| reserved.charge(now)).is_ok()
+    }
+
+    /// Or how many are left, all of them reserved.
+    fn try_reserve(&self, now: Moment) -> Result<Reserved<'_>, u64> {
+        let left = self.left(now);
+        let one_more = |reserved| (reserved < left).then_some(reserved + 1);
+        match self.reserved.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more) {
+            Ok(_) => Ok(Reserved(self)),
+            Err(_) => Err(left),
+        }
+    }
+
+    fn left(&self, now: Moment) -> u64 {
+        let debt = self.full_at.load(Ordering::Acquire).saturating_sub(now.as_nanos());
+        SECOND_NANOS.saturating_sub(debt) / self.cost()
     }
 
     fn cost(&self) -> u64 {
         SECOND_NANOS / self.per_second
     }
+}
 
-    /// One was looked up, and nothing was there. Those under way when it ran out are charged all the same.
-    pub(super) fn charge(&self, now: Moment) {
-        let cost = self.cost();
-        // Never further in debt than a second, or a burst would shut the door for long.
-        let latest = now.as_nanos() + 2 * SECOND_NANOS;
-        let charged = |full_at: u64| Some((full_at.max(now.as_nanos()) + cost).min(latest));
-        if self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, charged).is_err() {
+impl Reserved<'_> {
+    /// Nothing was there.
+    pub(super) fn charge(self, now: Moment) {
+        let cost = self.0.cost();
+        let charged = |full_at: u64| Some(full_at.max(now.as_nanos()) + cost);
+        if self.0.full_at.fetch_update(Ordering::AcqRel, Ordering::Acquire, charged).is_err() {
             unreachable!("it always gives a value");
         }
     }
 }
 
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.0.reserved.fetch_sub(1, Ordering::AcqRel);
+        // All of them, for it may have been the last, and then nobody needs to wait any longer.
+        self.0.given_back.notify_waiters();
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    fn at(ms: u64) -> Moment {
+        Moment::from_nanos(1_000_000_000 + ms * 1_000_000)
+    }
 
     #[test]
     fn a_second_s_worth_at_once_and_then_as_many_a_second() {
         let budget = Budget::new(20);
-        let at = |ms: u64| Moment::from_nanos(1_000_000_000 + ms * 1_000_000);
-        let looked_up = |from: u64, until: u64| {
-            (from..until).filter(|ms| {
-                let may = budget.has_some(at(*ms));
-                if may {
-                    budget.charge(at(*ms));
-                }
-                may
-            })
-        };
-        assert_eq!(looked_up(0, 20).count(), 20);
-        assert_eq!(looked_up(20, 40).count(), 0);
-        assert_eq!(looked_up(40, 1_040).count(), 20);
-        assert_eq!(looked_up(10_000, 10_020).count(), 20);
+        let looked_up = |from: u64, until: u64| (from..until).filter(|ms| budget.take(at(*ms))).count();
+        assert_eq!(looked_up(0, 20), 20);
+        assert_eq!(looked_up(20, 40), 0);
+        assert_eq!(looked_up(40, 1_040), 20);
+        assert_eq!(looked_up(10_000, 10_020), 20);
+    }
+
+    /// However many ask at once, no more are under way than are left; and those that were there cost nothing.
+    #[tokio::test]
+    async fn no_more_are_looked_up_at_once_than_are_left() {
+        let budget = Budget::new(20);
+        let soon = || Instant::now() + Duration::from_millis(20);
+        let mut held = Vec::new();
+        for _ in 0..20 {
+            held.push(budget.reserve(soon()).await.expect("one of twenty"));
+        }
+        assert!(budget.reserve(soon()).await.is_none(), "one more than there are");
+        drop(held.pop());
+        let again = budget.reserve(soon()).await.expect("one that was given back");
+        let now = Moment::now();
+        again.charge(now);
+        held.into_iter().for_each(|reserved| reserved.charge(now));
+        let asked = Instant::now();
+        assert!(budget.reserve(asked + Duration::from_secs(5)).await.is_none());
+        assert!(asked.elapsed() < Duration::from_secs(1), "whoever finds nothing left does not wait");
     }
 }

@@ -11,6 +11,8 @@ use crate::node::marks::{Dependencies, Position};
 /// Entries looked at to find one that has not been asked for in a while.
 const SAMPLES: usize = 8;
 
+const NANOS_OF_SECOND: u64 = 1_000_000_000;
+
 /// Something that was read, and when.
 #[derive(Debug)]
 pub(crate) struct Remembered<F> {
@@ -36,6 +38,11 @@ impl<F> Remembered<F> {
         &self.dependencies
     }
 
+    /// When it was last asked for, to the second.
+    pub(super) fn last_used(&self) -> Moment {
+        Moment::from_nanos(u64::from(self.used.load(Ordering::Relaxed)) * NANOS_OF_SECOND)
+    }
+
     fn touch(&self, now: Moment) {
         let now = seconds(now);
         // Most calls find the second noted already, and leave the line to other cores.
@@ -46,7 +53,7 @@ impl<F> Remembered<F> {
 }
 
 fn seconds(moment: Moment) -> u32 {
-    u32::try_from(moment.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX)
+    u32::try_from(moment.as_nanos() / NANOS_OF_SECOND).unwrap_or(u32::MAX)
 }
 
 /// A map of at most `capacity` entries.

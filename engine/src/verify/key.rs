@@ -12,13 +12,16 @@ use tronch_core::{
     TenantSlug, Timestamp,
 };
 
+use super::cache::Remembered;
 use super::memory::Facts;
 use crate::Engine;
+use crate::clock;
 use crate::error::Error;
 use crate::keyring::{Tag, TagKeyId};
 use crate::keys::rows::KeyRow;
 use crate::node::{Kind, Node};
 use crate::schema::{change_log_head, keys, projects, tenants};
+use crate::usage::{Subject, Tallied, Tally};
 
 /// What a service may know of a key that is its tenant's. Kept for each key that is asked about: every byte counts, so
 /// what is most often absent stands apart, and what keys share is shared.
@@ -33,6 +36,28 @@ pub struct KeyFacts {
     metadata: Option<Box<RawValue>>,
     rotation: Option<Box<RotationView>>,
     place: Arc<Place>,
+    /// How often it passed.
+    tally: Tally,
+}
+
+impl Tallied for Remembered<KeyFacts> {
+    fn tally(&self) -> &Tally {
+        &self.facts.tally
+    }
+
+    fn subject(&self) -> Subject {
+        let snapshot = &self.facts.snapshot;
+        Subject {
+            tenant_id: snapshot.tenant_id,
+            key_id: snapshot.key_id,
+            project_id: snapshot.project_id,
+            environment: snapshot.environment,
+        }
+    }
+
+    fn last_used(&self) -> Timestamp {
+        clock::at(Remembered::last_used(self))
+    }
 }
 
 /// Whose keys, for which API: the same for many.
@@ -43,7 +68,33 @@ pub(crate) struct Place {
     offline_lease: Duration,
 }
 
+/// The query for a [`Row`]. Asked for one handle it is not the same as for a list of one: Postgres plans that anew each
+/// time, which takes longer than answering.
+macro_rules! rows {
+    () => {
+        keys::table.inner_join(projects::table).inner_join(tenants::table).select((
+            KeyRow::as_select(),
+            keys::tag,
+            keys::tag_key,
+            projects::slug,
+            tenants::slug,
+            tenants::offline_lease_seconds,
+            change_log_head::table.select(change_log_head::n).single_value(),
+        ))
+    };
+}
+
 impl KeyFacts {
+    /// Those of several handles that are there, each with the number of the last change that the server knew.
+    ///
+    /// This crosses tenants because whose a handle is becomes known only by reading it; the caller compares the tenant.
+    pub(super) async fn read_many(engine: &Engine, handles: &[Handle]) -> Result<Vec<(Self, i64)>, Error> {
+        let mut connection = engine.db().data_plane().await?;
+        let rows: Vec<Row> =
+            rows!().filter(keys::handle.eq_any(handles.iter().map(Handle::as_str))).load(&mut connection).await?;
+        rows.into_iter().map(|row| of_row(engine, row)).collect()
+    }
+
     /// Which key.
     pub fn key_id(&self) -> KeyId {
         self.snapshot.key_id
@@ -122,24 +173,9 @@ impl Facts for KeyFacts {
     /// This crosses tenants because whose a handle is becomes known only by reading it; the caller compares the tenant.
     async fn read(engine: &Engine, handle: Handle) -> Result<Option<(Self, i64)>, Error> {
         let mut connection = engine.db().data_plane().await?;
-        let row: Option<Row> = keys::table
-            .inner_join(projects::table)
-            .inner_join(tenants::table)
-            .filter(keys::handle.eq(handle.as_str()))
-            .select((
-                KeyRow::as_select(),
-                keys::tag,
-                keys::tag_key,
-                projects::slug,
-                tenants::slug,
-                tenants::offline_lease_seconds,
-                change_log_head::table.select(change_log_head::n).single_value(),
-            ))
-            .first(&mut connection)
-            .await
-            .optional()?;
-        let known = row.as_ref().and_then(|row| row.6).unwrap_or_default();
-        row.map(|row| Ok((of_row(engine, handle, row)?, known))).transpose()
+        let row: Option<Row> =
+            rows!().filter(keys::handle.eq(handle.as_str())).first(&mut connection).await.optional()?;
+        row.map(|row| of_row(engine, row)).transpose()
     }
 
     fn shared(&self, node: &Node) -> [u64; 3] {
@@ -155,8 +191,8 @@ impl Facts for KeyFacts {
     }
 }
 
-fn of_row(engine: &Engine, handle: Handle, row: Row) -> Result<KeyFacts, Error> {
-    let (row, tag, tag_key, project, tenant, offline_lease_seconds, _) = row;
+fn of_row(engine: &Engine, row: Row) -> Result<(KeyFacts, i64), Error> {
+    let (row, tag, tag_key, project, tenant, offline_lease_seconds, known) = row;
     let mut snapshot = row.snapshot()?;
     snapshot.permissions.shrink_to_fit();
     let place = Place {
@@ -166,17 +202,19 @@ fn of_row(engine: &Engine, handle: Handle, row: Row) -> Result<KeyFacts, Error> 
     };
     let owner = row.owner_external_id.as_deref().map(ExternalId::parse).transpose().map_err(Error::internal)?;
     let name = KeyName::parse(&row.name).map_err(Error::internal)?;
-    Ok(KeyFacts {
+    let facts = KeyFacts {
         tag: Tag::of_stored(&tag)?,
         tag_key: TagKeyId::of_stored(&tag_key)?,
-        handle,
+        handle: row.handle.parse().map_err(Error::internal)?,
         name: name.as_str().into(),
         owner: owner.map(|owner| owner.as_str().into()),
         metadata: metadata(&row.metadata)?,
         rotation: row.rotation().map(Box::new),
         place: engine.places().share(snapshot.project_id, place),
         snapshot,
-    })
+        tally: Tally::default(),
+    };
+    Ok((facts, known.unwrap_or_default()))
 }
 
 fn metadata(value: &Value) -> Result<Option<Box<RawValue>>, Error> {

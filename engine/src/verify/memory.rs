@@ -117,10 +117,11 @@ impl<F: Facts> Memory<F> {
     }
 
     /// One that is nobody's, or a stranger's, was asked about.
+    ///
+    /// # Errors
+    /// `Unavailable` while too many were.
     pub(super) fn charge_unknown(&self, now: Moment) -> Result<(), Error> {
-        require_budget(&self.unknown, now)?;
-        self.unknown.charge(now);
-        Ok(())
+        if self.unknown.take(now) { Ok(()) } else { Err(over_budget()) }
     }
 
     /// From memory alone.
@@ -171,7 +172,6 @@ impl<F: Facts> Memory<F> {
             if self.absent.holds(hash, handle, &node.marks, now) {
                 return Ok(None);
             }
-            require_budget(&self.unknown, now)?;
             let flight = self.join(engine, node, presented);
             let Ok(Some(read)) = tokio::time::timeout(left, flight).await else {
                 return Err(cannot_know("the database"));
@@ -206,6 +206,10 @@ impl<F: Facts> Memory<F> {
 
     async fn read(&self, engine: &Engine, node: &Node, presented: Presented) -> Option<Read<F>> {
         let handle = presented.handle;
+        let Some(reserved) = self.unknown.reserve(Instant::now() + READ_MAX).await else {
+            count_refused();
+            return None;
+        };
         let asked = async {
             let turn = self.turns.acquire().await.map_err(Error::internal)?;
             // Before the question: what is committed from now on may be missing in the answer.
@@ -244,14 +248,25 @@ impl<F: Facts> Memory<F> {
         metrics::counter!("tronch_cold_reads_total", "found" => if found.is_some() { "yes" } else { "no" })
             .increment(1);
         let Some(facts) = found else {
-            self.unknown.charge(now);
+            reserved.charge(now);
             self.absent.insert(hash, handle, presented.created_ms, read_at, (now, clock::at(now)));
             return Some(Read { read_at, found: None });
         };
-        let dependencies = Dependencies::new(hash, facts.shared(node));
-        let entry = Arc::new(Remembered::new(read_at, dependencies, facts, now));
+        Some(Read { read_at, found: Some(self.remember(node, handle, read_at, facts)) })
+    }
+
+    fn remember(&self, node: &Node, handle: Handle, read_at: Position, facts: F) -> Arc<Remembered<F>> {
+        let dependencies = Dependencies::new(node.hash_handle(F::KIND, handle), facts.shared(node));
+        let entry = Arc::new(Remembered::new(read_at, dependencies, facts, Moment::now()));
         self.cache.insert(handle, Arc::clone(&entry));
-        Some(Read { read_at, found: Some(entry) })
+        entry
+    }
+
+    /// Takes in what was read before anybody asked: at `read_at`, from a server that knew the change of that number.
+    pub(super) fn take_in(&self, node: &Node, handle: Handle, read_at: Position, (facts, known): (F, i64)) {
+        if number_of(known) >= read_at.number() {
+            self.remember(node, handle, read_at, facts);
+        }
     }
 }
 
@@ -267,14 +282,14 @@ impl<F> Drop for Landing<'_, F> {
     }
 }
 
-/// # Errors
-/// `Unavailable` while too many unknown handles have been looked up.
-pub(super) fn require_budget(budget: &Budget, now: Moment) -> Result<(), Error> {
-    if budget.has_some(now) {
-        return Ok(());
-    }
+/// Too many unknown handles have been looked up.
+pub(super) fn over_budget() -> Error {
+    count_refused();
+    Error::OverBudget
+}
+
+fn count_refused() {
     metrics::counter!("tronch_unknown_handles_refused_total").increment(1);
-    Err(cannot_know("the budget for unknown keys"))
 }
 
 fn number_of(known: i64) -> u64 {

@@ -8,6 +8,7 @@ mod key;
 mod memory;
 mod recover;
 mod token;
+mod warm_up;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use std::time::Duration;
 use metrics::Counter;
 use tokio::time::Instant;
 use tronch_core::{
-    Ask, Environment, KeyState, MalformedReason, PermissionQuery, PresentedKey, ProjectId, ProjectSlug, VerdictCode,
-    decide, state,
+    Ask, Environment, KeyState, MalformedReason, PermissionQuery, PresentedKey, ProjectId, ProjectSlug, Timestamp,
+    VerdictCode, decide, state,
 };
 
 use crate::Engine;
@@ -119,11 +120,22 @@ impl Verifier {
             }
             Err(reason) => Verdict::bare(VerdictCode::Malformed, Some(*reason)),
         };
-        self.engine.usage().offer(event(token, environment, &verdict));
+        self.count(token, environment, &verdict);
         if let Some(counter) = self.verdicts.get(verdict.code as usize) {
             counter.increment(1);
         }
         Ok(verdict)
+    }
+
+    fn count(&self, token: &ServiceToken, asked: Environment, verdict: &Verdict) {
+        let at = clock::now();
+        let passed = verdict.known.as_ref().filter(|_| verdict.code == VerdictCode::Valid);
+        let usage = self.engine.usage();
+        usage.offer(at, passed, || event(token, asked, verdict, at));
+        // Once a minute is as exact as its time of last use is kept.
+        if token.is_used_anew(at) {
+            usage.token_used(token.id(), at);
+        }
     }
 
     async fn check(
@@ -139,10 +151,20 @@ impl Verifier {
                 Err(_) if !self.passes_gate(presented) => return Ok(gate_refused()),
                 Err(_) => {
                     let asked = Presented { handle: presented.handle(), created_ms: presented.created_ms() };
-                    memory::require_budget(token.unknown_keys(), Moment::now())?;
+                    let deadline = Instant::now() + self.patience;
+                    let reserved = token.unknown_keys().reserve(deadline).await.ok_or_else(memory::over_budget)?;
                     match self.keys.look_up(&self.engine, &self.node, asked).await? {
+                        // A stranger's costs what nobody's does, so that nobody can tell them apart by what comes after.
+                        Some(known) if known.entry.facts.snapshot.tenant_id != token.tenant_id() => {
+                            self.keys.charge_unknown(known.now)?;
+                            reserved.charge(known.now);
+                            return Ok(not_found());
+                        }
                         Some(known) => known,
-                        None => return self.unknown(token, Moment::now()),
+                        None => {
+                            reserved.charge(Moment::now());
+                            return Ok(not_found());
+                        }
                     }
                 }
             };
@@ -204,9 +226,7 @@ impl Verifier {
     /// A handle that is nobody's, or a stranger's: both cost the same, so that nobody can tell them apart by what comes
     /// after.
     fn unknown(&self, token: &ServiceToken, now: Moment) -> Result<Verdict, Error> {
-        memory::require_budget(token.unknown_keys(), now)?;
-        token.unknown_keys().charge(now);
-        Ok(not_found())
+        if token.unknown_keys().take(now) { Ok(not_found()) } else { Err(memory::over_budget()) }
     }
 
     fn passes_gate(&self, presented: &PresentedKey) -> bool {
@@ -222,12 +242,11 @@ fn gate_refused() -> Verdict {
     Verdict::bare(VerdictCode::Malformed, Some(MalformedReason::Gate))
 }
 
-fn event(token: &ServiceToken, asked: Environment, verdict: &Verdict) -> Event {
+fn event(token: &ServiceToken, asked: Environment, verdict: &Verdict, at: Timestamp) -> Event {
     let facts = verdict.facts();
     Event {
-        at: clock::now(),
+        at,
         tenant_id: token.tenant_id(),
-        token_id: token.id(),
         key: facts.map(|facts| (facts.key_id(), facts.project_id())),
         environment: facts.map_or(asked, KeyFacts::environment),
         code: verdict.code,

@@ -1,6 +1,7 @@
 //! Letting a service token in: form, entry, tag, state. Never by a further token. What it may do afterwards is asked of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use diesel::dsl::sql as raw;
@@ -53,6 +54,8 @@ pub(crate) struct TokenFacts {
     expires_at: Option<Timestamp>,
     is_revoked: bool,
     unknown_keys: Budget,
+    /// The last minute of which its use was noted.
+    noted_minute: AtomicI64,
 }
 
 #[derive(Queryable, Selectable)]
@@ -122,6 +125,7 @@ impl Facts for TokenFacts {
             expires_at: row.expires_at,
             is_revoked: row.revoked_at.is_some(),
             unknown_keys: Budget::new(UNKNOWN_PER_SECOND),
+            noted_minute: AtomicI64::new(0),
         };
         Ok(Some((facts, known.unwrap_or_default())))
     }
@@ -225,6 +229,14 @@ impl ServiceToken {
 
     pub(super) fn id(&self) -> ServiceTokenId {
         self.facts().id
+    }
+
+    /// Whether this is its first use in this minute.
+    pub(super) fn is_used_anew(&self, at: Timestamp) -> bool {
+        let minute = at.timestamp().div_euclid(60);
+        let noted = &self.facts().noted_minute;
+        // Most calls find the minute noted already, and leave the line to other cores.
+        noted.load(Ordering::Relaxed) != minute && noted.swap(minute, Ordering::Relaxed) != minute
     }
 
     pub(super) fn unknown_keys(&self) -> &Budget {

@@ -19,6 +19,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tronch_engine::usage::UsageRetention;
+
 pub use check::check;
 pub use networks::Cidr;
 pub use public_url::PublicUrl;
@@ -32,7 +34,7 @@ use parse::{
 use values::Values;
 
 /// Every setting, by its key in `tronch.toml`; [`variable_of`] gives the environment variable.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 22] = [
     "listen",
     "ops_listen",
     "public_url",
@@ -42,6 +44,10 @@ const KEYS: [&str; 18] = [
     "database_url",
     "database_connections",
     "lookup_wait_ms",
+    "warm_up_keys",
+    "usage_minutes_days",
+    "usage_hours_days",
+    "usage_days_days",
     "pg_bin",
     "master_key",
     "master_key_file",
@@ -60,6 +66,8 @@ const PRIVATE_POSTGRES_CONNECTIONS_MAX: u32 = 90;
 pub(crate) const FOREIGN_VARIABLES: &str = "these environment variables are no settings and are ignored";
 const TRUSTED_PROXIES_MAX: usize = 64;
 const MASTER_KEYS_MAX: usize = 16;
+/// As many as a process remembers.
+const WARM_UP_KEYS_MAX: u32 = 2_000_000;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -73,6 +81,10 @@ pub struct Config {
     pub database_connections: u32,
     /// How long a validation waits for what it does not remember.
     pub lookup_wait: Duration,
+    /// Keys that are read before the first is asked about.
+    pub warm_up_keys: u32,
+    /// For how long usage is kept.
+    pub usage_kept: UsageRetention,
     pub pg_bin: Option<PathBuf>,
     pub master_key: MasterKeySource,
     pub log_filter: String,
@@ -205,6 +217,8 @@ fn draft(values: &mut Values, environment: &Environment<'_>) -> Config {
         parse_within(text, 4..=connections_max).map_err(|allowed| format!("{allowed} (up to 200 with DATABASE_URL)"))
     });
     let lookup_wait_ms = values.take("lookup_wait_ms", Some(100), |text| parse_within(text, 20..=2000));
+    let warm_up_keys = values.take("warm_up_keys", Some(0), |text| parse_within(text, 0..=WARM_UP_KEYS_MAX));
+    let usage_kept = take_usage_retention(values);
     let pg_bin = values.take("pg_bin", None, parse_path);
     let data_dir = data_dir.unwrap_or_default();
     let master_key = take_master_key(values, &data_dir);
@@ -222,6 +236,8 @@ fn draft(values: &mut Values, environment: &Environment<'_>) -> Config {
         database_url,
         database_connections: database_connections.unwrap_or(10),
         lookup_wait: Duration::from_millis(lookup_wait_ms.unwrap_or(100).into()),
+        warm_up_keys: warm_up_keys.unwrap_or(0),
+        usage_kept,
         pg_bin,
         master_key,
         log_filter: log_filter.unwrap_or_else(|| "info".to_owned()),
@@ -247,6 +263,14 @@ fn take_master_key(values: &mut Values, data_dir: &Path) -> MasterKeySource {
         (None, Some(path)) if file_is_set => MasterKeySource::File(path),
         _ => MasterKeySource::InDataDir(in_data_dir),
     }
+}
+
+/// At least what the dashboard's charts look back.
+fn take_usage_retention(values: &mut Values) -> UsageRetention {
+    let minutes = values.take("usage_minutes_days", Some(7), |text| parse_within(text, 2..=62));
+    let hours = values.take("usage_hours_days", Some(92), |text| parse_within(text, 8..=800));
+    let days = values.take("usage_days_days", Some(1096), |text| parse_within(text, 62..=7300));
+    UsageRetention { minutes: minutes.unwrap_or(7), hours: hours.unwrap_or(92), days: days.unwrap_or(1096) }
 }
 
 fn take_argon2(values: &mut Values) -> Argon2Cost {

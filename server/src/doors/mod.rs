@@ -10,6 +10,7 @@ mod nodes;
 mod ops;
 mod origin;
 mod problem;
+mod public;
 mod reference;
 mod request_log;
 mod verify;
@@ -29,6 +30,7 @@ use crate::config::Config;
 
 pub use entry::{Access, Route};
 pub use ops::Phase;
+pub use public::Public;
 pub(crate) use request_log::TARGET as REQUEST_TARGET;
 
 use entry::routes;
@@ -36,10 +38,19 @@ use entry::routes;
 /// How long a request may take as a whole.
 const REQUEST_BUDGET: Duration = Duration::from_secs(30);
 
+/// Which doors a process opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Open {
+    /// Dashboard, API and validation.
+    All,
+    /// Validation and probes alone.
+    Verify,
+}
+
 /// What the two listeners serve.
 pub struct Doors {
     /// For people and services.
-    pub public: Router,
+    pub public: Public,
     /// For the operator.
     pub ops: Router,
 }
@@ -54,18 +65,22 @@ pub fn build(
     verifier: &Verifier,
     phase: Phase,
     metrics: PrometheusHandle,
+    open: Open,
 ) -> anyhow::Result<Doors> {
     let probes = ops::Probes { engine: engine.clone(), phase };
     let trusted_proxies: Arc<[_]> = config.trusted_proxies.clone().into();
-    let public = Router::new()
-        .merge(dashboard::routes(config, engine)?)
-        .merge(assets::routes())
-        .merge(reference::routes())
-        .merge(ops::probes(probes.clone()))
-        .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, REQUEST_BUDGET))
-        .layer(CatchPanicLayer::new())
-        .merge(api::routes(config, engine, verifier))
-        .layer(middleware::from_fn_with_state(config.public_url.is_https(), headers::security_headers));
+    let rest = match open {
+        Open::All => Router::new()
+            .merge(dashboard::routes(config, engine)?)
+            .merge(assets::routes())
+            .merge(reference::routes())
+            .merge(ops::probes(probes.clone()))
+            .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, REQUEST_BUDGET))
+            .layer(CatchPanicLayer::new())
+            .merge(api::routes(config, engine, verifier)),
+        Open::Verify => ops::probes(probes.clone()).merge(verify::elsewhere()),
+    };
+    let public = rest.layer(middleware::from_fn_with_state(config.public_url.is_https(), headers::security_headers));
     let ops = ops::probes(probes).merge(ops::metrics(metrics)).merge(nodes::routes(engine));
     let logged = |router: Router| {
         router
@@ -73,7 +88,9 @@ pub fn build(
             .layer(middleware::from_fn_with_state(Arc::clone(&trusted_proxies), origin::origin_layer))
             .layer(middleware::from_fn(linger::linger_layer))
     };
-    Ok(Doors { public: logged(public).merge(verify::routes(config, verifier)), ops: logged(ops) })
+    let verify = verify::VerifyDoor::new(config, verifier);
+    let all = logged(public).merge(verify::routes(&verify));
+    Ok(Doors { public: Public { all, verify }, ops: logged(ops) })
 }
 
 /// What machines ask all the time, and files.

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument as _;
@@ -13,7 +13,7 @@ use tronch_engine::Origin;
 use crate::config::Cidr;
 
 /// The header that carries the request's id in every answer.
-pub(crate) const REQUEST_ID: &str = "x-request-id";
+pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Characters of the user agent that are kept.
 const USER_AGENT_CHARACTERS_MAX: usize = 255;
@@ -36,8 +36,8 @@ pub(crate) async fn origin_layer(
     // Every line that is logged meanwhile carries the id.
     let span = tracing::error_span!("request", request.id = %request_id);
     let mut response = next.run(request).instrument(span).await;
-    if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
-        response.headers_mut().insert(REQUEST_ID, value);
+    if let Ok(value) = HeaderValue::from_str(request_id.text().as_str()) {
+        response.headers_mut().insert(&REQUEST_ID, value);
     }
     response
 }

@@ -2,22 +2,27 @@
 //! layer stands around it.
 
 use std::borrow::Cow;
+use std::future::{Future as _, poll_fn};
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware;
 use axum::response::Response;
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tronch_core::bounds::BODY_BYTES_MAX;
 use tronch_core::{
-    Environment, ErrorCode, Handle, KeyId, KeyPermission, MalformedReason, Permission, PermissionQuery, PresentedKey,
-    PresentedToken, ProjectSlug, RequestId, VerdictCode, format_timestamp,
+    Environment, ErrorCode, Handle, IdText, KeyId, KeyPermission, MalformedReason, Permission, PermissionQuery,
+    PresentedKey, PresentedToken, ProjectSlug, RequestId, VerdictCode, format_timestamp,
 };
 use tronch_engine::verify::{KeyFacts, ServiceToken, Verdict, Verifier, VerifyRequest};
 use tronch_engine::{Error, Origin};
@@ -30,7 +35,7 @@ use super::entry::{Access, Entry, post};
 use super::headers::add_headers;
 use super::linger;
 use super::origin::REQUEST_ID;
-use super::problem::{CALL_BUDGET, Problem};
+use super::problem::{CALL_BUDGET, Problem, problem_layer};
 use super::request_log::{Notes, known_method};
 use crate::config::Config;
 use crate::logging::{RequestLine, write_request};
@@ -40,9 +45,6 @@ const ROUTE: &str = "/api/v1/keys/verify";
 
 /// Whose body takes longer is let in once more: the token may have been revoked meanwhile.
 const BODY_AT_ONCE: Duration = Duration::from_millis(100);
-
-/// Headers of an answer, and some room.
-const HEADERS: usize = 12;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -139,11 +141,27 @@ pub(crate) enum VerifyOut<'a> {
     Bare(BareVerdictOut<'a>),
 }
 
-/// What the door needs.
+/// What the door needs. Cloning is cheap.
 #[derive(Clone)]
-pub(crate) struct VerifyDoor {
+pub(crate) struct VerifyDoor(Arc<Inside>);
+
+struct Inside {
     verifier: Verifier,
     is_https: bool,
+    /// Those of every verdict, but for the request's id.
+    headers: HeaderMap,
+}
+
+impl VerifyDoor {
+    pub(crate) fn new(config: &Config, verifier: &Verifier) -> Self {
+        let is_https = config.public_url.is_https();
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, JSON);
+        // A place for it, so that none has to be made for each answer.
+        headers.insert(&REQUEST_ID, HeaderValue::from_static(""));
+        add_headers(&mut headers, is_https);
+        Self(Arc::new(Inside { verifier: verifier.clone(), is_https, headers }))
+    }
 }
 
 /// The door's table.
@@ -153,9 +171,22 @@ pub(crate) fn table() -> Vec<Entry<VerifyDoor>> {
 
 /// The one address. Nothing stands around it: services wait for it on each request they serve, so what the layers of other
 /// addresses do for everybody is done here, in a row.
-pub(crate) fn routes(config: &Config, verifier: &Verifier) -> Router {
-    let door = VerifyDoor { verifier: verifier.clone(), is_https: config.public_url.is_https() };
-    super::routes(table()).method_not_allowed_fallback(not_allowed).with_state(door)
+pub(crate) fn routes(door: &VerifyDoor) -> Router {
+    super::routes(table()).method_not_allowed_fallback(not_allowed).with_state(door.clone())
+}
+
+/// Whether a request is for [`verify_key`].
+pub(super) fn is_verify(request: &Request) -> bool {
+    request.uri().path() == ROUTE && request.method() == Method::POST
+}
+
+/// What a process answers that opens no other door than this one.
+pub(crate) fn elsewhere() -> Router {
+    Router::new().fallback(nowhere).layer(middleware::from_fn(problem_layer))
+}
+
+async fn nowhere() -> Problem {
+    Problem::new(ErrorCode::NotFound, "this process validates keys and does nothing else: POST /api/v1/keys/verify")
 }
 
 /// Answer whether a key may pass.
@@ -171,28 +202,27 @@ pub(crate) async fn verify_key(State(door): State<VerifyDoor>, request: Request)
     let mut call = Call::begin("POST");
     let answered = AssertUnwindSafe(door.answer(&mut call, request)).catch_unwind().await;
     let response = match answered {
-        Ok(Ok(body)) => verdict_response(body),
-        Ok(Err(problem)) => call.refused(problem),
+        Ok(Ok(body)) => {
+            let mut response = Response::new(Body::from(body));
+            *response.headers_mut() = door.0.headers.clone();
+            response
+        }
+        Ok(Err(problem)) => call.refused(problem, door.0.is_https),
         // It was logged where it happened.
-        Err(_panic) => call.refused(Problem::new(ErrorCode::Internal, "something went wrong on our side")),
+        Err(_panic) => {
+            let problem = Problem::new(ErrorCode::Internal, "something went wrong on our side");
+            call.refused(problem, door.0.is_https)
+        }
     };
-    call.end(response, door.is_https)
-}
-
-fn verdict_response(body: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(body));
-    // With room for all of them, so that none makes it grow.
-    *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
-    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
-    response
+    call.end(response)
 }
 
 async fn not_allowed(State(door): State<VerifyDoor>, request: Request) -> Response {
     let mut call = Call::begin(known_method(request.method()));
     let detail = "the header Allow says which methods this address takes";
-    let mut response = call.refused(Problem::new(ErrorCode::MethodNotAllowed, detail));
+    let mut response = call.refused(Problem::new(ErrorCode::MethodNotAllowed, detail), door.0.is_https);
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-    call.end(response, door.is_https)
+    call.end(response)
 }
 
 impl VerifyDoor {
@@ -201,8 +231,8 @@ impl VerifyDoor {
         let body = Unread(Some(body));
         Query::read(&parts.uri, &[])?;
         let mut token = self.authenticate(call, &parts.headers).await?;
-        let bytes = read_whole(&parts.headers, body).await?;
-        if call.began.elapsed() > BODY_AT_ONCE {
+        let (bytes, was_here) = read_whole(&parts.headers, body).await?;
+        if !was_here && call.began.elapsed() > BODY_AT_ONCE {
             token = self.authenticate(call, &parts.headers).await?;
         }
         let asked: VerifyIn<'_> = parse_quickly(&bytes)?;
@@ -215,7 +245,7 @@ impl VerifyDoor {
         // Whatever comes of it: who was refused as NOT_FOUND is what an operator looks for.
         call.key = key.as_ref().ok().map(PresentedKey::handle);
         let asked = VerifyRequest { key, project: asked.project, environment: asked.environment, permissions };
-        let verdict = self.verifier.verify(&token, asked).await.map_err(|error| call.problem(error))?;
+        let verdict = self.0.verifier.verify(&token, asked).await.map_err(|error| call.problem(error))?;
         call.outcome = verdict.code.as_str();
         let (code, request_id) = (verdict.code, Some(call.request_id_text.as_str()));
         let out = match verdict.facts() {
@@ -231,7 +261,7 @@ impl VerifyDoor {
         let bearer = bearer_text(headers).ok_or(Error::Unauthenticated)?;
         let presented = PresentedToken::parse(bearer).map_err(|_| Error::Unauthenticated)?;
         call.token = Some(presented.handle());
-        let token = self.verifier.authenticate(&presented).await.map_err(|error| call.problem(error))?;
+        let token = self.0.verifier.authenticate(&presented).await.map_err(|error| call.problem(error))?;
         call.tenant = Some(token.clone());
         Ok(token)
     }
@@ -248,22 +278,26 @@ impl Drop for Unread {
     }
 }
 
-/// The whole body of JSON, for as long as a call may take.
-async fn read_whole(headers: &HeaderMap, mut body: Unread) -> Result<Bytes, Problem> {
+/// The whole body of JSON, for as long as a call may take, and whether it was here at once.
+async fn read_whole(headers: &HeaderMap, mut body: Unread) -> Result<(Bytes, bool), Problem> {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let body = match (length, body.0.take()) {
         (Some(..=BODY_BYTES_MAX), Some(whole)) => whole,
         // Too long, or nobody knows how long: the rest is read after the refusal.
         (_, rest) => linger::lingering(rest.unwrap_or_default()),
     };
-    match tokio::time::timeout(CALL_BUDGET, json::read(body)).await {
-        Ok(bytes) => {
-            let bytes = bytes?;
-            json::require_json(headers)?;
-            Ok(bytes)
+    let mut reading = pin!(json::read(body));
+    // Most bodies came with the head, and need no timer.
+    let at_once = poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await;
+    let (bytes, was_here) = match at_once {
+        Poll::Ready(bytes) => (bytes?, true),
+        Poll::Pending => {
+            let late = |_| Problem::new(ErrorCode::Unavailable, "this took too long");
+            (tokio::time::timeout(CALL_BUDGET, reading).await.map_err(late)??, false)
         }
-        Err(_) => Err(Problem::new(ErrorCode::Unavailable, "this took too long")),
-    }
+    };
+    json::require_json(headers)?;
+    Ok((bytes, was_here))
 }
 
 /// What is in order is read without noting where in it the reader is.
@@ -281,7 +315,7 @@ struct Call {
     began: Instant,
     request_id: RequestId,
     /// The same as text, which is needed more than once.
-    request_id_text: String,
+    request_id_text: IdText,
     method: &'static str,
     outcome: &'static str,
     status: Option<StatusCode>,
@@ -296,7 +330,7 @@ impl Call {
         Self {
             began: Instant::now(),
             request_id,
-            request_id_text: request_id.to_string(),
+            request_id_text: request_id.text(),
             method,
             outcome: "cut_off",
             status: None,
@@ -311,17 +345,20 @@ impl Call {
         tracing::error_span!("request", request.id = %self.request_id).in_scope(|| Problem::from(error))
     }
 
-    fn refused(&mut self, problem: Problem) -> Response {
+    fn refused(&mut self, problem: Problem, is_https: bool) -> Response {
         self.outcome = problem.code().slug();
-        problem.written(Some(self.request_id))
+        let mut response = problem.written(Some(self.request_id));
+        add_headers(response.headers_mut(), is_https);
+        response
     }
 
-    fn end(mut self, mut response: Response, is_https: bool) -> Response {
+    fn end(mut self, mut response: Response) -> Response {
         self.status = Some(response.status());
-        let headers = response.headers_mut();
-        add_headers(headers, is_https);
-        if let Ok(value) = HeaderValue::from_str(&self.request_id_text) {
-            headers.insert(REQUEST_ID, value);
+        if let Ok(value) = HeaderValue::from_str(self.request_id_text.as_str()) {
+            match response.headers_mut().get_mut(&REQUEST_ID) {
+                Some(place) => *place = value,
+                None => drop(response.headers_mut().insert(&REQUEST_ID, value)),
+            }
         }
         response
     }
@@ -330,7 +367,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         write_request(&RequestLine {
-            request_id: &self.request_id_text,
+            request_id: self.request_id_text.as_str(),
             method: self.method,
             route: ROUTE,
             status: self.status.map(|status| status.as_u16()),

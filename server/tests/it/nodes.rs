@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{DataDir, Proxy, Server, TestApp, TestDatabase, Visitor, Weather, bootstrap, eventually};
+use crate::support::{
+    DataDir, Proxy, Server, TestApp, TestDatabase, Visitor, Weather, bootstrap, command, eventually, run,
+};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -45,11 +47,19 @@ impl Nodes {
     }
 
     async fn join(&mut self) {
+        self.join_with(&[], &[]).await;
+    }
+
+    async fn join_with(&mut self, arguments: &[&str], settings: &[(&str, &str)]) {
         let (proxy, folder) = (Proxy::before(&self.database.url()).await, DataDir::create());
         let wait = self.lookup_wait_ms;
-        let settings =
+        let usual =
             [("DATABASE_URL", proxy.url.as_str()), ("TRONCH_MASTER_KEY", MASTER), ("TRONCH_LOOKUP_WAIT_MS", wait)];
-        self.servers.push(Server::start(&folder, &settings).await);
+        let settings = [&usual, settings].concat();
+        let server = Server::start_with(&folder, &settings, |command| {
+            command.args(arguments);
+        });
+        self.servers.push(server.await);
         self.proxies.push(proxy);
         self.folders.push(folder);
     }
@@ -108,8 +118,19 @@ async fn while_postgres_is_away_warm_keys_go_on_for_as_long_as_their_tenant_allo
     let (_, ask) = nodes.warm_key().await;
     let service = nodes.service(0);
     let (_, cold) = service.create_key(&json!({ "name": "never asked about" })).await;
-    let system = nodes.database.connect_as_system().await;
-    system.batch_execute("UPDATE tenants SET offline_lease_seconds = 4").await.expect("an update");
+    let url = nodes.database.url();
+    let settings = [("DATABASE_URL", url.as_str()), ("TRONCH_MASTER_KEY", MASTER)];
+    let set = |seconds| {
+        let arguments = ["tenant", "offline-lease", "--tenant", "acme", "--seconds", seconds];
+        run(command(&nodes.folders[0], &arguments).envs(settings), "")
+    };
+    let refused = set("301");
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("at most 300 seconds"));
+    let output = set("4");
+    let said = "Without Postgres, keys of acme are answered for 4 s; before it was 30 s.\n";
+    assert_eq!(String::from_utf8_lossy(&output.stdout), said, "{}", String::from_utf8_lossy(&output.stderr));
+    let told = service.get("/api/v1/audit-events").await.json();
+    assert_eq!(told["items"][0]["after"], json!({ "offline_lease_seconds": 4 }), "{told}");
     eventually("the change is known", async || {
         let answer = service.verify(&ask).await;
         answer["code"] == "VALID" && answer["data_age_ms"] == 0
@@ -150,6 +171,43 @@ async fn while_postgres_is_away_warm_keys_go_on_for_as_long_as_their_tenant_allo
         eventually("it returns by itself", async || code(&service, &ask).await == "VALID").await;
         assert_eq!(code(&service, &json!({ "key": "tronch_sk_live_x" })).await, "MALFORMED");
     }
+}
+
+/// It has read the keys that were used last before anybody asked, and opens no other door.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_may_only_validate_and_begin_warm() {
+    let mut nodes = Nodes::start(1).await;
+    let mut asks = Vec::new();
+    for _ in 0..4 {
+        asks.push(nodes.warm_key().await);
+    }
+    let service = nodes.service(0);
+    service.delete(&format!("/api/v1/keys/{}", asks[0].0)).await;
+    let (_, unused) = service.create_key(&json!({ "name": "unused", "environment": "live" })).await;
+    let system = nodes.database.connect_as_system().await;
+    eventually("their use is noted", async || {
+        let sql = "SELECT count(*) FROM keys WHERE last_used_at IS NOT NULL";
+        system.query_one(sql, &[]).await.expect("a count").get::<_, i64>(0) == 4
+    })
+    .await;
+    nodes.join_with(&["--doors", "verify"], &[("TRONCH_WARM_UP_KEYS", "100")]).await;
+    let verifier = nodes.service(1);
+    // This one's token, and nothing of the keys that were used and are not revoked.
+    assert_eq!(code(&verifier, &json!({ "key": "no key" })).await, "MALFORMED");
+    let before = nodes.proxies[1].reads();
+    for (_, ask) in &asks[1..] {
+        assert_eq!(code(&verifier, ask).await, "VALID");
+    }
+    assert_eq!(nodes.proxies[1].reads(), before);
+    assert_eq!(code(&verifier, &asks[0].1).await, "REVOKED");
+    assert_eq!(code(&verifier, &json!({ "key": unused })).await, "VALID");
+    assert_eq!(nodes.proxies[1].reads() - before, 2);
+    for path in ["/", "/api/v1/keys", "/sign-in", "/api/v1/health"] {
+        let (status, code, _) = verifier.get(path).await.refusal();
+        assert_eq!((status, code.as_str()), (404, "not_found"), "{path}");
+    }
+    let answer = reqwest::get(format!("{}/readyz", nodes.servers[1].url)).await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -303,6 +361,41 @@ async fn unknown_handles_are_looked_up_within_a_budget() {
     // What is known costs nothing.
     assert_eq!(code(&ours, &ask(&known)).await, "VALID");
     assert_eq!(code(&theirs, &ask(&foreign[0])).await, "VALID");
+}
+
+/// However many ask at once: what is reserved is what is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_unknown_handles_costs_postgres_no_more_than_the_budget() {
+    let nodes = Nodes::start(1).await;
+    let service = nodes.service(0);
+    let mut gone = Vec::new();
+    for _ in 0..80 {
+        gone.push(service.create_key(&json!({ "name": "gone", "environment": "live" })).await.1);
+    }
+    let (_, warm) = nodes.warm_key().await;
+    let system = nodes.database.connect_as_system().await;
+    assert_eq!(system.execute("DELETE FROM keys WHERE name = 'gone'", &[]).await.expect("a deletion"), 80);
+    // Until that is known, what was read may have to be read again.
+    let (other, _) = service.create_key(&json!({ "name": "another" })).await;
+    let waited = service.patch(&format!("/api/v1/keys/{other}?wait=all"), &json!({})).await;
+    assert_eq!(waited.json()["confirmation"]["unconfirmed"], json!([]), "{}", waited.text);
+    let (before, begun) = (nodes.proxies[0].reads(), Instant::now());
+    let burst: Vec<_> = gone
+        .into_iter()
+        .map(|key| {
+            let service = service.clone();
+            tokio::spawn(async move { code(&service, &json!({ "key": key })).await })
+        })
+        .collect();
+    let mut codes = std::collections::BTreeMap::new();
+    for asked in burst {
+        *codes.entry(asked.await.expect("no panic")).or_insert(0) += 1;
+    }
+    let allowed = 20 + usize::try_from(begun.elapsed().as_millis() / 50).expect("a number") + 1;
+    let reads = nodes.proxies[0].reads() - before;
+    assert!((20..=allowed).contains(&reads), "{reads} reads, at most {allowed}; {codes:?}");
+    assert_eq!((codes["NOT_FOUND"], codes["NOT_FOUND"] + codes["unavailable"]), (reads, 80));
+    assert_eq!(code(&service, &warm).await, "VALID");
 }
 
 /// In a call that begins after a change was confirmed by all, no node goes by what was before.

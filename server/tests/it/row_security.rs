@@ -56,10 +56,12 @@ async fn row_security_alone_keeps_tenants_apart_in_every_state_of_a_connection()
     }
     let system = app.database.connect_as_system().await;
     eventually("usage is stored", async || {
-        let sql = "SELECT count(DISTINCT tenant_id) FROM usage_days";
+        let sql = "SELECT count(DISTINCT tenant_id) FROM usage_minutes";
         system.query_one(sql, &[]).await.expect("a count").get::<_, i64>(0) == 2
     })
     .await;
+    let add_up = "SELECT tronch_roll_up_usage(at) FROM (SELECT DISTINCT at FROM usage_hours_due) AS due";
+    system.batch_execute(add_up).await.expect("hours and days");
     let id = async |slug: &str| -> String {
         system.query_one("SELECT id::text FROM tenants WHERE slug = $1", &[&slug]).await.expect("a tenant").get(0)
     };

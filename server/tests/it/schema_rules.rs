@@ -16,6 +16,8 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("key_handles", "every handle ever given out, to whomever"),
     ("usage_incarnations", "of a process, which counts for everybody"),
     ("usage_batches", "of a process, which counts for everybody"),
+    ("usage_hours_due", "of a process, which counts for everybody"),
+    ("usage_partitions", "of the installation: which partitions there are"),
     ("service_token_handles", "every handle ever given out, to whomever"),
     ("change_log_head", "of the installation: every process follows all changes"),
     ("change_log", "of the installation: every process follows all changes"),

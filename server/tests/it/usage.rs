@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{DataDir, Server, TestApp, TestDatabase, Visitor, bootstrap, eventually, owner};
+use tronch_engine::usage::{UsageRetention, keep_usage, roll_up_usage};
+
+use crate::support::{DataDir, Proxy, Server, TestApp, TestDatabase, Visitor, Weather, bootstrap, eventually, owner};
 
 /// The counts of all points, by verdict.
 async fn counted(service: &Visitor, query: &str) -> BTreeMap<String, u64> {
@@ -153,6 +155,148 @@ async fn no_call_is_lost_over_a_restart() {
     println!("{CALLS} calls: {} stored, {} dropped", totals[3], totals[4]);
     let calls = i64::try_from(CALLS).expect("small");
     assert_eq!(totals, [2, 2, calls, calls, 0], "starts, ended in order, offered, stored, dropped");
+}
+
+/// Hours and days are added up from the minutes when their hour is over, also a second time; what is shown is the same
+/// before and after.
+#[tokio::test(flavor = "multi_thread")]
+async fn hours_and_days_are_the_sums_of_their_minutes_however_late_those_come() {
+    let app = TestApp::start().await;
+    let service = app.everything_in("acme").await;
+    let (key, _) = service.create_key(&json!({ "name": "counted" })).await;
+    let id: tronch_core::KeyId = key.parse().expect("an id");
+    let system = app.database.connect_as_system().await;
+    // Two hours and one hour ago, and in the running hour.
+    let count = async |minute: &str, count: i64| {
+        let sql = format!(
+            "WITH at AS (SELECT date_trunc('hour', now()) {minute} AS at), made AS (SELECT \
+             tronch_make_usage_partition('usage_minutes', at), tronch_make_usage_partition('usage_hours', at), \
+             tronch_make_usage_partition('usage_days', at) FROM at) \
+             INSERT INTO usage_minutes SELECT tenant_id, id, at, project_id, environment, 'VALID', {count} \
+             FROM keys, at, made WHERE id = '{}'",
+            id.uuid()
+        );
+        system
+            .execute(
+                "SELECT tronch_make_usage_partition('usage_minutes', date_trunc('hour', now()) - interval '3 hours')",
+                &[],
+            )
+            .await
+            .expect("a partition");
+        assert_eq!(system.execute(&sql, &[]).await.expect("a count"), 1);
+        let due = format!(
+            "INSERT INTO usage_hours_due (at, incarnation_id) SELECT date_trunc('hour', date_trunc('hour', now()) {minute}), \
+             gen_random_uuid()"
+        );
+        system.execute(&due, &[]).await.expect("a mark");
+    };
+    let stored = async |table: &str| -> i64 {
+        let sql = format!("SELECT coalesce(sum(count), 0)::bigint FROM {table} WHERE key_id = '{}'", id.uuid());
+        system.query_one(&sql, &[]).await.expect("a sum").get(0)
+    };
+    let shown = async |total: u64| {
+        // Before three in the morning some of it was yesterday, which is no less shown.
+        for span in ["24h", "7d", "30d"] {
+            let counts = counted(&service, &format!("key_id={key}&span={span}")).await;
+            assert_eq!(counts, expected(&[("VALID", total)]), "{span}");
+        }
+    };
+    count("- interval '130 minutes'", 5).await;
+    count("- interval '50 minutes'", 7).await;
+    count("", 1).await;
+    shown(13).await;
+    assert_eq!(roll_up_usage(&app.engine).await.expect("adding up"), 2);
+    shown(13).await;
+    assert_eq!((stored("usage_hours").await, stored("usage_days").await), (12, 12));
+    // A process that could not store for hours does so now.
+    count("- interval '129 minutes'", 30).await;
+    count("- interval '49 minutes'", 400).await;
+    shown(443).await;
+    assert_eq!(roll_up_usage(&app.engine).await.expect("adding up"), 2);
+    assert_eq!(roll_up_usage(&app.engine).await.expect("adding up"), 0);
+    shown(443).await;
+    assert_eq!((stored("usage_hours").await, stored("usage_days").await), (442, 442));
+}
+
+/// What is too old goes, what is needed soon is there, and a batch without a partition makes one.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_come_before_they_are_needed_and_go_when_they_are_old() {
+    let app = TestApp::start().await;
+    let service = app.everything_in("acme").await;
+    let system = app.database.connect_as_system().await;
+    let partitions = async || -> Vec<String> {
+        let sql = "SELECT format('%s %s', parent, (from_at AT TIME ZONE 'UTC')::date - (now() AT TIME ZONE 'UTC')::date) \
+                   FROM usage_partitions WHERE parent = 'usage_minutes' ORDER BY from_at";
+        system.query(sql, &[]).await.expect("a list").iter().map(|row| row.get(0)).collect()
+    };
+    for days in [2, 3, 8] {
+        let sql = format!("SELECT tronch_make_usage_partition('usage_minutes', now() - interval '{days} days')");
+        system.execute(&sql, &[]).await.expect("a partition");
+    }
+    let kept = UsageRetention { minutes: 2, hours: 8, days: 62 };
+    assert_eq!(keep_usage(&app.engine, kept).await.expect("order"), 2);
+    assert_eq!(keep_usage(&app.engine, kept).await.expect("order"), 0);
+    assert_eq!(partitions().await, [-2, 0, 1, 2, 3].map(|day| format!("usage_minutes {day}")));
+    let inherited = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'usage_minutes'::regclass";
+    assert_eq!(system.query_one(inherited, &[]).await.expect("a count").get::<_, i64>(0), 5);
+
+    let gone = "DO $$ DECLARE old text; BEGIN FOR old IN DELETE FROM usage_partitions WHERE parent = 'usage_minutes' \
+                RETURNING name LOOP EXECUTE format('DROP TABLE %I', old); END LOOP; END $$";
+    system.batch_execute(gone).await.expect("nothing is left");
+    service.verify(&json!({ "key": "no key" })).await;
+    shows(&service, "", &[("MALFORMED", 1)]).await;
+}
+
+/// Whatever happens to Postgres and to its answers: each call is counted once, or is counted as dropped.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_call_is_stored_once_though_postgres_goes_away_and_its_answers_are_lost() {
+    let (database, data_dir) = (TestDatabase::create().await, DataDir::create());
+    let proxy = Proxy::before(&database.url()).await;
+    let settings = [("DATABASE_URL", proxy.url.as_str())];
+    let token = bootstrap(&data_dir, &settings, "acme", "correct horse battery");
+    let server = Server::start(&data_dir, &settings).await;
+    let service = server.service(&token);
+    let (_, key) = service.create_key(&json!({ "name": "asked about", "environment": "live" })).await;
+    let asks = [json!({ "key": key }), json!({ "key": "no key" })];
+    for ask in &asks {
+        service.verify(ask).await;
+    }
+    let system = database.connect_as_system().await;
+    let mut counted_calls = 2_i64;
+    // A COMMIT that is made while nobody hears of it; Postgres gone; and again.
+    for weather in [Weather::AnswersHeld, Weather::Cut, Weather::Fair, Weather::AnswersHeld, Weather::Fair] {
+        proxy.set(weather);
+        let began = std::time::Instant::now();
+        while began.elapsed() < std::time::Duration::from_millis(1_700) {
+            for ask in &asks {
+                let answer = service.post("/api/v1/keys/verify", ask).await;
+                counted_calls += i64::from(answer.status == StatusCode::OK);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        // What was waiting for an answer hears that there is none.
+        proxy.set(Weather::Cut);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let row = system
+            .query_one("SELECT sum(offered)::bigint, sum(stored + dropped)::bigint FROM usage_incarnations", &[])
+            .await
+            .expect("totals");
+        assert_eq!(row.get::<_, Option<i64>>(0), row.get::<_, Option<i64>>(1));
+    }
+    proxy.set(Weather::Fair);
+    let log = server.stop();
+    assert!(log.contains("usage could not be stored"), "nothing went wrong:\n{log}");
+    let row = system
+        .query_one(
+            "SELECT sum(offered)::bigint, sum(dropped)::bigint, (SELECT sum(count)::bigint FROM usage_minutes \
+             WHERE key_id = '00000000-0000-0000-0000-000000000000') FROM usage_incarnations",
+            &[],
+        )
+        .await
+        .expect("totals");
+    let totals: [i64; 3] = std::array::from_fn(|column| row.get(column));
+    assert!(counted_calls > 500, "{counted_calls} are too few");
+    assert_eq!(totals, [counted_calls, 0, counted_calls], "offered, dropped, counted");
 }
 
 /// What a killed process loses is at most what it had not stored; what it had stored is counted once.

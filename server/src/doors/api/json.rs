@@ -1,6 +1,6 @@
 //! Reading a JSON body strictly: its type, its size, its syntax, its fields. What a field means is the handlers' business.
 
-use axum::body::{self, Bytes};
+use axum::body::{self, Bytes, HttpBody as _};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -55,13 +55,24 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalB
 
 /// The whole body, as far as a body may go.
 pub(crate) async fn read(body: body::Body) -> Result<Bytes, Problem> {
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let detail = format!("a body has at most {BODY_BYTES_MAX} bytes");
-            Err(Problem::new(ErrorCode::BodyTooLarge, detail))
+    let mut body = Limited::new(body, BODY_BYTES_MAX);
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|error| broke_off(&*error))?.into_data() else { continue };
+        // Most bodies are one piece.
+        if whole.is_empty() && body.is_end_stream() {
+            return Ok(data);
         }
-        Err(_) => Err(Problem::new(ErrorCode::InvalidRequest, "the body broke off")),
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.into())
+}
+
+fn broke_off(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Problem {
+    if error.is::<LengthLimitError>() {
+        Problem::new(ErrorCode::BodyTooLarge, format!("a body has at most {BODY_BYTES_MAX} bytes"))
+    } else {
+        Problem::new(ErrorCode::InvalidRequest, "the body broke off")
     }
 }
 
@@ -70,9 +81,9 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split(';').next())
-        .map(|essence| essence.trim().to_ascii_lowercase());
-    match essence.as_deref() {
-        Some("application/json") => Ok(()),
+        .map(str::trim);
+    match essence {
+        Some(essence) if essence.eq_ignore_ascii_case("application/json") => Ok(()),
         _ => Err(Problem::new(ErrorCode::UnsupportedMediaType, "send Content-Type: application/json")),
     }
 }

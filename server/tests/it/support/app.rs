@@ -1,16 +1,18 @@
 //! The product with all its doors on a free port, and visitors to it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tronch_core::{EmailAddress, PersonName, Role, TenantSlug};
 use tronch_engine::members::{self, Password};
 use tronch_engine::{ArgonCost, Caller, Engine, Master, NodeName, PreparedDatabase, Settings, tenants};
 use tronch_server::config::{Config, Overrides};
-use tronch_server::doors::{self, Phase};
+use tronch_server::doors::{self, Open, Phase, Public};
 use zeroize::Zeroizing;
 
 use super::TestDatabase;
@@ -25,7 +27,7 @@ pub struct TestApp {
     pub url: String,
     pub ops_url: String,
     pub engine: Engine,
-    pub database: TestDatabase,
+    pub database: Arc<TestDatabase>,
     servers: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -51,7 +53,15 @@ impl TestApp {
 
     /// With nobody in it.
     pub async fn start_empty() -> Self {
-        let database = TestDatabase::create().await;
+        Self::open(Arc::new(TestDatabase::create().await)).await
+    }
+
+    /// Another node on the same database.
+    pub async fn beside(&self) -> Self {
+        Self::open(Arc::clone(&self.database)).await
+    }
+
+    async fn open(database: Arc<TestDatabase>) -> Self {
         let lookup_wait = std::time::Duration::from_secs(2);
         let settings = Settings { database_url: database.url(), connections: 8, lookup_wait, argon: CHEAP };
         let prepared = PreparedDatabase::prepare(&settings).await.expect("a database");
@@ -70,8 +80,8 @@ impl TestApp {
         let phase = Phase::default();
         phase.started();
         let verifier = engine.join(NodeName { name: "test".to_owned(), version: "0" }).await.expect("a node");
-        let doors = doors::build(&config, &engine, &verifier, phase, metrics).expect("doors");
-        let servers = vec![serve(listener, doors.public), serve(ops_listener, doors.ops)];
+        let doors = doors::build(&config, &engine, &verifier, phase, metrics, Open::All).expect("doors");
+        let servers = vec![serve_public(listener, doors.public), serve(ops_listener, doors.ops)];
         let (url, ops_url) = (format!("http://localhost:{}", address.port()), format!("http://{ops_address}"));
         Self { url, ops_url, engine, database, servers }
     }
@@ -137,6 +147,10 @@ impl TestApp {
         };
         create_token(&tenant, new_token).await.expect("a token").secret.expect("a new one").expose_once()
     }
+}
+
+fn serve_public(listener: TcpListener, public: Public) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move { public.serve(listener, CancellationToken::new()).await.expect("a server") })
 }
 
 fn serve(listener: TcpListener, router: axum::Router) -> tokio::task::JoinHandle<()> {

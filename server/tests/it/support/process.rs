@@ -177,7 +177,8 @@ impl Server {
         .await
     }
 
-    async fn start_with(data_dir: &DataDir, settings: &[(&str, &str)], adapt: impl Fn(&mut Command)) -> Self {
+    /// The same with a command line of the caller's own.
+    pub async fn start_with(data_dir: &DataDir, settings: &[(&str, &str)], adapt: impl Fn(&mut Command)) -> Self {
         for _ in 0..5 {
             if let Some(server) = Self::try_start(data_dir, settings, &adapt).await {
                 return server;

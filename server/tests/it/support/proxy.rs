@@ -21,6 +21,8 @@ pub enum Weather {
     WordLost,
     /// The answers to validations' reads do not arrive; whatever else does.
     ReadsHeld,
+    /// Postgres hears everything, and nothing that it says arrives.
+    AnswersHeld,
 }
 
 /// What a connection is for, by what it asks for.
@@ -113,6 +115,7 @@ async fn pass(
         let (purpose, is_asking) = (*purpose.borrow(), asking.is_some());
         let held = |weather: Weather| match weather {
             Weather::Hanging => true,
+            Weather::AnswersHeld => !is_asking,
             Weather::WordLost => !is_asking && purpose == Purpose::Listener,
             Weather::ReadsHeld => !is_asking && purpose == Purpose::Reads,
             Weather::Fair | Weather::Cut => false,

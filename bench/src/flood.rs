@@ -1,0 +1,59 @@
+//! Honest questions at a fixed rate, without and with forged ones beside them.
+
+use std::sync::Arc;
+
+use crate::open_loop::Stream;
+use crate::product::{Installation, Running, Start};
+use crate::steady::CONNECTIONS;
+use crate::{Measured, client, fill, probe};
+
+/// Honest questions a second, forged ones, and how many of these: with a wrong gate, and with the right gate and a handle
+/// that is nobody's.
+const HONEST: u32 = 2_000;
+const FORGED: u32 = 5_000;
+const WRONG_GATES: u64 = 500_000;
+const UNKNOWN: u64 = 50_000;
+
+/// Texts of one flood; they are asked about again and again.
+const TEXTS: usize = 50_000;
+
+#[expect(clippy::print_stdout, reason = "the figures are what it is for")]
+pub async fn run(measured: &Measured) -> anyhow::Result<()> {
+    let installation = Installation::prepare(&measured.tronch, &measured.database_url)?;
+    let keys = fill::keys(&installation, measured.keys).await?;
+    let asked = &keys[..measured.asked.min(keys.len())];
+    let product = Running::product(&installation, &Start::default())?;
+    product.wait_until_ready().await?;
+    product.warm(&installation.token, asked).await?;
+    let postgres = probe::postgres(&installation).await?;
+    let strangers = fill::strangers(&installation, TEXTS).await?;
+    let stream = |texts: &[String], per_second| Stream {
+        url: product.url.clone(),
+        requests: Arc::new(texts.iter().map(|text| client::verify(&installation.token, text)).collect()),
+        per_second,
+        connections: CONNECTIONS,
+        from: 0,
+    };
+    let honest = stream(asked, HONEST);
+    for (name, flood, count) in [
+        ("wrong gates", stream(&fill::forged(&strangers), FORGED), WRONG_GATES),
+        ("unknown handles", stream(&strangers, FORGED), UNKNOWN),
+    ] {
+        let seconds = count.div_ceil(u64::from(FORGED));
+        let alone = honest.run(seconds.min(20) * u64::from(HONEST)).await?;
+        let (before, resident) = (probe::look_ups(&postgres).await?, product.resident_bytes()?);
+        let (beside, forged) = tokio::try_join!(honest.run(seconds * u64::from(HONEST)), flood.run(count))?;
+        let look_ups = probe::look_ups(&postgres).await? - before;
+        println!("{name}: {count} at {FORGED}/s beside {HONEST}/s honest");
+        println!("  honest alone   {alone}");
+        println!("  honest beside  {beside}");
+        println!("  forged         {forged}");
+        println!(
+            "  p99 beside ÷ alone: {:.2}; look-ups in Postgres: {look_ups} in {seconds} s; resident {} → {} MiB",
+            beside.percentile(99.0).as_secs_f64() / alone.percentile(99.0).as_secs_f64(),
+            resident >> 20,
+            product.resident_bytes()? >> 20
+        );
+    }
+    Ok(())
+}

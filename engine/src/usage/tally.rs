@@ -1,0 +1,108 @@
+//! Counting a key's passes where the key is remembered, so that one that is asked about often costs its counter and
+//! nothing else. Only what is counted for the first time since the collector looked is noted for it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tronch_core::{Environment, KeyId, ProjectId, TenantId, Timestamp};
+
+/// How often a key was found valid in one minute, and not taken yet: the minute above, the count below.
+#[derive(Debug, Default)]
+pub(crate) struct Tally(AtomicU64);
+
+/// Where the minute begins in a [`Tally`].
+const MINUTE_SHIFT: u32 = 32;
+const COUNT_MASK: u64 = (1 << MINUTE_SHIFT) - 1;
+
+/// What became of one pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// It is counted, and nobody has been told that there is something to take.
+    First,
+    /// It is counted.
+    Again,
+    /// It is not: another minute's passes have not been taken yet.
+    NotHere,
+}
+
+impl Tally {
+    pub(super) fn add(&self, minute: u32) -> Counted {
+        let fresh = (u64::from(minute) << MINUTE_SHIFT) | 1;
+        let mut held = self.0.load(Ordering::Relaxed);
+        loop {
+            let (next, counted) = match held {
+                0 => (fresh, Counted::First),
+                held if held >> MINUTE_SHIFT == u64::from(minute) && held & COUNT_MASK < COUNT_MASK => {
+                    (held + 1, Counted::Again)
+                }
+                _ => return Counted::NotHere,
+            };
+            match self.0.compare_exchange_weak(held, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return counted,
+                Err(other) => held = other,
+            }
+        }
+    }
+
+    /// Takes what was counted: the minute and how often.
+    pub(super) fn take(&self) -> (u32, u64) {
+        let held = self.0.swap(0, Ordering::Relaxed);
+        (u32::try_from(held >> MINUTE_SHIFT).unwrap_or(0), held & COUNT_MASK)
+    }
+}
+
+/// A key that is remembered somewhere, with its tally.
+pub(crate) trait Tallied: Send + Sync {
+    fn tally(&self) -> &Tally;
+    fn subject(&self) -> Subject;
+    /// When it was last asked about.
+    fn last_used(&self) -> Timestamp;
+}
+
+/// Which key is counted, and among which.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject {
+    pub(crate) tenant_id: TenantId,
+    pub(crate) key_id: KeyId,
+    pub(crate) project_id: ProjectId,
+    pub(crate) environment: Environment,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn one_minute_is_counted_and_another_waits_until_that_is_taken() {
+        let tally = Tally::default();
+        assert_eq!(
+            [7, 7, 8, 6, 7].map(|minute| tally.add(minute)),
+            [Counted::First, Counted::Again, Counted::NotHere, Counted::NotHere, Counted::Again]
+        );
+        assert_eq!(tally.take(), (7, 3));
+        assert_eq!(tally.take().1, 0);
+        assert_eq!((tally.add(8), tally.take()), (Counted::First, (8, 1)));
+    }
+
+    /// Nothing is lost or counted twice, and each time something waits exactly one was told so.
+    #[test]
+    fn counting_and_taking_at_once_agree() {
+        let tally = Arc::new(Tally::default());
+        let counting: Vec<_> = (0..4)
+            .map(|_| {
+                let tally = Arc::clone(&tally);
+                std::thread::spawn(move || (0..50_000).filter(|_| tally.add(9) == Counted::First).count())
+            })
+            .collect();
+        let (mut taken, mut times) = (0, 0);
+        while counting.iter().any(|thread| !thread.is_finished()) {
+            let (_, count) = tally.take();
+            taken += count;
+            times += usize::from(count > 0);
+        }
+        let told: usize = counting.into_iter().map(|thread| thread.join().expect("no panic")).sum();
+        let (_, rest) = tally.take();
+        assert_eq!((taken + rest, times + usize::from(rest > 0)), (200_000, told));
+    }
+}

@@ -1,0 +1,57 @@
+//! The public listener. Validations go straight to their handler: finding it among all addresses, and putting aside what
+//! only others ask for, would cost a good part of what a verdict does.
+
+use std::convert::Infallible;
+use std::future::ready;
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::response::Response;
+use axum::serve::IncomingStream;
+use futures_util::future::Either;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower::{Service as _, service_fn};
+
+use super::verify::{VerifyDoor, is_verify, verify_key};
+
+/// Everything for people and services.
+pub struct Public {
+    /// Whatever is served, validation included.
+    pub(super) all: Router,
+    pub(super) verify: VerifyDoor,
+}
+
+impl Public {
+    /// Serves until stopped, and until what was under way then is answered.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
+        let Self { all, verify } = self;
+        let connections = service_fn(move |stream: IncomingStream<'_, TcpListener>| {
+            let peer: SocketAddr = *stream.remote_addr();
+            let (all, verify) = (all.clone(), verify.clone());
+            ready(Ok::<_, Infallible>(service_fn(move |mut request: Request| {
+                if is_verify(&request) {
+                    return Either::Left(validated(verify.clone(), request));
+                }
+                request.extensions_mut().insert(ConnectInfo(peer));
+                Either::Right(all.clone().call(request))
+            })))
+        });
+        axum::serve(listener, connections).with_graceful_shutdown(stop.cancelled_owned()).await
+    }
+}
+
+impl Public {
+    /// Answers a validation without a listener.
+    pub async fn validate(&self, request: Request) -> Response {
+        verify_key(State(self.verify.clone()), request).await
+    }
+}
+
+async fn validated(verify: VerifyDoor, request: Request) -> Result<Response, Infallible> {
+    Ok(verify_key(State(verify), request).await)
+}
