@@ -100,19 +100,16 @@ pub(super) struct Memory<F> {
     flights: Mutex<HashMap<Handle, Flight<F>, ahash::RandomState>>,
     turns: Semaphore,
     unknown: Budget,
-    /// How long a call waits for what it does not know.
-    patience: Duration,
 }
 
 impl<F: Facts> Memory<F> {
-    pub(super) fn new(patience: Duration) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             cache: Cache::new(F::ENTRIES_MAX),
             absent: Absent::new(),
             flights: Mutex::default(),
             turns: Semaphore::new(READS_AT_ONCE),
             unknown: Budget::new(UNKNOWN_PER_SECOND),
-            patience,
         }
     }
 
@@ -144,14 +141,14 @@ impl<F: Facts> Memory<F> {
     /// What memory does not have.
     ///
     /// # Errors
-    /// `Unavailable` when nothing can be known in time.
+    /// `Unavailable` when nothing can be known until `deadline`.
     pub(super) async fn look_up(
         self: &Arc<Self>,
         engine: &Engine,
         node: &Arc<Node>,
         presented: Presented,
+        deadline: Instant,
     ) -> Result<Option<Known<F>>, Error> {
-        let deadline = Instant::now() + self.patience;
         let handle = presented.handle;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

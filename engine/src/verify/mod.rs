@@ -96,8 +96,8 @@ impl Verifier {
         Self {
             engine: engine.clone(),
             node,
-            keys: Arc::new(Memory::new(patience)),
-            tokens: Arc::new(Memory::new(patience)),
+            keys: Arc::new(Memory::new()),
+            tokens: Arc::new(Memory::new()),
             recovery: Arc::default(),
             patience,
             verdicts: VerdictCode::ALL.into_iter().map(counter).collect(),
@@ -153,7 +153,7 @@ impl Verifier {
                     let asked = Presented { handle: presented.handle(), created_ms: presented.created_ms() };
                     let deadline = Instant::now() + self.patience;
                     let reserved = token.unknown_keys().reserve(deadline).await.ok_or_else(memory::over_budget)?;
-                    match self.keys.look_up(&self.engine, &self.node, asked).await? {
+                    match self.keys.look_up(&self.engine, &self.node, asked, deadline).await? {
                         // A stranger's costs what nobody's does, so that nobody can tell them apart by what comes after.
                         Some(known) if known.entry.facts.snapshot.tenant_id != token.tenant_id() => {
                             self.keys.charge_unknown(known.now)?;

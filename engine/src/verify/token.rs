@@ -8,6 +8,7 @@ use diesel::dsl::sql as raw;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Text};
 use diesel_async::RunQueryDsl;
+use tokio::time::Instant;
 use tronch_core::{
     Environment, Handle, Permission, PresentedToken, ProjectId, ProjectSlug, ServiceTokenId, TenantId, TenantSlug,
     Timestamp,
@@ -183,7 +184,8 @@ impl Verifier {
             return Err(Error::Unauthenticated);
         }
         let asked = Presented { handle: presented.handle(), created_ms: presented.created_ms() };
-        self.tokens.look_up(&self.engine, &self.node, asked).await?.ok_or(Error::Unauthenticated)
+        let deadline = Instant::now() + self.patience;
+        self.tokens.look_up(&self.engine, &self.node, asked, deadline).await?.ok_or(Error::Unauthenticated)
     }
 
     /// A token as the caller of a verb; that is a use of it.
