@@ -38,14 +38,16 @@ BEGIN
 END
 $$;
 
--- Removes partitions that hold nothing newer. Gives how many.
+-- Removes partitions that hold nothing newer, and no minutes that are still to be added up. Gives how many.
 CREATE FUNCTION tronch_drop_old_usage(parent_name text, before timestamptz) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     old text;
     gone bigint := 0;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('tronch usage partitions'));
-    FOR old IN DELETE FROM usage_partitions WHERE parent = parent_name AND until_at <= before RETURNING name LOOP
+    FOR old IN DELETE FROM usage_partitions WHERE parent = parent_name AND until_at <= before
+        AND (parent_name <> 'usage_minutes'
+             OR NOT EXISTS (SELECT FROM usage_hours_due WHERE at >= from_at AND at < until_at)) RETURNING name LOOP
         EXECUTE format('DROP TABLE %I', old);
         gone := gone + 1;
     END LOOP;
@@ -66,7 +68,8 @@ CREATE TABLE usage_hours_due (
 -- An hour never shrinks, for its oldest minutes may be gone already.
 CREATE FUNCTION tronch_roll_up_usage(hour timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    -- This waits for batches of this hour that are being stored: the next statement sees them.
+    -- First: a batch whose mark is taken away here is whole, and the next statement sees it. One that is still being
+    -- stored leaves a mark of its own, and the hour is added up again.
     DELETE FROM usage_hours_due WHERE at = hour;
     WITH minutes AS MATERIALIZED (
         SELECT tenant_id, key_id, project_id, environment, code, sum(count)::bigint AS count

@@ -109,9 +109,12 @@ pub(super) async fn fill(
     for entry in history.entries {
         insert_entry(transaction, entry).await?;
     }
-    for (table, counts) in
-        [("usage_minutes", &calls.minutes), ("usage_hours", &calls.hours), ("usage_days", &calls.days)]
-    {
+    let tables = [("usage_minutes", &calls.minutes), ("usage_hours", &calls.hours), ("usage_days", &calls.days)];
+    // All of them first: whoever removes old ones waits for the whole of a table, and must not be waited for.
+    for (table, counts) in tables {
+        make_partitions(transaction, table, counts).await?;
+    }
+    for (table, counts) in tables {
         insert_counts(transaction, table, counts).await?;
     }
     Ok(())
@@ -221,6 +224,20 @@ async fn insert_entry(transaction: &mut TenantTx, entry: Entry) -> Result<(), Er
     audit::record_of(transaction, entry.doer.actor, &entry.doer.origin, change, entry.at).await
 }
 
+/// This leaves `Scoped` because a partition is everybody's.
+#[expect(clippy::disallowed_methods, reason = "functions of the schema's own have no words in Diesel")]
+async fn make_partitions(transaction: &mut TenantTx, table: &str, counts: &Counts) -> Result<(), Error> {
+    let days: std::collections::BTreeSet<_> = counts.keys().map(|cell| cell.at.date_naive()).collect();
+    for day in days {
+        diesel::sql_query("SELECT tronch_make_usage_partition($1, $2)")
+            .bind::<Text, _>(table)
+            .bind::<Timestamptz, _>(day.and_time(chrono::NaiveTime::MIN).and_utc())
+            .execute(transaction.unscoped())
+            .await?;
+    }
+    Ok(())
+}
+
 /// This leaves `Scoped` because it is SQL as text; its first parameter is the tenant.
 #[expect(
     clippy::disallowed_methods,
@@ -232,14 +249,6 @@ async fn insert_counts(transaction: &mut TenantTx, table: &str, counts: &Counts)
          SELECT $1, * FROM unnest($2, $3, $4, $5, $6, $7)"
     );
     let cells: Vec<_> = counts.keys().collect();
-    let days: std::collections::BTreeSet<_> = cells.iter().map(|cell| cell.at.date_naive()).collect();
-    for day in days {
-        diesel::sql_query("SELECT tronch_make_usage_partition($1, $2)")
-            .bind::<Text, _>(table)
-            .bind::<Timestamptz, _>(day.and_time(chrono::NaiveTime::MIN).and_utc())
-            .execute(transaction.unscoped())
-            .await?;
-    }
     let numbers: Result<Vec<i64>, _> = counts.values().map(|count| i64::try_from(*count)).collect();
     let numbers = numbers.map_err(Error::internal)?;
     let tenant_id = transaction.tenant_id();

@@ -228,7 +228,14 @@ impl Task {
     }
 
     fn take_tallies(&mut self) {
-        let keys = std::mem::take(&mut self.tallied.keys().keys);
+        // No more than a batch may hold: a large one takes longer than a statement may.
+        let room = SUMS_MAX.saturating_sub(self.sums.held());
+        let keys = {
+            let mut waiting = self.tallied.keys();
+            let rest = waiting.keys.len().min(room);
+            let rest = waiting.keys.split_off(rest);
+            std::mem::replace(&mut waiting.keys, rest)
+        };
         let has_taken_before = !self.sums.is_empty();
         for key in keys {
             let (minute, count) = key.tally().take();
@@ -249,15 +256,19 @@ impl Task {
         let sums = std::mem::take(&mut self.sums);
         self.batches += 1;
         self.stored += sums.events;
+        let head = self.head();
+        Some(Box::pin(store_until_done(self.db.clone(), Arc::clone(&self.counts), head, sums)))
+    }
+
+    fn head(&self) -> BatchHead {
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        let head = BatchHead {
+        BatchHead {
             incarnation: self.incarnation,
             started_at: self.started_at,
             number: self.batches,
             stored: number(self.stored),
             dropped: number(self.counts.dropped.load(Ordering::Relaxed)),
-        };
-        Some(Box::pin(store_until_done(self.db.clone(), Arc::clone(&self.counts), head, sums)))
+        }
     }
 
     async fn close(mut self, mut told: mpsc::Receiver<Told>, storing: Option<Storing>) -> Result<(), Error> {
@@ -266,16 +277,17 @@ impl Task {
             self.sums.take(&one);
         }
         self.tallied.keys().is_over = true;
-        self.take_tallies();
         if let Some(storing) = storing {
             storing.await;
         }
-        if let Some(rest) = self.next_batch() {
+        self.take_tallies();
+        while let Some(rest) = self.next_batch() {
             rest.await;
+            self.take_tallies();
         }
         // A command that counted nothing says nothing.
         if self.batches > 0 {
-            store::close(&self.db, self.incarnation).await?;
+            store::close(&self.db, &self.head()).await?;
             let offered = self.counts.offered.load(Ordering::Relaxed);
             tracing::info!(usage.offered = offered, usage.stored = self.stored, "usage is stored");
         }

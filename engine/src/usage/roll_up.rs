@@ -44,7 +44,7 @@ pub struct UsageRetention {
 /// This crosses tenants because time passes for all of them.
 ///
 /// # Errors
-/// `Unavailable` when Postgres is; what was added up so far stays.
+/// `Unavailable` when Postgres is. An hour that cannot be added up is logged and tried again with the next call.
 pub async fn roll_up_usage(engine: &Engine) -> Result<usize, Error> {
     let mut connection = engine.db().system().await?;
     let over = clock::now() - SETTLED_AFTER - TimeDelta::hours(1);
@@ -57,7 +57,14 @@ pub async fn roll_up_usage(engine: &Engine) -> Result<usize, Error> {
         .await?;
     let mut hours = 0;
     for hour in due {
-        hours += usize::from(roll_up_hour(&mut connection, hour).await?);
+        match roll_up_hour(&mut connection, hour).await {
+            Ok(is_ours) => hours += usize::from(is_ours),
+            // Others are not to wait for one that fails; its minutes are kept until it succeeds.
+            Err(error) => {
+                let causes = error.causes();
+                tracing::warn!(%hour, error.causes = ?causes, "an hour of usage could not be added up: {error}");
+            }
+        }
     }
     Ok(hours)
 }

@@ -44,10 +44,15 @@ pub(super) async fn store(db: &Db, head: &BatchHead, sums: &Sums) -> Result<(), 
 }
 
 /// Writes that this process stopped in order and lost nothing it knew of.
-pub(super) async fn close(db: &Db, incarnation: Uuid) -> Result<(), Error> {
+pub(super) async fn close(db: &Db, head: &BatchHead) -> Result<(), Error> {
     let mut connection = db.system().await?;
-    diesel::update(usage_incarnations::table.find(incarnation))
-        .set(usage_incarnations::closed_at.eq(clock::now()))
+    diesel::update(usage_incarnations::table.find(head.incarnation))
+        .set((
+            usage_incarnations::closed_at.eq(clock::now()),
+            usage_incarnations::offered.eq(head.stored + head.dropped),
+            usage_incarnations::stored.eq(head.stored),
+            usage_incarnations::dropped.eq(head.dropped),
+        ))
         .execute(&mut connection)
         .await?;
     Ok(())

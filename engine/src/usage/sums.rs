@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use chrono::TimeDelta;
 use tronch_core::{Environment, KeyId, ProjectId, ServiceTokenId, TenantId, Timestamp, VerdictCode};
 use uuid::Uuid;
 
@@ -104,6 +105,8 @@ impl Sums {
             code: VerdictCode::Valid,
         };
         self.count(total, None, count);
+        // It may have been asked about since, and refused.
+        let last = last.min(total.at() + TimeDelta::seconds(SECONDS_OF_MINUTE - 1));
         self.passes.push(Pass { cell: Cell { key_id: subject.key_id.uuid(), ..total }, count, last });
     }
 

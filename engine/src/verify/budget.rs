@@ -1,7 +1,8 @@
 //! How many unknown handles are looked up: a text that passes the gate and is no key costs a question to Postgres, and
 //! nobody may ask so many that others wait. Whether a handle is unknown shows only afterwards, so what is left is reserved
-//! before, and given back for one that was there.
+//! before, by whoever asks Postgres, and given back for one that was there.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
@@ -21,40 +22,57 @@ pub(super) struct Budget {
 }
 
 /// The right to look one up. Dropped, it is given back.
-pub(super) struct Reserved<'a>(&'a Budget);
+pub(super) struct Reserved(Arc<Budget>);
+
+/// Why there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoneLeft {
+    /// Too many were unknown.
+    Spent,
+    /// All that are left were in use until time was over.
+    Late,
+}
 
 impl Budget {
-    pub(super) const fn new(per_second: u64) -> Self {
-        Self { full_at: AtomicU64::new(0), per_second, reserved: AtomicU64::new(0), given_back: Notify::const_new() }
+    pub(super) fn new(per_second: u64) -> Arc<Self> {
+        let (full_at, reserved) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { full_at, per_second, reserved, given_back: Notify::new() })
     }
 
-    /// Waits while others are looking up as many as are left. Nothing when none is left, or when time is over.
-    pub(super) async fn reserve(&self, deadline: Instant) -> Option<Reserved<'_>> {
+    /// Waits while others are looking up as many as are left.
+    pub(super) async fn reserve(self: &Arc<Self>, deadline: Instant) -> Result<Reserved, NoneLeft> {
         loop {
             let mut given_back = std::pin::pin!(self.given_back.notified());
             // Before looking, so that none is missed that is given back meanwhile.
             given_back.as_mut().enable();
             match self.try_reserve(Moment::now()) {
-                Ok(reserved) => return Some(reserved),
-                Err(0) => return None,
-                Err(_) => timeout_at(deadline, given_back).await.ok()?,
+                Ok(reserved) => return Ok(reserved),
+                Err(0) => {
+                    // Whoever waits behind this one need not wait either.
+                    self.given_back.notify_one();
+                    return Err(NoneLeft::Spent);
+                }
+                Err(_) => timeout_at(deadline, given_back).await.map_err(|_| NoneLeft::Late)?,
             }
         }
     }
 
-    /// Looks one up that costs no question. Whether it may.
-    pub(super) fn take(&self, now: Moment) -> bool {
+    /// Takes one for a look that costs no question. Whether there was one.
+    pub(super) fn take(self: &Arc<Self>, now: Moment) -> bool {
         self.try_reserve(now).map(|reserved| reserved.charge(now)).is_ok()
     }
 
     /// Or how many are left, all of them reserved.
-    fn try_reserve(&self, now: Moment) -> Result<Reserved<'_>, u64> {
+    fn try_reserve(self: &Arc<Self>, now: Moment) -> Result<Reserved, u64> {
         let left = self.left(now);
         let one_more = |reserved| (reserved < left).then_some(reserved + 1);
-        match self.reserved.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more) {
-            Ok(_) => Ok(Reserved(self)),
-            Err(_) => Err(left),
-        }
+        let Ok(before) = self.reserved.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more) else {
+            return Err(left);
+        };
+        let reserved = Reserved(Arc::clone(self));
+        // One that was charged between the two is in neither of them.
+        let left = self.left(now);
+        if before < left { Ok(reserved) } else { Err(left) }
     }
 
     fn left(&self, now: Moment) -> u64 {
@@ -67,7 +85,7 @@ impl Budget {
     }
 }
 
-impl Reserved<'_> {
+impl Reserved {
     /// Nothing was there.
     pub(super) fn charge(self, now: Moment) {
         let cost = self.0.cost();
@@ -78,11 +96,10 @@ impl Reserved<'_> {
     }
 }
 
-impl Drop for Reserved<'_> {
+impl Drop for Reserved {
     fn drop(&mut self) {
         self.0.reserved.fetch_sub(1, Ordering::AcqRel);
-        // All of them, for it may have been the last, and then nobody needs to wait any longer.
-        self.0.given_back.notify_waiters();
+        self.0.given_back.notify_one();
     }
 }
 
@@ -115,14 +132,23 @@ mod tests {
         for _ in 0..20 {
             held.push(budget.reserve(soon()).await.expect("one of twenty"));
         }
-        assert!(budget.reserve(soon()).await.is_none(), "one more than there are");
+        assert_eq!(budget.reserve(soon()).await.err(), Some(NoneLeft::Late), "one more than there are");
         drop(held.pop());
         let again = budget.reserve(soon()).await.expect("one that was given back");
-        let now = Moment::now();
+        // Several wait for what is not coming, and all of them hear so.
+        let waiting: Vec<_> = (0..5)
+            .map(|_| {
+                let budget = Arc::clone(&budget);
+                tokio::spawn(async move { budget.reserve(Instant::now() + Duration::from_secs(5)).await.err() })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let (asked, now) = (Instant::now(), Moment::now());
         again.charge(now);
         held.into_iter().for_each(|reserved| reserved.charge(now));
-        let asked = Instant::now();
-        assert!(budget.reserve(asked + Duration::from_secs(5)).await.is_none());
+        for waiting in waiting {
+            assert_eq!(waiting.await.expect("no panic"), Some(NoneLeft::Spent));
+        }
         assert!(asked.elapsed() < Duration::from_secs(1), "whoever finds nothing left does not wait");
     }
 }

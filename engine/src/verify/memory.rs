@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tronch_core::Handle;
 
 use super::absent::Absent;
-use super::budget::Budget;
+use super::budget::{Budget, NoneLeft, Reserved};
 use super::cache::{Cache, Remembered};
 use crate::Engine;
 use crate::clock::{self, Moment};
@@ -90,8 +90,17 @@ impl<F> Clone for Read<F> {
     }
 }
 
-/// A question that several may wait for; nothing when it failed, which is logged where it did.
-type Flight<F> = Shared<BoxFuture<'static, Option<Read<F>>>>;
+/// Why a question brought nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unread {
+    /// Too many unknown handles were looked up.
+    OverBudget,
+    /// It failed, which is logged where it did.
+    Failed,
+}
+
+/// A question that several may wait for.
+type Flight<F> = Shared<BoxFuture<'static, Result<Read<F>, Unread>>>;
 
 /// What is remembered of one kind of credential.
 pub(super) struct Memory<F> {
@@ -99,7 +108,7 @@ pub(super) struct Memory<F> {
     absent: Absent,
     flights: Mutex<HashMap<Handle, Flight<F>, ahash::RandomState>>,
     turns: Semaphore,
-    unknown: Budget,
+    unknown: Arc<Budget>,
 }
 
 impl<F: Facts> Memory<F> {
@@ -138,16 +147,18 @@ impl<F: Facts> Memory<F> {
         Ok(Known { entry, age, now })
     }
 
-    /// What memory does not have.
+    /// What memory does not have. `reserved` is the asker's right to be told that there is nothing; it goes along with the
+    /// question, which outlives an asker who goes away.
     ///
     /// # Errors
-    /// `Unavailable` when nothing can be known until `deadline`.
+    /// `Unavailable` when nothing can be known until `deadline`; `OverBudget`.
     pub(super) async fn look_up(
         self: &Arc<Self>,
         engine: &Engine,
         node: &Arc<Node>,
         presented: Presented,
         deadline: Instant,
+        mut reserved: Option<Reserved>,
     ) -> Result<Option<Known<F>>, Error> {
         let handle = presented.handle;
         loop {
@@ -167,45 +178,63 @@ impl<F: Facts> Memory<F> {
             let now = Moment::now();
             let hash = node.hash_handle(F::KIND, handle);
             if self.absent.holds(hash, handle, &node.marks, now) {
+                charge(reserved, now);
                 return Ok(None);
             }
-            let flight = self.join(engine, node, presented);
-            let Ok(Some(read)) = tokio::time::timeout(left, flight).await else {
-                return Err(cannot_know("the database"));
+            let flight = self.join(engine, node, presented, &mut reserved);
+            let read = match tokio::time::timeout(left, flight).await {
+                Ok(Ok(read)) => read,
+                Ok(Err(Unread::OverBudget)) => return Err(over_budget()),
+                Ok(Err(Unread::Failed)) | Err(_) => return Err(cannot_know("the database")),
             };
             // Whoever joined may have come after a change that the question was too early for.
             let dependencies = read.found.as_ref().map_or(Dependencies::of_handle(hash), |entry| *entry.dependencies());
             let now = Moment::now();
             let is_live = matches!(node.lease.standing(now), Standing::Live { .. });
             if is_live && node.marks.counts(read.read_at, &dependencies) {
+                if read.found.is_none() {
+                    charge(reserved, now);
+                }
                 return Ok(read.found.map(|entry| Known { entry, age: Duration::ZERO, now }));
             }
         }
     }
 
     /// Asks Postgres, or waits with those who have asked.
-    fn join(self: &Arc<Self>, engine: &Engine, node: &Arc<Node>, presented: Presented) -> Flight<F> {
+    fn join(
+        self: &Arc<Self>,
+        engine: &Engine,
+        node: &Arc<Node>,
+        presented: Presented,
+        reserved: &mut Option<Reserved>,
+    ) -> Flight<F> {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = flights.get(&presented.handle) {
             return flight.clone();
         }
         let (memory, engine, node) = (Arc::clone(self), engine.clone(), Arc::clone(node));
+        let reserved = reserved.take();
         // A task of its own: whoever asked first may go away, and the others still wait.
         let reading = tokio::spawn(async move {
             // What it brought is in memory before the flight is over, so who comes next finds it there.
             let _landing = Landing { memory: &memory, handle: presented.handle };
-            memory.read(&engine, &node, presented).await
+            let read = memory.read(&engine, &node, presented).await;
+            if read.as_ref().is_ok_and(|read| read.found.is_none()) {
+                charge(reserved, Moment::now());
+            }
+            read
         });
-        let flight = reading.map(|joined| joined.ok().flatten()).boxed().shared();
+        let flight = reading.map(|joined| joined.unwrap_or(Err(Unread::Failed))).boxed().shared();
         flights.insert(presented.handle, flight.clone());
         flight
     }
 
-    async fn read(&self, engine: &Engine, node: &Node, presented: Presented) -> Option<Read<F>> {
+    async fn read(&self, engine: &Engine, node: &Node, presented: Presented) -> Result<Read<F>, Unread> {
         let handle = presented.handle;
-        let Some(reserved) = self.unknown.reserve(Instant::now() + READ_MAX).await else {
-            count_refused();
-            return None;
+        let reserved = match self.unknown.reserve(Instant::now() + READ_MAX).await {
+            Ok(reserved) => reserved,
+            Err(NoneLeft::Spent) => return Err(Unread::OverBudget),
+            Err(NoneLeft::Late) => return Err(Unread::Failed),
         };
         let asked = async {
             let turn = self.turns.acquire().await.map_err(Error::internal)?;
@@ -236,9 +265,9 @@ impl<F: Facts> Memory<F> {
             Ok(Ok(read)) => read,
             Ok(Err(error)) => {
                 error.log_if_ours();
-                return None;
+                return Err(Unread::Failed);
             }
-            Err(_) => return None,
+            Err(_) => return Err(Unread::Failed),
         };
         let now = Moment::now();
         let hash = node.hash_handle(F::KIND, handle);
@@ -247,9 +276,9 @@ impl<F: Facts> Memory<F> {
         let Some(facts) = found else {
             reserved.charge(now);
             self.absent.insert(hash, handle, presented.created_ms, read_at, (now, clock::at(now)));
-            return Some(Read { read_at, found: None });
+            return Ok(Read { read_at, found: None });
         };
-        Some(Read { read_at, found: Some(self.remember(node, handle, read_at, facts)) })
+        Ok(Read { read_at, found: Some(self.remember(node, handle, read_at, facts)) })
     }
 
     fn remember(&self, node: &Node, handle: Handle, read_at: Position, facts: F) -> Arc<Remembered<F>> {
@@ -281,12 +310,22 @@ impl<F> Drop for Landing<'_, F> {
 
 /// Too many unknown handles have been looked up.
 pub(super) fn over_budget() -> Error {
-    count_refused();
+    metrics::counter!("tronch_unknown_handles_refused_total").increment(1);
     Error::OverBudget
 }
 
-fn count_refused() {
-    metrics::counter!("tronch_unknown_handles_refused_total").increment(1);
+/// The same, or that those who are looking them up took too long.
+pub(super) fn none_left(none: NoneLeft) -> Error {
+    match none {
+        NoneLeft::Spent => over_budget(),
+        NoneLeft::Late => cannot_know("the database"),
+    }
+}
+
+fn charge(reserved: Option<Reserved>, now: Moment) {
+    if let Some(reserved) = reserved {
+        reserved.charge(now);
+    }
 }
 
 fn number_of(known: i64) -> u64 {

@@ -150,21 +150,12 @@ impl Verifier {
                 Ok(known) => known,
                 Err(_) if !self.passes_gate(presented) => return Ok(gate_refused()),
                 Err(_) => {
-                    let asked = Presented { handle: presented.handle(), created_ms: presented.created_ms() };
                     let deadline = Instant::now() + self.patience;
-                    let reserved = token.unknown_keys().reserve(deadline).await.ok_or_else(memory::over_budget)?;
-                    match self.keys.look_up(&self.engine, &self.node, asked, deadline).await? {
-                        // A stranger's costs what nobody's does, so that nobody can tell them apart by what comes after.
-                        Some(known) if known.entry.facts.snapshot.tenant_id != token.tenant_id() => {
-                            self.keys.charge_unknown(known.now)?;
-                            reserved.charge(known.now);
-                            return Ok(not_found());
-                        }
+                    let asked = Presented { handle: presented.handle(), created_ms: presented.created_ms() };
+                    let reserved = token.unknown_keys().reserve(deadline).await.map_err(memory::none_left)?;
+                    match self.keys.look_up(&self.engine, &self.node, asked, deadline, Some(reserved)).await? {
                         Some(known) => known,
-                        None => {
-                            reserved.charge(Moment::now());
-                            return Ok(not_found());
-                        }
+                        None => return Ok(not_found()),
                     }
                 }
             };
@@ -193,8 +184,10 @@ impl Verifier {
             if known.age >= LEASE {
                 return Err(Error::Unavailable { what: "the database", source: None });
             }
+            // The asker's own budget first: whoever is over it takes nothing from others.
+            let verdict = self.unknown(token, known.now)?;
             self.keys.charge_unknown(known.now)?;
-            return self.unknown(token, known.now).map(Some);
+            return Ok(Some(verdict));
         }
         let tag = self.engine.keyring().tag_with(facts.tag_key, TagLabel::Key, token.tenant_id(), presented.expose());
         let proof = match tag {

@@ -54,7 +54,7 @@ pub(crate) struct TokenFacts {
     tag_key: TagKeyId,
     expires_at: Option<Timestamp>,
     is_revoked: bool,
-    unknown_keys: Budget,
+    unknown_keys: Arc<Budget>,
     /// The last minute of which its use was noted.
     noted_minute: AtomicI64,
 }
@@ -185,7 +185,7 @@ impl Verifier {
         }
         let asked = Presented { handle: presented.handle(), created_ms: presented.created_ms() };
         let deadline = Instant::now() + self.patience;
-        self.tokens.look_up(&self.engine, &self.node, asked, deadline).await?.ok_or(Error::Unauthenticated)
+        self.tokens.look_up(&self.engine, &self.node, asked, deadline, None).await?.ok_or(Error::Unauthenticated)
     }
 
     /// A token as the caller of a verb; that is a use of it.
@@ -241,7 +241,7 @@ impl ServiceToken {
         noted.load(Ordering::Relaxed) != minute && noted.swap(minute, Ordering::Relaxed) != minute
     }
 
-    pub(super) fn unknown_keys(&self) -> &Budget {
+    pub(super) fn unknown_keys(&self) -> &Arc<Budget> {
         &self.facts().unknown_keys
     }
 
