@@ -110,7 +110,7 @@ pub(super) async fn renew(mut connection: &AsyncPgConnection, node: Uuid, applie
          (extract(epoch FROM log.logged_at) * 1000)::bigint AS at_ms \
          FROM change_log_head AS head \
          LEFT JOIN LATERAL (SELECT n, kind, subject, logged_at FROM change_log \
-         WHERE head.n > $2 AND n > $2 AND head.pruned <= $2 ORDER BY n LIMIT $3) AS log \
+         WHERE head.n > $2 AND n > $2 AND head.pruned <= $2 LIMIT $3) AS log \
          ON true",
     )
     .bind::<SqlUuid, _>(node)
