@@ -70,12 +70,7 @@ pub async fn keys(installation: &Installation, count: usize) -> anyhow::Result<V
     let kept = std::env::temp_dir().join(format!("{KEPT}-{}", maker.tenant_id.simple()));
     let mut texts: Vec<String> =
         std::fs::read_to_string(&kept).map(|text| text.lines().map(ToOwned::to_owned).collect()).unwrap_or_default();
-    while texts.len() < count {
-        let made: Vec<Made> =
-            (texts.len()..count.min(texts.len() + AT_ONCE)).map(|at| maker.make(at)).collect::<Result<_, _>>()?;
-        insert(&client, &maker, &made).await?;
-        texts.extend(made.into_iter().map(|made| made.text));
-    }
+    texts.extend(add(&client, &maker, texts.len()..count).await?);
     client.batch_execute("ANALYZE keys").await?;
     std::fs::write(&kept, texts.join("\n"))?;
     texts.truncate(count);
@@ -86,12 +81,20 @@ pub async fn keys(installation: &Installation, count: usize) -> anyhow::Result<V
 pub async fn fresh_keys(installation: &Installation, count: usize) -> anyhow::Result<Vec<String>> {
     let client = postgres(installation).await?;
     let maker = Maker::read(&client).await?;
-    let made: Vec<Made> = (0..count).map(|at| maker.make(at)).collect::<Result<_, _>>()?;
-    for some in made.chunks(AT_ONCE) {
-        insert(&client, &maker, some).await?;
-    }
+    let texts = add(&client, &maker, 0..count).await?;
     client.batch_execute("ANALYZE keys").await?;
-    Ok(made.into_iter().map(|made| made.text).collect())
+    Ok(texts)
+}
+
+async fn add(client: &Client, maker: &Maker, numbers: std::ops::Range<usize>) -> anyhow::Result<Vec<String>> {
+    let numbers: Vec<usize> = numbers.collect();
+    let mut texts = Vec::with_capacity(numbers.len());
+    for some in numbers.chunks(AT_ONCE) {
+        let made: Vec<Made> = some.iter().map(|at| maker.make(*at)).collect::<Result<_, _>>()?;
+        insert(client, maker, &made).await?;
+        texts.extend(made.into_iter().map(|made| made.text));
+    }
+    Ok(texts)
 }
 
 /// Row security refuses COPY.

@@ -18,6 +18,7 @@ use crate::members;
 use crate::schema::{keys, memberships, projects, service_tokens, tenants, users};
 use crate::secret::Minted;
 use crate::tenancy::TenantTx;
+use crate::usage;
 
 /// Rows of usage in one statement.
 const CELLS_AT_ONCE: usize = 5_000;
@@ -109,10 +110,11 @@ pub(super) async fn fill(
     for entry in history.entries {
         insert_entry(transaction, entry).await?;
     }
-    let tables = [("usage_minutes", &calls.minutes), ("usage_hours", &calls.hours), ("usage_days", &calls.days)];
+    let tables = [(usage::MINUTES, &calls.minutes), (usage::HOURS, &calls.hours), (usage::DAYS, &calls.days)];
     // All of them first: whoever removes old ones waits for the whole of a table, and must not be waited for.
     for (table, counts) in tables {
-        make_partitions(transaction, table, counts).await?;
+        // This leaves `Scoped` because a partition is everybody's.
+        usage::make_partitions(transaction.unscoped(), table, counts.keys().map(|cell| cell.at)).await?;
     }
     for (table, counts) in tables {
         insert_counts(transaction, table, counts).await?;
@@ -222,20 +224,6 @@ async fn insert_entry(transaction: &mut TenantTx, entry: Entry) -> Result<(), Er
         reason: entry.reason,
     };
     audit::record_of(transaction, entry.doer.actor, &entry.doer.origin, change, entry.at).await
-}
-
-/// This leaves `Scoped` because a partition is everybody's.
-#[expect(clippy::disallowed_methods, reason = "functions of the schema's own have no words in Diesel")]
-async fn make_partitions(transaction: &mut TenantTx, table: &str, counts: &Counts) -> Result<(), Error> {
-    let days: std::collections::BTreeSet<_> = counts.keys().map(|cell| cell.at.date_naive()).collect();
-    for day in days {
-        diesel::sql_query("SELECT tronch_make_usage_partition($1, $2)")
-            .bind::<Text, _>(table)
-            .bind::<Timestamptz, _>(day.and_time(chrono::NaiveTime::MIN).and_utc())
-            .execute(transaction.unscoped())
-            .await?;
-    }
-    Ok(())
 }
 
 /// This leaves `Scoped` because it is SQL as text; its first parameter is the tenant.

@@ -236,7 +236,7 @@ impl Task {
             let rest = waiting.keys.split_off(rest);
             std::mem::replace(&mut waiting.keys, rest)
         };
-        let has_taken_before = !self.sums.is_empty();
+        let has_taken_before = self.sums.has_passes();
         for key in keys {
             let (minute, count) = key.tally().take();
             if count > 0 {

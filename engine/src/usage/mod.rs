@@ -10,6 +10,7 @@ mod sums;
 mod tally;
 
 pub(crate) use collector::Collector;
+pub(crate) use roll_up::{DAYS, HOURS, MINUTES, make_partitions};
 pub use roll_up::{UsageRetention, keep_usage, roll_up_usage};
 pub use series::{ParseSpanError, Span, usage_of_key, usage_of_keys, usage_of_tenant};
 pub(crate) use sums::Event;

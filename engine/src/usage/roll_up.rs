@@ -1,19 +1,25 @@
 //! What is done with stored counts afterwards: minutes are added up to hours and days once their hour is over, partitions
 //! are made before they are needed, and what is too old goes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{NaiveDate, NaiveTime, TimeDelta};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Text, Timestamptz};
-use diesel_async::{AsyncConnection as _, RunQueryDsl, SimpleAsyncConnection as _};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
 use tronch_core::Timestamp;
 
 use crate::Engine;
 use crate::clock;
-use crate::db::{Connection, Db};
+use crate::db::Db;
 use crate::error::Error;
 use crate::schema::usage_hours_due;
+
+/// The tables.
+pub(crate) const MINUTES: &str = "usage_minutes";
+pub(crate) const HOURS: &str = "usage_hours";
+pub(crate) const DAYS: &str = "usage_days";
 
 /// How long after its end an hour is added up: by then nearly all of its batches are stored. Later ones have it added up
 /// again.
@@ -73,7 +79,7 @@ pub async fn roll_up_usage(engine: &Engine) -> Result<usize, Error> {
 ///
 /// This crosses tenants because time passes for all of them.
 #[expect(clippy::disallowed_methods, reason = "locks and functions of the schema's own have no words in Diesel")]
-async fn roll_up_hour(connection: &mut Connection, hour: Timestamp) -> Result<bool, Error> {
+async fn roll_up_hour(connection: &mut AsyncPgConnection, hour: Timestamp) -> Result<bool, Error> {
     #[derive(QueryableByName)]
     struct Locked {
         #[diesel(sql_type = Bool)]
@@ -103,39 +109,44 @@ async fn roll_up_hour(connection: &mut Connection, hour: Timestamp) -> Result<bo
 /// `Unavailable` when Postgres is.
 pub async fn keep_usage(engine: &Engine, kept: UsageRetention) -> Result<u64, Error> {
     let now = clock::now();
+    let mut connection = engine.db().system().await?;
     let mut removed = 0;
-    for (parent, days) in [("usage_minutes", kept.minutes), ("usage_hours", kept.hours), ("usage_days", kept.days)] {
-        for days_ahead in 0..=AHEAD.num_days() {
-            make_partition(engine.db(), parent, now + TimeDelta::days(days_ahead)).await?;
-        }
-        removed += drop_older(engine.db(), parent, now - TimeDelta::days(days.into())).await?;
+    for (parent, days) in [(MINUTES, kept.minutes), (HOURS, kept.hours), (DAYS, kept.days)] {
+        let ahead = (0..=AHEAD.num_days()).map(|days| now + TimeDelta::days(days));
+        make_partitions(&mut connection, parent, ahead).await?;
+        removed += drop_older(&mut connection, parent, now - TimeDelta::days(days.into())).await?;
     }
     Ok(removed)
 }
 
-/// Makes the partition of minutes for a batch that could not be stored, should that be what it lacked.
+/// Makes the partitions of minutes for a batch that could not be stored, should they be what it lacked.
 pub(super) async fn make_room(db: &Db, times: impl Iterator<Item = Timestamp>) -> Result<(), Error> {
-    let days: std::collections::BTreeSet<_> = times.map(|at| at.date_naive()).collect();
+    make_partitions(&mut *db.system().await?, MINUTES, times).await
+}
+
+/// Makes the partitions of one of the three tables that hold these times, unless they are there.
+///
+/// This crosses tenants because a partition is everybody's.
+#[expect(clippy::disallowed_methods, reason = "functions of the schema's own have no words in Diesel")]
+pub(crate) async fn make_partitions(
+    connection: &mut AsyncPgConnection,
+    parent: &str,
+    times: impl Iterator<Item = Timestamp>,
+) -> Result<(), Error> {
+    let days: BTreeSet<NaiveDate> = times.map(|at| at.date_naive()).collect();
     for day in days {
-        make_partition(db, "usage_minutes", day.and_time(chrono::NaiveTime::MIN).and_utc()).await?;
+        diesel::sql_query("SELECT tronch_make_usage_partition($1, $2)")
+            .bind::<Text, _>(parent)
+            .bind::<Timestamptz, _>(day.and_time(NaiveTime::MIN).and_utc())
+            .execute(connection)
+            .await?;
     }
     Ok(())
 }
 
 /// This crosses tenants because a partition is everybody's.
 #[expect(clippy::disallowed_methods, reason = "functions of the schema's own have no words in Diesel")]
-async fn make_partition(db: &Db, parent: &str, held: Timestamp) -> Result<(), Error> {
-    diesel::sql_query("SELECT tronch_make_usage_partition($1, $2)")
-        .bind::<Text, _>(parent)
-        .bind::<Timestamptz, _>(held)
-        .execute(&mut db.system().await?)
-        .await?;
-    Ok(())
-}
-
-/// This crosses tenants because a partition is everybody's.
-#[expect(clippy::disallowed_methods, reason = "functions of the schema's own have no words in Diesel")]
-async fn drop_older(db: &Db, parent: &str, before: Timestamp) -> Result<u64, Error> {
+async fn drop_older(connection: &mut AsyncPgConnection, parent: &str, before: Timestamp) -> Result<u64, Error> {
     #[derive(QueryableByName)]
     struct Dropped {
         #[diesel(sql_type = BigInt)]
@@ -144,7 +155,7 @@ async fn drop_older(db: &Db, parent: &str, before: Timestamp) -> Result<u64, Err
     let dropped: Dropped = diesel::sql_query("SELECT tronch_drop_old_usage($1, $2) AS partitions")
         .bind::<Text, _>(parent)
         .bind::<Timestamptz, _>(before)
-        .get_result(&mut db.system().await?)
+        .get_result(connection)
         .await?;
     u64::try_from(dropped.partitions).map_err(Error::internal)
 }

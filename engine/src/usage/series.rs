@@ -10,6 +10,7 @@ use diesel_async::RunQueryDsl;
 use tronch_core::{Environment, KeyId, Permission, ProjectId, Timestamp, UsagePoint};
 use uuid::Uuid;
 
+use super::roll_up::{DAYS, HOURS, MINUTES};
 use crate::clock;
 use crate::error::Error;
 use crate::keys;
@@ -51,10 +52,10 @@ impl Span {
     /// The table, how long a step is, and how many there are.
     fn steps(self) -> (&'static str, TimeDelta, i32) {
         match self {
-            Self::Hour => ("usage_minutes", TimeDelta::minutes(1), 60),
-            Self::Day => ("usage_hours", TimeDelta::hours(1), 24),
-            Self::Week => ("usage_hours", TimeDelta::hours(6), 28),
-            Self::Month => ("usage_days", TimeDelta::days(1), 30),
+            Self::Hour => (MINUTES, TimeDelta::minutes(1), 60),
+            Self::Day => (HOURS, TimeDelta::hours(1), 24),
+            Self::Week => (HOURS, TimeDelta::hours(6), 28),
+            Self::Month => (DAYS, TimeDelta::days(1), 30),
         }
     }
 }
@@ -149,14 +150,10 @@ async fn series(
         )
     };
     let mut counts = of(table, "count", "");
-    if table != "usage_minutes" {
+    if table != MINUTES {
         let minutes = "AND at >= (SELECT min(at) FROM due) AND date_trunc('hour', at, 'UTC') IN (SELECT at FROM due)";
-        counts = [
-            counts,
-            of("usage_minutes", "count", minutes),
-            of("usage_hours", "-count", "AND at IN (SELECT at FROM due)"),
-        ]
-        .join(" UNION ALL ");
+        counts = [counts, of(MINUTES, "count", minutes), of(HOURS, "-count", "AND at IN (SELECT at FROM due)")]
+            .join(" UNION ALL ");
     }
     let sql = format!(
         "WITH due AS MATERIALIZED (SELECT DISTINCT at FROM usage_hours_due WHERE at >= $3) \

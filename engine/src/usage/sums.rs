@@ -123,6 +123,11 @@ impl Sums {
         });
     }
 
+    /// Whether tallies were taken since the last batch.
+    pub(super) fn has_passes(&self) -> bool {
+        !self.passes.is_empty()
+    }
+
     /// How much is held.
     pub(super) fn held(&self) -> usize {
         self.counts.len() + self.passes.len()

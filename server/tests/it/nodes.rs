@@ -182,7 +182,6 @@ async fn a_process_may_only_validate_and_begin_warm() {
         asks.push(nodes.warm_key().await);
     }
     let service = nodes.service(0);
-    service.delete(&format!("/api/v1/keys/{}", asks[0].0)).await;
     let (_, unused) = service.create_key(&json!({ "name": "unused", "environment": "live" })).await;
     let system = nodes.database.connect_as_system().await;
     eventually("their use is noted", async || {
@@ -190,6 +189,8 @@ async fn a_process_may_only_validate_and_begin_warm() {
         system.query_one(sql, &[]).await.expect("a count").get::<_, i64>(0) == 4
     })
     .await;
+    // Only now: the time of a use passes over a key that is being changed.
+    service.delete(&format!("/api/v1/keys/{}", asks[0].0)).await;
     nodes.join_with(&["--doors", "verify"], &[("TRONCH_WARM_UP_KEYS", "100")]).await;
     let verifier = nodes.service(1);
     // This one's token, and nothing of the keys that were used and are not revoked.
