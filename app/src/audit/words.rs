@@ -5,7 +5,7 @@ use tronch_core::AuditEventView;
 use crate::ui::diff::DiffRow;
 
 /// Every action there is: its word in the log and for people.
-pub(super) const ACTIONS: [(&str, &str); 16] = [
+pub(super) const ACTIONS: [(&str, &str); 17] = [
     ("create_key", "created the key"),
     ("update_key", "changed the key"),
     ("rotate_key", "rotated the key"),
@@ -20,6 +20,7 @@ pub(super) const ACTIONS: [(&str, &str); 16] = [
     ("archive_project", "archived the project"),
     ("restore_project", "restored the project"),
     ("create_tenant", "created the organisation"),
+    ("update_tenant", "changed the organisation"),
     ("add_member", "added the member"),
     ("reset_password", "reset the password of"),
 ];
