@@ -1,5 +1,5 @@
-//! `load`: the product under load, and beside it, in the same run, a bare handler with the same JSON in and out. The two take
-//! turns, each on a core of its own with `wrk` on another, and what is printed are ratios: medians of pairs, with their range.
+//! `load`: the product under load, on a core of its own. Where speed is the question, a bare handler with the same JSON in and
+//! out takes turns with it, and what is printed are ratios: medians of pairs, with their range.
 
 mod bare;
 mod client;
