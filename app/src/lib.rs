@@ -42,7 +42,7 @@ pub use confirmed::{confirmed_query, confirmed_words};
 #[cfg(feature = "ssr")]
 pub use form_state::{Answer, FormState, SecretOf, ShownSecret};
 #[cfg(feature = "ssr")]
-pub use keys::{KeysQuery, address_of_list, confirmation_words};
+pub use keys::{KeysQuery, REVOKE_ALL_FIELDS, address_of_list, confirmation_words};
 #[cfg(feature = "ssr")]
 pub use server_context::{Place, Refusal, ServerContext};
 #[cfg(feature = "ssr")]

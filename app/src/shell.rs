@@ -11,7 +11,9 @@ use tronch_engine::Error;
 
 use crate::audit::AuditPage;
 use crate::error_page::ErrorPage;
-use crate::keys::{ChangeKeysPage, EditKeyPage, KeyPage, KeysPage, NewKeyPage, RevokeKeyPage, RotateKeyPage};
+use crate::keys::{
+    ChangeKeysPage, EditKeyPage, KeyPage, KeysPage, NewKeyPage, RevokeAllKeysPage, RevokeKeyPage, RotateKeyPage,
+};
 use crate::overview::OverviewPage;
 use crate::people::{SignInPage, SignUpPage};
 use crate::projects::{NewProjectPage, ProjectPage, ProjectsPage};
@@ -87,6 +89,7 @@ fn Pages() -> impl IntoView {
                 <Route path=path!("/t/:tenant/keys") view=KeysPage />
                 <Route path=path!("/t/:tenant/keys/new") view=NewKeyPage />
                 <Route path=path!("/t/:tenant/keys/bulk") view=ChangeKeysPage />
+                <Route path=path!("/t/:tenant/keys/revoke") view=RevokeAllKeysPage />
                 <Route path=path!("/t/:tenant/keys/:key") view=KeyPage />
                 <Route path=path!("/t/:tenant/keys/:key/edit") view=EditKeyPage />
                 <Route path=path!("/t/:tenant/keys/:key/rotate") view=RotateKeyPage />

@@ -101,12 +101,10 @@ fn of_core(criterion: &mut Criterion, key: &str) {
         tenant_id,
         project_id,
         environment: Environment::Live,
-        created_at: Timestamp::UNIX_EPOCH,
         disabled: false,
         revoked_at: None,
         expires_at: None,
         grace_ends_at: None,
-        valid_after: None,
         permissions: Vec::new(),
     };
     let ask = Ask { tenant_id, project_id, environment: Environment::Live, permissions: None };

@@ -35,7 +35,8 @@ pub struct RotationSettings {
 /// All of the old key that its rotation depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RotatingKey {
-    /// When somebody ended it. A `valid_after` that ended it counts as well: else its successor would undo that.
+    /// When somebody ended it. With all others of its owner, project or tenant counts as well: else its
+    /// successor would undo that.
     pub revoked_at: Option<Timestamp>,
     /// When the clock ends it.
     pub expires_at: Option<Timestamp>,

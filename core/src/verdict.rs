@@ -182,18 +182,14 @@ pub struct KeySnapshot {
     pub project_id: ProjectId,
     /// Test or live.
     pub environment: Environment,
-    /// When it was made.
-    pub created_at: Timestamp,
     /// Switched off.
     pub disabled: bool,
-    /// When somebody ended it.
+    /// When somebody ended it, alone or with others.
     pub revoked_at: Option<Timestamp>,
     /// When the clock ends it.
     pub expires_at: Option<Timestamp>,
     /// When the clock ends it because it was rotated.
     pub grace_ends_at: Option<Timestamp>,
-    /// Keys made before this are revoked: the latest of its own, its owner's, project's, tenant's and installation's.
-    pub valid_after: Option<Timestamp>,
     /// What it holds.
     pub permissions: Vec<KeyPermission>,
 }
@@ -239,7 +235,7 @@ pub fn ended_by_clock(expires_at: Option<Timestamp>, grace_ends_at: Option<Times
 
 /// What a key is at product time `now`. A revocation counts whatever the clock says: one that jumps back revives nothing.
 pub fn state(key: &KeySnapshot, now: Timestamp) -> KeyState {
-    if key.revoked_at.is_some() || key.valid_after.is_some_and(|start| key.created_at < start) {
+    if key.revoked_at.is_some() {
         KeyState::Revoked
     } else if key.disabled {
         KeyState::Disabled
@@ -267,12 +263,10 @@ mod tests {
             tenant_id: TenantId::from_uuid(Uuid::from_u128(2)),
             project_id: ProjectId::from_uuid(Uuid::from_u128(3)),
             environment: Environment::Live,
-            created_at: at(0),
             disabled: false,
             revoked_at: None,
             expires_at: None,
             grace_ends_at: None,
-            valid_after: None,
             permissions: vec![KeyPermission::parse("invoices.*").expect("a permission")],
         }
     }
@@ -321,16 +315,6 @@ mod tests {
     }
 
     #[test]
-    fn a_key_made_before_valid_after_is_revoked_and_one_made_then_is_not() {
-        for (valid_after, expected) in
-            [(at(1), VerdictCode::Revoked), (at(0), VerdictCode::Valid), (at(-1), VerdictCode::Valid)]
-        {
-            let snapshot = KeySnapshot { valid_after: Some(valid_after), ..key() };
-            assert_eq!(decide(&snapshot, &ask(), at(5)), expected);
-        }
-    }
-
-    #[test]
     fn a_revocation_counts_before_its_time() {
         let snapshot = KeySnapshot { revoked_at: Some(at(1_000)), ..key() };
         assert_eq!(decide(&snapshot, &ask(), at(0)), VerdictCode::Revoked);
@@ -350,7 +334,7 @@ mod tests {
         /// Whatever else is wrong, the answer is the first code in the order of the product.
         #[test]
         fn the_first_failing_check_is_the_answer(
-            other_tenant: bool, other_project: bool, revoked: bool, too_old: bool, disabled: bool, expired: bool,
+            other_tenant: bool, other_project: bool, revoked: bool, disabled: bool, expired: bool,
             grace_ended: bool, other_environment: bool, unpermitted: bool,
         ) {
             let other = Uuid::from_u128(9);
@@ -364,14 +348,13 @@ mod tests {
             let snapshot = KeySnapshot {
                 disabled,
                 revoked_at: revoked.then_some(at(50)),
-                valid_after: Some(at(if too_old { 50 } else { -50 })),
                 expires_at: Some(at(if expired { 50 } else { 150 })),
                 grace_ends_at: Some(at(if grace_ended { 50 } else { 150 })),
                 ..key()
             };
             let failed = [
                 (other_tenant || other_project, VerdictCode::NotFound),
-                (revoked || too_old, VerdictCode::Revoked),
+                (revoked, VerdictCode::Revoked),
                 (disabled, VerdictCode::Disabled),
                 (expired || grace_ended, VerdictCode::Expired),
                 (other_environment, VerdictCode::EnvironmentMismatch),

@@ -27,6 +27,8 @@ const routes: { path: string; who: "newcomer" | "anonymous" | "owner" }[] = [
   { path: `${home}/keys/{key}/revoke`, who: "owner" },
   { path: `${home}/keys/bulk?action=revoke&key={key}&key={successor}`, who: "owner" },
   { path: `${home}/keys/bulk`, who: "owner" },
+  { path: `${home}/keys/revoke?environment=live`, who: "owner" },
+  { path: `${home}/keys/revoke?owner=nobody`, who: "owner" },
   { path: `${home}/projects`, who: "owner" },
   { path: `${home}/projects/new`, who: "owner" },
   { path: `${home}/projects/default`, who: "owner" },

@@ -232,6 +232,21 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    key_cutoffs (id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        project_id -> Nullable<Uuid>,
+        environment -> Nullable<Text>,
+        owner_external_id -> Nullable<Text>,
+        valid_after -> Timestamptz,
+        set_at -> Timestamptz,
+        reason -> Nullable<Text>,
+        revoked_keys -> BigInt,
+        is_marked -> Bool,
+    }
+}
+
 diesel::joinable!(memberships -> tenants (tenant_id));
 diesel::joinable!(memberships -> users (user_id));
 diesel::joinable!(projects -> tenants (tenant_id));
@@ -247,5 +262,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     keys,
     service_tokens,
     sessions,
-    change_log_head
+    change_log_head,
+    key_cutoffs
 );

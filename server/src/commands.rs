@@ -18,6 +18,7 @@ use crate::demo_command::{self, DemoArguments};
 use crate::doors::Open;
 use crate::logging::{self, Logging};
 use crate::open::{Opened, Tenure, give_up_master, open};
+use crate::revoke_command::{self, RevokeArguments};
 use crate::serve::serve;
 use crate::terminal::{password, say, tell};
 
@@ -49,6 +50,8 @@ enum Command {
     /// What a tenant may have of its own.
     #[command(subcommand)]
     Tenant(TenantCommand),
+    /// Revoke all keys of a tenant, or of every one, at once; or those of an owner, a project or an environment.
+    RevokeKeys(RevokeArguments),
     /// Make a tenant to look around in, with keys in every state and a month of usage; or remove it again.
     Demo(DemoArguments),
     /// The master secrets: which are in use, and putting another in the place of one.
@@ -201,6 +204,9 @@ async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Tenant(TenantCommand::OfflineLease { tenant, seconds }) => {
             beside(path, || Ok(()), async |_, opened, ()| set_offline_lease(opened, &tenant, seconds).await).await
+        }
+        Command::RevokeKeys(arguments) => {
+            beside(path, || Ok(()), async |_, opened, ()| revoke_command::run(&opened.engine, arguments).await).await
         }
         Command::Demo(arguments) => {
             let ask = arguments.email.as_deref().map(|email| asking(email, arguments.password_stdin));

@@ -9,6 +9,7 @@ pub mod doors;
 pub mod local_postgres;
 mod logging;
 mod open;
+mod revoke_command;
 mod serve;
 mod terminal;
 

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use tronch_engine::keys::mark_revoked_keys;
 use tronch_engine::usage::{UsageRetention, keep_usage, roll_up_usage};
 use tronch_engine::verify::Verifier;
 use tronch_engine::{Engine, NodeName, forget_old_changes, forget_old_writes, sessions, tenants};
@@ -36,6 +37,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 
 /// How often it is looked whether an hour is over that is not added up.
 const ROLL_UP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How often rows follow keys that were revoked in great number.
+const MARK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How old the metric of lost log lines may be.
 const LOST_LINES_INTERVAL: Duration = Duration::from_secs(1);
@@ -80,6 +84,7 @@ async fn serve_opened(
     tasks.spawn(run_listener(ops_listener, doors.ops, stop.clone()));
     let sweeper = tokio::spawn(sweep(opened.engine.clone(), config.usage_kept, stop.clone()));
     let adder = tokio::spawn(roll_up(opened.engine.clone()));
+    let marker = tokio::spawn(mark_revoked(opened.engine.clone()));
     tracing::info!(listen = %config.listen, ops_listen = %config.ops_listen, "serving");
     wait_for_signal().await?;
     tracing::info!("stopping: no new requests, running ones may finish");
@@ -91,6 +96,7 @@ async fn serve_opened(
     }
     sweeper.abort();
     adder.abort();
+    marker.abort();
     opened.engine.leave().await;
     if let Err(error) = opened.engine.finish_usage(USAGE_PATIENCE).await {
         tracing::error!(%error, "the usage of the last second could not be stored");
@@ -188,6 +194,20 @@ async fn roll_up(engine: Engine) {
         match roll_up_usage(&engine).await {
             Ok(hours) => tracing::debug!(hours, "hours of usage were added up"),
             Err(error) => tracing::warn!(%error, "usage could not be added up; trying again later"),
+        }
+    }
+}
+
+async fn mark_revoked(engine: Engine) {
+    let mut ticks = tokio::time::interval(MARK_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match mark_revoked_keys(&engine).await {
+            Ok(0) => {}
+            Ok(marked) => tracing::debug!(keys.marked = marked, "keys that were revoked with others were marked"),
+            // Validation goes by it already.
+            Err(error) => tracing::debug!(%error, "revoked keys could not be marked; trying again"),
         }
     }
 }

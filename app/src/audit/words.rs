@@ -5,7 +5,7 @@ use tronch_core::AuditEventView;
 use crate::ui::diff::DiffRow;
 
 /// Every action there is: its word in the log and for people.
-pub(super) const ACTIONS: [(&str, &str); 17] = [
+pub(super) const ACTIONS: [(&str, &str); 18] = [
     ("create_key", "created the key"),
     ("update_key", "changed the key"),
     ("rotate_key", "rotated the key"),
@@ -13,6 +13,7 @@ pub(super) const ACTIONS: [(&str, &str); 17] = [
     ("disable_key", "disabled the key"),
     ("enable_key", "enabled the key"),
     ("revoke_key", "revoked the key"),
+    ("revoke_keys", "revoked all keys of"),
     ("create_token", "created the service token"),
     ("revoke_token", "revoked the service token"),
     ("create_project", "created the project"),

@@ -16,6 +16,7 @@ use super::bulk::BULK_ACTIONS;
 use super::fields::{environment_badge, health_badge, whole_handle};
 use super::health::health_words;
 use super::query::{KeysQuery, STATUSES};
+use super::revoke_all::address_for;
 use crate::confirmed::confirmed_sentence;
 use crate::form_state::sentence_of;
 use crate::layout::TenantLayout;
@@ -181,6 +182,8 @@ fn results(
     });
     let next = found.next_cursor.map(|cursor| query.next_page(cursor).address(&slug));
     let previous = query.previous_page().map(|page| page.address(&slug));
+    let all = tenant.allows(Permission::KeysRevoke).then(|| address_for(query, &slug)).flatten();
+    let all = all.map(|href| view! { <LinkButton href label="Revoke all of these…" look="small quiet" /> });
     let bulk: Vec<_> = BULK_ACTIONS
         .into_iter()
         .filter(|(_, permission, _)| tenant.allows(*permission))
@@ -197,7 +200,7 @@ fn results(
     let bar = choose.then(|| {
         view! {
             <div class="bulk" role="group" aria-label="With the chosen keys">
-                <span class="muted small">"With the chosen:"</span> {bulk}
+                <span class="muted small">"With the chosen:"</span> {bulk} {all}
             </div>
         }
     });

@@ -3,7 +3,7 @@
 use tronch_core::bounds::PAGE_SIZE_DEFAULT;
 use tronch_core::{Environment, ExternalId, KeyState, ProjectSlug, TenantSlug};
 use tronch_engine::Error;
-use tronch_engine::keys::{Condition, KeyFilter, KeyOrder};
+use tronch_engine::keys::{Condition, KeyFilter, KeyOrder, KeysOf};
 
 use crate::ui::table::SortDirection;
 
@@ -160,6 +160,18 @@ impl KeysQuery {
         self.pairs().iter().take(5).any(|(_, value)| value.is_some())
     }
 
+    /// All keys of the owner, project and environment it names, whatever else it says.
+    ///
+    /// # Errors
+    /// `Invalid` for a value that cannot be one.
+    pub fn keys_of(&self) -> Result<KeysOf, Error> {
+        Ok(KeysOf {
+            project: parsed("project", self.project.as_deref(), ProjectSlug::parse)?,
+            environment: parsed("environment", self.environment.as_deref(), str::parse::<Environment>)?,
+            owner: parsed("owner", self.owner.as_deref(), ExternalId::parse)?,
+        })
+    }
+
     /// What the engine is asked.
     ///
     /// # Errors
@@ -179,12 +191,13 @@ impl KeysQuery {
             Some(Status::State(state)) => (Some(state), None),
             Some(Status::Condition(condition)) => (None, Some(condition)),
         };
+        let KeysOf { project, environment, owner } = self.keys_of()?;
         Ok(KeyFilter {
-            project: parsed("project", self.project.as_deref(), ProjectSlug::parse)?,
-            environment: parsed("environment", self.environment.as_deref(), str::parse::<Environment>)?,
+            project,
+            environment,
             state,
             condition,
-            owner: parsed("owner", self.owner.as_deref(), ExternalId::parse)?,
+            owner,
             search: self.search.clone(),
             order,
             descending: direction == SortDirection::Descending,

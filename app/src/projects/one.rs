@@ -165,10 +165,10 @@ fn PutAway(project: ProjectView, tenant: Tenant, working: u64) -> impl IntoView 
         };
         ("Archived", restore.into_any())
     } else if working > 0 {
-        let keys = format!("/t/{}/keys?project={}", tenant.slug(), project.slug);
+        let keys = format!("/t/{}/keys/revoke?project={}", tenant.slug(), project.slug);
         let sentence =
             if working == 1 { "One key works".to_owned() } else { format!("{} keys work", grouped(working)) };
-        let wait = view! { <p>{sentence} " or could be enabled again. " <a href=keys>"Revoke them"</a> " first; then the project can be archived."</p> };
+        let wait = view! { <p>{sentence} " or could be enabled again. " <a href=keys>"Revoke them all"</a> " first; then the project can be archived."</p> };
         ("Archive", wait.into_any())
     } else {
         let archive = view! {

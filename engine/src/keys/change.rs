@@ -145,9 +145,21 @@ async fn edit(
     if super::rows::audited(&before) != super::rows::audited(&after) {
         after.updated_at = clock::now();
         write(tenant, &mut transaction, action, &before, &after, reason).await?;
+        if before.owner_external_id != after.owner_external_id {
+            require_not_cut_off(&mut transaction, key_id).await?;
+        }
     }
     transaction.commit(after.id).await?;
     after.view(tenant.slug(), &project)
+}
+
+/// An owner all of whose keys were revoked takes none that was made before.
+async fn require_not_cut_off(transaction: &mut ChangeTx, key_id: KeyId) -> Result<(), Error> {
+    let (key, _) = sql::find(transaction, key_id).await?;
+    match key.revoked_at {
+        None => Ok(()),
+        Some(_) => Err(Error::invalid("owner", "all keys of this owner that are as old as this one are revoked")),
+    }
 }
 
 pub(super) async fn write(

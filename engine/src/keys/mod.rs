@@ -1,6 +1,7 @@
 //! Keys: making, showing, changing, disabling, revoking and rotating them. Whether one may pass is `verify`'s business.
 
 mod change;
+mod cut_off;
 mod list;
 mod many;
 mod rotate;
@@ -23,6 +24,7 @@ use crate::tenancy::{Tenant, TenantTx};
 use rows::{KeyRow, NewKeyRow, audited};
 
 pub use change::{KeyChange, change_key, disable_key, enable_key, refusals_of_change, revoke_key};
+pub use cut_off::{KeysOf, RevokedKeys, count_keys_of, mark_revoked_keys, revoke_keys_of};
 pub use list::{Condition, KeyFilter, KeyOrder, list_keys};
 pub use many::{ManyChange, change_keys, get_keys};
 pub use rotate::{Rotated, finish_rotation, rotate_key};
@@ -147,6 +149,9 @@ pub async fn create_key(tenant: &Tenant, new_key: NewKey) -> Result<MadeKey, Err
         predecessor_id: None,
     };
     let key = sql::insert(&mut transaction, &row).await?;
+    if key.revoked_at.is_some() {
+        return Err(cut_off::cut_off_at_birth());
+    }
     record(tenant, &mut transaction, "create_key", None, &key, None).await?;
     transaction.commit(key.id).await?;
     let Minted { secret, .. } = minted;

@@ -7,7 +7,7 @@ use tronch_core::{
 
 use super::change::{has_ended, write};
 use super::rows::{KeyRow, NewKeyRow};
-use super::{find_key, made_before, record, sql};
+use super::{cut_off, find_key, made_before, record, sql};
 use crate::clock;
 use crate::error::Error;
 use crate::projects::{self, find_project, rotation_settings};
@@ -38,6 +38,7 @@ pub async fn rotate_key(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<
     let kind = preview(tenant, key_id, grace).await?;
     let minted = secret::mint(&tenant.engine, kind, tenant.id).await?;
     let mut transaction = tenant.begin_change().await?;
+    cut_off::hold_off(&mut transaction).await?;
     let (old, project_slug) = sql::lock(&mut transaction, key_id).await?;
     let project = projects::require_open(&mut transaction, ProjectId::from_uuid(old.project_id)).await?;
     let now = clock::now();
@@ -61,6 +62,9 @@ pub async fn rotate_key(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<
         predecessor_id: Some(old.id),
     };
     let successor = sql::insert(&mut transaction, &row).await?;
+    if successor.revoked_at.is_some() {
+        return Err(cut_off::cut_off_at_birth());
+    }
     let mut ended = old.clone();
     ended.successor_id = Some(successor.id);
     ended.grace_ends_at = plan.grace_ends_at;

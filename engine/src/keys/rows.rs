@@ -1,6 +1,7 @@
 //! A key as it is stored and as it is shown. Rows never leave this folder.
 
 use diesel::prelude::*;
+use diesel::sql_types::{Nullable, Timestamptz};
 use serde_json::Value;
 use tronch_core::{
     CredentialKind, Environment, ExternalId, Handle, KeyId, KeyName, KeyPermission, KeySnapshot, KeyView, OwnerView,
@@ -10,7 +11,34 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::error::Error;
-use crate::schema::keys;
+use crate::schema::{key_cutoffs, keys};
+
+diesel::define_sql_function! {
+    /// Postgres's own, of two times.
+    #[sql_name = "coalesce"]
+    fn first_given(a: Nullable<Timestamptz>, b: Nullable<Timestamptz>) -> Nullable<Timestamptz>;
+}
+
+diesel::define_sql_function! {
+    /// Postgres's own, of times; Diesel's has no type that can be named.
+    #[aggregate]
+    #[sql_name = "min"]
+    fn first_of(times: Timestamptz) -> Nullable<Timestamptz>;
+}
+
+/// When a key was revoked: by itself, or with others by a cut-off that its own row does not tell of yet.
+#[diesel::dsl::auto_type]
+pub(crate) fn revoked_at() -> _ {
+    let of_key = key_cutoffs::tenant_id
+        .eq(keys::tenant_id)
+        .and(key_cutoffs::owner_external_id.is_null().or(key_cutoffs::owner_external_id.eq(keys::owner_external_id)))
+        .and(key_cutoffs::project_id.is_null().or(key_cutoffs::project_id.eq(keys::project_id.nullable())))
+        .and(key_cutoffs::environment.is_null().or(key_cutoffs::environment.eq(keys::environment.nullable())));
+    let cut_off = key_cutoffs::table
+        .filter(of_key.and(key_cutoffs::valid_after.gt(keys::created_at)))
+        .select(first_of(key_cutoffs::set_at));
+    first_given(keys::revoked_at, cut_off.single_value())
+}
 
 /// All that verbs and views need of a key; not its hash and tag.
 #[derive(Queryable, Selectable, Clone)]
@@ -30,6 +58,7 @@ pub(crate) struct KeyRow {
     pub(crate) updated_at: Timestamp,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) disabled_at: Option<Timestamp>,
+    #[diesel(select_expression = revoked_at())]
     pub(crate) revoked_at: Option<Timestamp>,
     pub(crate) revoke_reason: Option<String>,
     pub(crate) grace_ends_at: Option<Timestamp>,
@@ -79,12 +108,10 @@ impl KeyRow {
             tenant_id: TenantId::from_uuid(self.tenant_id),
             project_id: ProjectId::from_uuid(self.project_id),
             environment: self.environment()?,
-            created_at: self.created_at,
             disabled: self.disabled_at.is_some(),
             revoked_at: self.revoked_at,
             expires_at: self.expires_at,
             grace_ends_at: self.grace_ends_at,
-            valid_after: None,
             permissions: self.permissions()?,
         })
     }

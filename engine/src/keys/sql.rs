@@ -71,16 +71,21 @@ pub(super) async fn find_many(transaction: &mut TenantTx, ids: &[KeyId]) -> Resu
 /// Several, locked until the transaction ends: in one order for everybody, so that no two changes wait for each other.
 pub(super) async fn lock_many(transaction: &mut ChangeTx, ids: &[KeyId]) -> Result<Vec<(KeyRow, String)>, Error> {
     let wanted: std::collections::BTreeSet<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    lock_ids(transaction, &wanted.iter().copied().collect::<Vec<_>>()).await?;
+    let found = find_many(transaction, ids).await?;
+    if found.len() == wanted.len() { Ok(found) } else { Err(NOT_FOUND) }
+}
+
+pub(super) async fn lock_ids(transaction: &mut TenantTx, ids: &[Uuid]) -> Result<(), Error> {
     let _locked: Vec<Uuid> = transaction
         .of(keys::table)
-        .filter(keys::id.eq_any(wanted.iter().copied()))
+        .filter(keys::id.eq_any(ids))
         .order(keys::id)
         .select(keys::id)
         .for_update()
         .load(transaction)
         .await?;
-    let found = find_many(transaction, ids).await?;
-    if found.len() == wanted.len() { Ok(found) } else { Err(NOT_FOUND) }
+    Ok(())
 }
 
 /// Writes what a verb may change; everything else of a key never changes.

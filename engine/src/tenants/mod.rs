@@ -1,5 +1,6 @@
 //! Tenants: the first sign-up, and making one from the command line. Who is in a tenant is `members`' business.
 
+mod list;
 mod offline_lease;
 mod setup;
 mod sql;
@@ -12,6 +13,7 @@ use crate::caller::{Caller, Identity, Origin};
 use crate::error::Error;
 use crate::members::Password;
 
+pub use list::list_tenants;
 pub use offline_lease::set_offline_lease;
 pub use setup::{SetupCode, check_setup_code, is_set_up, renew_setup_code};
 

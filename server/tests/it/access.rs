@@ -46,6 +46,9 @@ fn sample(route: &Route) -> Option<Sample> {
         ("POST", "/t/{tenant}/keys/bulk") => {
             see_other(form(&[("action", "disable"), ("key", "{key}"), ("confirmation", "disable 1 key")]))
         }
+        ("POST", "/t/{tenant}/keys/revoke") => {
+            see_other(form(&[("owner", "nobody"), ("confirmation", "revoke 0 keys")]))
+        }
         ("POST", "/t/{tenant}/keys/search" | "/t/{tenant}/audit/search") => see_other(form(&[("q", "x")])),
         ("POST", "/t/{tenant}/keys/new") => {
             ok(form(&[("name", "from a form"), ("project", "default"), ("environment", "test")]))
@@ -68,6 +71,7 @@ fn sample(route: &Route) -> Option<Sample> {
         ("POST", path) if path.starts_with("/api/v1/projects/{project}/") => ok(Body::None),
         ("POST", "/api/v1/keys/verify") => ok(Body::Json(json!({ "key": "x", "project": "default" }))),
         ("POST", "/api/v1/keys") => created(json!({ "name": "from the API" })),
+        ("POST", "/api/v1/keys/revoke") => ok(Body::Json(json!({ "owner": { "external_id": "nobody" } }))),
         ("PATCH", "/api/v1/keys/{key_id}") => ok(Body::Json(json!({ "name": "changed" }))),
         ("POST", "/api/v1/keys/{key_id}/rotate") => created(json!({ "grace_seconds": 60 })),
         ("POST", "/api/v1/service-tokens") => created(json!({ "name": "a token", "permissions": ["keys.read"] })),

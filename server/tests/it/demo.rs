@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
-use tronch_core::{EmailAddress, Role, TenantSlug};
+use tronch_core::{EmailAddress, ExternalId, Role, TenantSlug};
 use tronch_engine::demo::{self, MadeDemo, NewDemo, RemovedDemo};
+use tronch_engine::keys::{KeysOf, revoke_keys_of};
 use tronch_engine::members::Password;
 use tronch_engine::{Caller, Error};
 use zeroize::Zeroizing;
@@ -236,6 +237,8 @@ async fn the_key_that_is_shown_passes_until_the_demo_is_removed_and_others_stay_
     let acme_key = create_once(&acme, "live").await;
     acme.verify(&json!({ "key": acme_key })).await;
     app.member(&owner("acme")).await;
+    let of_nobody = json!({ "owner": { "external_id": "nobody" } });
+    assert_eq!(acme.post("/api/v1/keys/revoke", &of_nobody).await.status, StatusCode::OK);
     let database = app.database.connect_as_system().await;
     eventually("usage is stored", async || {
         let used = async |table: &str| {
@@ -252,6 +255,10 @@ async fn the_key_that_is_shown_passes_until_the_demo_is_removed_and_others_stay_
     let made = make(&app, None).await;
     let demo = app.service(&made.service_token.expose_once());
     create_once(&demo, "test").await;
+    let of_nobody = KeysOf { owner: Some(ExternalId::parse("nobody").expect("an owner")), ..KeysOf::default() };
+    let slug = TenantSlug::parse("demo").expect("a slug");
+    let demo_tenant = app.engine.tenant(&Caller::operator(), &slug).await.expect("the demo");
+    revoke_keys_of(&demo_tenant, of_nobody, None, None).await.expect("revoked");
     let ask = json!({ "key": made.key.expose_once(), "project": made.project });
     let verdict = demo.verify(&ask).await;
     assert_eq!((&verdict["code"], &verdict["tenant"]), (&json!("VALID"), &json!("demo")));

@@ -175,6 +175,7 @@ async fn every_write_can_be_repeated() {
         (Method::POST, at("/rotate"), json!({ "grace_seconds": 600 })),
         (Method::POST, at("/finish-rotation"), json!({})),
         (Method::DELETE, at(""), json!({ "reason": "a test" })),
+        (Method::POST, "/api/v1/keys/revoke".to_owned(), json!({ "environment": "test", "reason": "a test" })),
         (Method::POST, "/api/v1/service-tokens".to_owned(), json!({ "name": "t", "permissions": ["keys.read"] })),
         (Method::DELETE, format!("/api/v1/service-tokens/{token}"), json!({})),
         (Method::POST, "/api/v1/projects".to_owned(), json!({ "slug": "second" })),

@@ -39,6 +39,8 @@ enum Step {
     NeverExpire,
     Rotate(i64),
     Finish,
+    /// All keys of its owner that were made so many seconds ago.
+    CutOff(i64),
     /// The clock goes on.
     Pass(i64),
 }
@@ -51,6 +53,9 @@ struct Model {
     rotated: bool,
     expires_in: Option<i64>,
     grace_left: Option<i64>,
+    age: i64,
+    /// How long before it was set its latest cut-off lies.
+    cut_off: Option<i64>,
 }
 
 impl Model {
@@ -58,9 +63,14 @@ impl Model {
         [self.expires_in, self.grace_left].into_iter().flatten().any(|left| left <= 0)
     }
 
+    fn is_revoked(&self) -> bool {
+        // One that is set now lies after the making of whatever there is.
+        self.revoked || self.cut_off.is_some_and(|ago| ago == 0 || self.age > ago)
+    }
+
     fn code(&self) -> &'static str {
         match self {
-            Self { revoked: true, .. } => "REVOKED",
+            model if model.is_revoked() => "REVOKED",
             Self { disabled: true, .. } => "DISABLED",
             model if model.has_ended() => "EXPIRED",
             _ => "VALID",
@@ -69,14 +79,16 @@ impl Model {
 
     /// Whether the step is refused; otherwise it is taken.
     fn is_refused(&mut self, step: Step) -> bool {
-        let is_over = self.revoked || self.has_ended();
+        let is_over = self.is_revoked() || self.has_ended();
         match step {
             Step::Revoke => self.revoked = true,
             Step::Pass(seconds) => {
                 for left in [&mut self.expires_in, &mut self.grace_left].into_iter().flatten() {
                     *left -= seconds;
                 }
+                self.age += seconds;
             }
+            Step::CutOff(ago) => self.cut_off = Some(self.cut_off.map_or(ago, |earlier| earlier.min(ago))),
             Step::Finish if !self.rotated => return true,
             Step::Finish if is_over => {}
             Step::Finish => self.grace_left = Some(0),
@@ -99,13 +111,17 @@ impl Model {
 
     /// Whether the step would leave the key so near an end that nobody can say on which side of it.
     fn is_unsafe(&self, step: Step) -> bool {
-        let Step::Pass(seconds) = step else { return false };
-        [self.expires_in, self.grace_left].into_iter().flatten().any(|left| (left - seconds).abs() < UNSAFE)
+        let seconds = if let Step::Pass(seconds) = step { seconds } else { 0 };
+        let ends = [self.expires_in, self.grace_left].into_iter().flatten();
+        let cut_off = if let Step::CutOff(ago) = step { Some(ago) } else { self.cut_off };
+        // What has ended has ended; asked about again, an end that is near is still ahead.
+        ends.filter(|left| *left > 0).any(|left| (left - seconds).abs() < UNSAFE)
+            || cut_off.is_some_and(|ago| ago > 0 && (self.age + seconds - ago).abs() < UNSAFE)
     }
 }
 
 fn drawn(lots: &mut Lots) -> Step {
-    match lots.draw(12) {
+    match lots.draw(13) {
         0 => Step::Disable,
         1 | 2 => Step::Enable,
         3 => Step::Revoke,
@@ -113,6 +129,7 @@ fn drawn(lots: &mut Lots) -> Step {
         6 => Step::NeverExpire,
         7 => Step::Rotate(lots.one_of(&[0, 90, 3_000])),
         8 => Step::Finish,
+        9 => Step::CutOff(lots.one_of(&[0, 200, 3_500])),
         _ => Step::Pass(lots.one_of(&[30, 400, 4_000])),
     }
 }
@@ -122,6 +139,7 @@ struct Life<'a> {
     nodes: [&'a Visitor; 2],
     system: &'a Client,
     id: String,
+    owner: String,
     /// A key that nothing happens to.
     other: &'a str,
     ask: Value,
@@ -147,6 +165,14 @@ impl Life<'_> {
                 changer.post(&format!("{path}/rotate?wait=all"), &json!({ "grace_seconds": seconds })).await
             }
             Step::Finish => changer.post(&format!("{path}/finish-rotation?wait=all"), &json!({})).await,
+            Step::CutOff(ago) => {
+                let mut body = json!({ "owner": { "external_id": self.owner } });
+                if ago > 0 {
+                    let before = chrono::Utc::now() - TimeDelta::seconds(ago);
+                    body["made_before"] = json!(tronch_core::format_timestamp(before));
+                }
+                changer.post("/api/v1/keys/revoke?wait=all", &body).await
+            }
             Step::Pass(seconds) => {
                 let id: tronch_core::KeyId = self.id.parse().expect("an id");
                 let earlier = format!("- interval '{seconds} seconds'");
@@ -190,19 +216,21 @@ async fn every_node_says_what_the_model_says_and_revoked_is_final() {
     let mut reached = std::collections::BTreeMap::<&str, usize>::new();
     for seed in 1..=LIVES {
         let mut lots = Lots(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let (id, key) = nodes[0].create_key(&json!({ "name": "a life", "environment": "live" })).await;
-        let life = Life { nodes, system, id, other: &other, ask: json!({ "key": key }), seed };
+        let owner = format!("life {seed}");
+        let body = json!({ "name": "a life", "environment": "live", "owner": { "external_id": owner } });
+        let (id, key) = nodes[0].create_key(&body).await;
+        let life = Life { nodes, system, id, owner, other: &other, ask: json!({ "key": key }), seed };
         let (mut model, mut steps) = (Model::default(), Vec::new());
         for _ in 0..STEPS {
             let step = drawn(&mut lots);
             if model.is_unsafe(step) {
                 continue;
             }
-            let was_revoked = model.revoked;
+            let was_revoked = model.is_revoked();
             steps.push(step);
             let refused = life.take(step, usize::try_from(lots.draw(2)).expect("small")).await;
             assert_eq!(refused, model.is_refused(step), "seed {}: {steps:?}", life.seed);
-            assert!(!was_revoked || model.revoked);
+            assert!(!was_revoked || model.is_revoked());
             let expected = model.code();
             life.known_to_all().await;
             *reached.entry(expected).or_default() += 1;

@@ -5,6 +5,7 @@ mod bad_input;
 mod bad_start;
 mod commands;
 mod config;
+mod cut_off;
 mod demo;
 mod forms;
 mod idempotency;

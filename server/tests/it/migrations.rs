@@ -152,6 +152,8 @@ impl Filled {
             }
             service.verify(&json!({ "key": secret })).await;
         }
+        let of_owner = json!({ "owner": { "external_id": "cus_2" } });
+        assert_eq!(service.post("/api/v1/keys/revoke", &of_owner).await.status, StatusCode::OK);
         let remembered = service.request(Method::POST, "/api/v1/keys").header("Idempotency-Key", "once");
         let remembered = Visitor::send(remembered.json(&json!({ "name": "made once" }))).await;
         assert_eq!(remembered.status, StatusCode::CREATED, "{}", remembered.text);

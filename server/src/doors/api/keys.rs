@@ -8,14 +8,14 @@ use tronch_core::{
     Environment, ErrorCode, ExternalId, Grace, KeyId, KeyName, KeyPermission, KeyState, ProjectSlug, RevokeReason,
     SecretOnce, Timestamp, serde_timestamp_option,
 };
-use tronch_engine::keys::{self, KeyChange, KeyFilter, KeyOrder, Metadata, NewKey};
+use tronch_engine::keys::{self, KeyChange, KeyFilter, KeyOrder, KeysOf, Metadata, NewKey};
 use utoipa::ToSchema;
 
 use super::confirm::{WaitParameter, confirmation};
 use super::idempotency::KeyParameter;
 use super::json::{Body, Nothing, OptionalBody, given};
 use super::openapi::Refused;
-use super::out::{KeyOut, ListOut, NewKeyOut};
+use super::out::{KeyOut, ListOut, NewKeyOut, RevokedKeysOut};
 use super::query::Query;
 use super::{Inside, id_of};
 use crate::doors::problem::Problem;
@@ -97,6 +97,30 @@ pub(crate) struct RotateKeyIn {
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RevokeKeyIn {
+    /// 1–500 characters, for the audit log.
+    #[schema(value_type = Option<String>, max_length = 500)]
+    reason: Option<RevokeReason>,
+}
+
+/// Which keys are revoked: those that meet all that is said.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RevokeKeysIn {
+    /// Those that were issued to this owner.
+    owner: Option<OwnerIn>,
+    /// Those of this project.
+    #[schema(value_type = Option<String>, example = "default")]
+    project: Option<ProjectSlug>,
+    /// Those of this environment.
+    #[schema(value_type = Option<String>, example = "live")]
+    environment: Option<Environment>,
+    /// `true` where none of the three is said: every key that the token reaches.
+    #[serde(default)]
+    all: bool,
+    /// Those that were made before. RFC 3339, not in the future; now when left out.
+    #[serde(default, with = "serde_timestamp_option")]
+    #[schema(value_type = Option<String>)]
+    made_before: Option<Timestamp>,
     /// 1–500 characters, for the audit log.
     #[schema(value_type = Option<String>, max_length = 500)]
     reason: Option<RevokeReason>,
@@ -231,6 +255,34 @@ pub(crate) async fn revoke_key(
 ) -> Result<Json<KeyOut>, Problem> {
     let key = keys::revoke_key(&inside.tenant, key_id(&id)?, asked.reason).await?;
     Ok(Json(KeyOut::try_from(key)?.with(confirmation(&inside.tenant, &uri).await?)))
+}
+
+/// Revoke all keys of an owner, a project or an environment, for ever, however many they are.
+///
+/// Validation refuses them from this answer on, as with one. Keys that are made later work. Lists show a large number of
+/// them as revoked some seconds later.
+#[utoipa::path(
+    post, path = "/api/v1/keys/revoke", tag = "keys", operation_id = "revoke_keys",
+    security(("service_token" = ["keys.revoke"])), params(KeyParameter, WaitParameter), request_body = RevokeKeysIn,
+    responses((status = 200, description = "What was revoked", body = RevokedKeysOut), (status = "default", response = Refused))
+)]
+pub(crate) async fn revoke_keys(
+    inside: Inside,
+    uri: Uri,
+    Body(asked): Body<RevokeKeysIn>,
+) -> Result<Json<RevokedKeysOut>, Problem> {
+    let is_narrow = asked.owner.is_some() || asked.project.is_some() || asked.environment.is_some();
+    if is_narrow == asked.all {
+        let detail = "say which keys: owner, project or environment, or \"all\": true without any of them";
+        return Err(Problem::new(ErrorCode::InvalidField, detail).at("all"));
+    }
+    let of = KeysOf {
+        owner: asked.owner.map(|owner| owner.external_id),
+        project: inside.project_or_all(asked.project),
+        environment: inside.environment_or_all(asked.environment),
+    };
+    let what = keys::revoke_keys_of(&inside.tenant, of, asked.made_before, asked.reason).await?;
+    Ok(Json(RevokedKeysOut::new(what, confirmation(&inside.tenant, &uri).await?)))
 }
 
 /// Issue a successor; the old key keeps working until its grace ends.

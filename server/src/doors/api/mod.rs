@@ -55,6 +55,7 @@ pub(crate) fn table() -> Vec<Entry<Api>> {
     vec![
         get("/api/v1/keys", Token(KeysRead), keys::list_keys),
         post("/api/v1/keys", Token(KeysCreate), keys::create_key),
+        post("/api/v1/keys/revoke", Token(KeysRevoke), keys::revoke_keys),
         get("/api/v1/keys/{key_id}", Token(KeysRead), keys::get_key),
         patch("/api/v1/keys/{key_id}", Token(KeysUpdate), keys::update_key),
         delete("/api/v1/keys/{key_id}", Token(KeysRevoke), keys::revoke_key),
@@ -98,6 +99,16 @@ impl Inside {
             None => ProjectSlug::parse(FIRST_PROJECT)
                 .map_err(|error| Problem::from(tronch_engine::Error::Internal(Box::new(error)))),
         }
+    }
+
+    /// What is asked for, else the token's own: `None` stands for all there are.
+    pub(crate) fn project_or_all(&self, asked: Option<ProjectSlug>) -> Option<ProjectSlug> {
+        asked.or_else(|| self.project.clone())
+    }
+
+    /// The same.
+    pub(crate) fn environment_or_all(&self, asked: Option<Environment>) -> Option<Environment> {
+        asked.or(self.environment)
     }
 
     /// What is asked for, else the token's own, else `test`.

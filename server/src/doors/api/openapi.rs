@@ -31,6 +31,7 @@ pub(crate) struct Refused(#[expect(dead_code, reason = "it stands for the shape 
         keys::get_key,
         keys::update_key,
         keys::revoke_key,
+        keys::revoke_keys,
         keys::rotate_key,
         keys::finish_rotation,
         keys::disable_key,

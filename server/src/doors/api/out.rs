@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tronch_core::{AuditEventView, KeyView, OwnerView, Page, ProjectView, RotationView, TokenView, format_timestamp};
 use tronch_engine::Error;
+use tronch_engine::keys::RevokedKeys;
 use utoipa::ToSchema;
 
 use super::confirm::ConfirmationOut;
@@ -169,6 +170,38 @@ pub(crate) struct NewKeyOut {
     /// With `wait=all`: which nodes go by the change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) confirmation: Option<ConfirmationOut>,
+}
+
+/// Many keys that were revoked at once.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RevokedKeysOut {
+    /// Whose, or `null` for anybody's.
+    owner: Option<OwnerOut>,
+    /// Of which project, or `null` for any.
+    project: Option<String>,
+    /// Of which environment, or `null` for both.
+    environment: Option<String>,
+    /// Every one of them that was made before is revoked.
+    made_before: String,
+    /// How many were not before.
+    #[schema(example = 12)]
+    revoked: u64,
+    /// With `wait=all`: which nodes go by the change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirmation: Option<ConfirmationOut>,
+}
+
+impl RevokedKeysOut {
+    pub(crate) fn new(what: RevokedKeys, confirmation: Option<ConfirmationOut>) -> Self {
+        Self {
+            owner: what.of.owner.as_ref().map(OwnerOut::of),
+            project: what.of.project.map(|project| project.to_string()),
+            environment: what.of.environment.map(|environment| environment.to_string()),
+            made_before: format_timestamp(what.made_before),
+            revoked: what.revoked,
+            confirmation,
+        }
+    }
 }
 
 /// A service token. Its secret is nowhere in it.

@@ -3,7 +3,8 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 use tronch_app::{
-    FormState, KeysQuery, Place, SecretOf, ShownSecret, address_of_list, confirmation_words, confirmed_words,
+    FormState, KeysQuery, Place, REVOKE_ALL_FIELDS, SecretOf, ShownSecret, address_of_list, confirmation_words,
+    confirmed_words,
 };
 use tronch_core::{
     Environment, ExternalId, Grace, KeyId, KeyName, KeyPermission, KeyView, Permission, ProjectSlug, RevokeReason,
@@ -142,18 +143,11 @@ pub(crate) async fn change_many(State(dashboard): State<Dashboard>, Inside(place
         Ok(asked) => asked,
         Err(error) => return dashboard.refuse(sent.parts, place, state, error).await,
     };
-    // Shown again, the page reads from its address what it is about.
-    let asked = sent.pairs().into_iter().filter(|(name, _)| ["action", "key", "back"].contains(&name.as_str()));
-    let asked = form_urlencoded::Serializer::new(String::new()).extend_pairs(asked).finish();
-    if let Ok(uri) = format!("{}?{asked}", sent.parts.uri.path()).parse() {
-        sent.parts.uri = uri;
-    }
+    sent.at_address_of(&["action", "key", "back"]);
     let ids: Result<Vec<KeyId>, Error> = sent.all("key").map(key_id).collect();
     let reason = state.take("reason", sent.filled("reason").map(|text| RevokeReason::parse(&text)).transpose());
     let words = confirmation_words(&action, ids.as_ref().map_or(0, Vec::len));
-    if sent.text("confirmation").trim().to_lowercase() != words {
-        state.refuse("confirmation", format!("Type \u{201c}{words}\u{201d}, so that nothing happens by mistake."));
-    }
+    require_words(&sent, &mut state, &words);
     if state.is_refused() {
         return dashboard.form_again(sent.parts, place, state).await;
     }
@@ -164,12 +158,49 @@ pub(crate) async fn change_many(State(dashboard): State<Dashboard>, Inside(place
         Ok(changed) => {
             let slug = place.tenant.slug();
             let list = address_of_list(slug, Some(&sent.text("back"))).unwrap_or_else(|| format!("/t/{slug}/keys"));
-            let separator = if list.contains('?') { '&' } else { '?' };
-            let confirmed = confirmed(&place.tenant).await;
-            see_other(&format!("{list}{separator}did={done}-{changed}{confirmed}"))
+            to_list(&place.tenant, &list, &format!("{done}-{changed}")).await
         }
         Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
     }
+}
+
+/// `POST /t/{tenant}/keys/revoke`: all keys of an owner, a project or an environment, once its words were typed.
+pub(crate) async fn revoke_all(State(dashboard): State<Dashboard>, Inside(place): Inside, mut sent: Sent) -> Response {
+    let mut state = sent.state(&["reason", "confirmation"]);
+    sent.at_address_of(&REVOKE_ALL_FIELDS);
+    let query = KeysQuery::of_pairs(&sent.pairs());
+    let counted = async {
+        let of = KeysQuery { search: None, status: None, ..query.clone() }.keys_of()?;
+        let count = keys::count_keys_of(&place.tenant, &of, None).await?;
+        Ok((of, count))
+    };
+    let (of, count) = match counted.await {
+        Ok(counted) => counted,
+        Err(error) => return dashboard.refuse(sent.parts, place, state, error).await,
+    };
+    let reason = state.take("reason", sent.filled("reason").map(|text| RevokeReason::parse(&text)).transpose());
+    require_words(&sent, &mut state, &confirmation_words("revoke", usize::try_from(count).unwrap_or(usize::MAX)));
+    if state.is_refused() {
+        return dashboard.form_again(sent.parts, place, state).await;
+    }
+    match keys::revoke_keys_of(&place.tenant, of, None, reason.flatten()).await {
+        Ok(what) => {
+            to_list(&place.tenant, &query.address(place.tenant.slug()), &format!("revoked-{}", what.revoked)).await
+        }
+        Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
+    }
+}
+
+fn require_words(sent: &Sent, state: &mut FormState, words: &str) {
+    if sent.text("confirmation").trim().to_lowercase() != words {
+        state.refuse("confirmation", format!("Type \u{201c}{words}\u{201d}, so that nothing happens by mistake."));
+    }
+}
+
+/// A list of keys, which says what was done, and which nodes go by it.
+async fn to_list(tenant: &Tenant, list: &str, did: &str) -> Response {
+    let separator = if list.contains('?') { '&' } else { '?' };
+    see_other(&format!("{list}{separator}did={did}{}", confirmed(tenant).await))
 }
 
 /// `POST /t/{tenant}/keys/{key}/finish`: ends a grace now.

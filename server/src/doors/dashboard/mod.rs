@@ -127,6 +127,8 @@ pub(crate) fn table() -> Vec<Entry<Dashboard>> {
         post("/t/{tenant}/keys/new", holder(KeysCreate), keys::create),
         get("/t/{tenant}/keys/bulk", holder(KeysUpdate), page),
         post("/t/{tenant}/keys/bulk", holder(KeysUpdate), keys::change_many),
+        get("/t/{tenant}/keys/revoke", holder(KeysRevoke), page),
+        post("/t/{tenant}/keys/revoke", holder(KeysRevoke), keys::revoke_all),
         get("/t/{tenant}/keys/{key}", holder(KeysRead), page),
         get("/t/{tenant}/keys/{key}/edit", holder(KeysUpdate), page),
         post("/t/{tenant}/keys/{key}/edit", holder(KeysUpdate), keys::change),

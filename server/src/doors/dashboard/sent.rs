@@ -87,6 +87,15 @@ impl Sent {
         self
     }
 
+    /// As if its page had been asked for with these fields: shown again, a page reads from its address what it is about.
+    pub(crate) fn at_address_of(&mut self, names: &[&str]) {
+        let asked = self.fields.iter().filter(|(name, _)| names.contains(&name.as_str()));
+        let asked = form_urlencoded::Serializer::new(String::new()).extend_pairs(asked).finish();
+        if let Ok(uri) = format!("{}?{asked}", self.parts.uri.path()).parse() {
+            self.parts.uri = uri;
+        }
+    }
+
     /// When what the form changes was last changed, as far as whoever fills it in has seen.
     ///
     /// # Errors
