@@ -54,7 +54,7 @@ async fn ready(database_url: String) -> Ready {
         environment: Environment::Live,
         owner: None,
         metadata: Metadata::default(),
-        permissions: Vec::new(),
+        permissions: Vec::new().into(),
         expires_at: None,
     };
     let key = keys::create_key(&tenant, new_key).await.expect("a key").secret.expect("a secret");
@@ -105,7 +105,7 @@ fn of_core(criterion: &mut Criterion, key: &str) {
         revoked_at: None,
         expires_at: None,
         grace_ends_at: None,
-        permissions: Vec::new(),
+        permissions: Vec::new().into(),
     };
     let ask = Ask { tenant_id, project_id, environment: Environment::Live, permissions: None };
     let now = Timestamp::UNIX_EPOCH + chrono::TimeDelta::days(1);

@@ -1,5 +1,6 @@
 //! Which key may pass: the whole policy as one pure function. Limits are charged, and gates and tags compared, elsewhere.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -173,7 +174,7 @@ impl FromStr for KeyState {
 
 /// All of a key that a verdict depends on, its limits apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeySnapshot {
+pub struct KeySnapshot<'a> {
     /// The key.
     pub key_id: KeyId,
     /// Whose it is.
@@ -191,7 +192,7 @@ pub struct KeySnapshot {
     /// When the clock ends it because it was rotated.
     pub grace_ends_at: Option<Timestamp>,
     /// What it holds.
-    pub permissions: Vec<KeyPermission>,
+    pub permissions: Cow<'a, [KeyPermission]>,
 }
 
 /// What the caller wants to know of a key.
@@ -208,7 +209,7 @@ pub struct Ask<'a> {
 }
 
 /// Whether a key may pass at product time `now`, in the order of [`VerdictCode::ALL`]. Limits are charged after `Valid`.
-pub fn decide(key: &KeySnapshot, ask: &Ask<'_>, now: Timestamp) -> VerdictCode {
+pub fn decide(key: &KeySnapshot<'_>, ask: &Ask<'_>, now: Timestamp) -> VerdictCode {
     // Tenants are told apart here rather than in the look-up, so that asking for a stranger's handle changes no cache.
     if key.tenant_id != ask.tenant_id || key.project_id != ask.project_id {
         return VerdictCode::NotFound;
@@ -234,7 +235,7 @@ pub fn ended_by_clock(expires_at: Option<Timestamp>, grace_ends_at: Option<Times
 }
 
 /// What a key is at product time `now`. A revocation counts whatever the clock says: one that jumps back revives nothing.
-pub fn state(key: &KeySnapshot, now: Timestamp) -> KeyState {
+pub fn state(key: &KeySnapshot<'_>, now: Timestamp) -> KeyState {
     if key.revoked_at.is_some() {
         KeyState::Revoked
     } else if key.disabled {
@@ -257,7 +258,7 @@ mod tests {
         Timestamp::from_timestamp_millis(1_800_000_000_000 + ms).expect("in range")
     }
 
-    fn key() -> KeySnapshot {
+    fn key() -> KeySnapshot<'static> {
         KeySnapshot {
             key_id: KeyId::from_uuid(Uuid::from_u128(1)),
             tenant_id: TenantId::from_uuid(Uuid::from_u128(2)),
@@ -267,7 +268,7 @@ mod tests {
             revoked_at: None,
             expires_at: None,
             grace_ends_at: None,
-            permissions: vec![KeyPermission::parse("invoices.*").expect("a permission")],
+            permissions: vec![KeyPermission::parse("invoices.*").expect("a permission")].into(),
         }
     }
 

@@ -48,12 +48,12 @@ pub(crate) fn RevokeAllKeysPage() -> impl IntoView {
             let hidden = |name, value: &Option<String>| {
                 value.clone().map(|value| view! { <input type="hidden" name=name value=value /> })
             };
-            let hit = if count == 1 { "One key is".to_owned() } else { format!("{} keys are", grouped(count)) };
+            let hit = if count == 1 { "One key".to_owned() } else { format!("{} keys", grouped(count)) };
             let action = format!("/t/{}/keys/revoke", tenant.slug());
             let shown = list.clone();
             view! {
                 <Notice look="warn" title="This cannot be undone.">
-                    " " {hit} " refused from now on, those that are disabled or have expired among them. Keys that are made later work. "
+                    {format!(" {hit} will be refused for ever, whether used, disabled or expired. Keys that are made later work. ")}
                     <a href=shown>"Look at them"</a>
                 </Notice>
                 <form class="form" method="post" action=action>

@@ -28,7 +28,7 @@ pub(super) struct Ids {
 /// A key, and what it was from which time on.
 pub(super) struct LivedKey {
     pub(super) row: KeyRow,
-    pub(super) life: Vec<(Timestamp, KeySnapshot)>,
+    pub(super) life: Vec<(Timestamp, KeySnapshot<'static>)>,
 }
 
 /// Who did something, as the audit log tells of them, and where they came from. Nobody of them is a caller.

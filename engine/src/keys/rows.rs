@@ -102,7 +102,7 @@ impl KeyRow {
     }
 
     /// What a verdict depends on.
-    pub(crate) fn snapshot(&self) -> Result<KeySnapshot, Error> {
+    pub(crate) fn snapshot(&self) -> Result<KeySnapshot<'static>, Error> {
         Ok(KeySnapshot {
             key_id: self.key_id(),
             tenant_id: TenantId::from_uuid(self.tenant_id),
@@ -112,7 +112,7 @@ impl KeyRow {
             revoked_at: self.revoked_at,
             expires_at: self.expires_at,
             grace_ends_at: self.grace_ends_at,
-            permissions: self.permissions()?,
+            permissions: self.permissions()?.into(),
         })
     }
 
@@ -142,7 +142,7 @@ impl KeyRow {
             owner: owner.map(|external_id| OwnerView { external_id }),
             metadata_json: self.metadata.to_string(),
             state: state(&snapshot, clock::now()),
-            permissions: snapshot.permissions,
+            permissions: snapshot.permissions.into_owned(),
             created_at: self.created_at,
             updated_at: self.updated_at,
             expires_at: self.expires_at,

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use compact_str::CompactString;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use tronch_core::{
     Environment, ExternalId, Handle, KeyId, KeyName, KeyPermission, KeySnapshot, ProjectId, ProjectSlug, RotationView,
-    TenantSlug, Timestamp,
+    TenantId, TenantSlug, Timestamp,
 };
 
 use super::cache::Remembered;
@@ -23,21 +24,44 @@ use crate::node::{Kind, Node};
 use crate::schema::{change_log_head, keys, projects, tenants};
 use crate::usage::{Subject, Tallied, Tally};
 
-/// What a service may know of a key that is its tenant's. Kept for each key that is asked about: every byte counts, so
-/// what is most often absent stands apart, and what keys share is shared.
+/// What a service may know of a key that is its tenant's. Kept for each key that is asked about: every byte counts, and
+/// every line of memory that a call has to fetch. So what a plain key has not stands apart, and what keys share is shared.
 pub struct KeyFacts {
-    pub(super) snapshot: KeySnapshot,
     pub(super) tag: Tag,
     pub(super) tag_key: TagKeyId,
+    key_id: KeyId,
     handle: Handle,
-    name: Box<str>,
+    environment: Environment,
+    disabled: bool,
+    /// In place, where it is short: a place of its own would be one more to wait for.
+    name: CompactString,
+    place: Arc<Place>,
+    extras: Option<Box<Extras>>,
+    /// How often it passed.
+    tally: Tally,
+}
+
+/// What a key may have besides.
+struct Extras {
+    revoked_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    grace_ends_at: Option<Timestamp>,
+    permissions: Box<[KeyPermission]>,
     owner: Option<Box<str>>,
     /// Nothing for an empty object.
     metadata: Option<Box<RawValue>>,
-    rotation: Option<Box<RotationView>>,
-    place: Arc<Place>,
-    /// How often it passed.
-    tally: Tally,
+    rotation: Option<RotationView>,
+}
+
+impl Extras {
+    fn has_any(&self) -> bool {
+        let Self { revoked_at, expires_at, grace_ends_at, permissions, owner, metadata, rotation } = self;
+        [revoked_at, expires_at, grace_ends_at].into_iter().any(Option::is_some)
+            || !permissions.is_empty()
+            || owner.is_some()
+            || metadata.is_some()
+            || rotation.is_some()
+    }
 }
 
 impl Tallied for Remembered<KeyFacts> {
@@ -46,13 +70,8 @@ impl Tallied for Remembered<KeyFacts> {
     }
 
     fn subject(&self) -> Subject {
-        let snapshot = &self.facts.snapshot;
-        Subject {
-            tenant_id: snapshot.tenant_id,
-            key_id: snapshot.key_id,
-            project_id: snapshot.project_id,
-            environment: snapshot.environment,
-        }
+        let KeyFacts { key_id, environment, place, .. } = &self.facts;
+        Subject { tenant_id: place.tenant_id, key_id: *key_id, project_id: place.project_id, environment: *environment }
     }
 
     fn last_used(&self) -> Timestamp {
@@ -63,6 +82,8 @@ impl Tallied for Remembered<KeyFacts> {
 /// Whose keys, for which API: the same for many.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Place {
+    tenant_id: TenantId,
+    project_id: ProjectId,
     tenant: TenantSlug,
     project: ProjectSlug,
     offline_lease: Duration,
@@ -95,9 +116,25 @@ impl KeyFacts {
         rows.into_iter().map(|row| of_row(engine, row)).collect()
     }
 
+    /// What a verdict depends on.
+    pub(super) fn snapshot(&self) -> KeySnapshot<'_> {
+        let extras = self.extras.as_deref();
+        KeySnapshot {
+            key_id: self.key_id,
+            tenant_id: self.place.tenant_id,
+            project_id: self.place.project_id,
+            environment: self.environment,
+            disabled: self.disabled,
+            revoked_at: extras.and_then(|extras| extras.revoked_at),
+            expires_at: self.expires_at(),
+            grace_ends_at: extras.and_then(|extras| extras.grace_ends_at),
+            permissions: self.permissions().into(),
+        }
+    }
+
     /// Which key.
     pub fn key_id(&self) -> KeyId {
-        self.snapshot.key_id
+        self.key_id
     }
 
     /// Its public part.
@@ -111,6 +148,11 @@ impl KeyFacts {
     }
 
     /// Whose it is.
+    pub(super) fn tenant_id(&self) -> TenantId {
+        self.place.tenant_id
+    }
+
+    /// The same for people.
     pub fn tenant(&self) -> &TenantSlug {
         &self.place.tenant
     }
@@ -122,43 +164,43 @@ impl KeyFacts {
 
     /// The same as an id.
     pub fn project_id(&self) -> ProjectId {
-        self.snapshot.project_id
+        self.place.project_id
     }
 
     /// Test or live.
     pub fn environment(&self) -> Environment {
-        self.snapshot.environment
+        self.environment
     }
 
     /// Whom it was issued to.
     pub fn owner(&self) -> Option<&str> {
-        self.owner.as_deref()
+        self.extras.as_ref()?.owner.as_deref()
     }
 
     /// The tenant's own data; nothing for an empty object.
     pub fn metadata(&self) -> Option<&RawValue> {
-        self.metadata.as_deref()
+        self.extras.as_ref()?.metadata.as_deref()
     }
 
     /// What it holds.
     pub fn permissions(&self) -> &[KeyPermission] {
-        &self.snapshot.permissions
+        self.extras.as_ref().map_or(&[], |extras| &extras.permissions)
     }
 
     /// When the clock ends it.
     pub fn expires_at(&self) -> Option<Timestamp> {
-        self.snapshot.expires_at
+        self.extras.as_ref()?.expires_at
     }
 
     /// Its place in a rotation.
     pub fn rotation(&self) -> Option<&RotationView> {
-        self.rotation.as_deref()
+        self.extras.as_ref()?.rotation.as_ref()
     }
 }
 
 impl std::fmt::Debug for KeyFacts {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "KeyFacts({})", self.snapshot.key_id)
+        write!(formatter, "KeyFacts({})", self.key_id)
     }
 }
 
@@ -179,10 +221,10 @@ impl Facts for KeyFacts {
     }
 
     fn shared(&self, node: &Node) -> [u64; 3] {
-        let tenant_id = self.snapshot.tenant_id.uuid();
-        let project = node.hash_shared(Kind::Project, &self.snapshot.project_id.uuid().to_string());
+        let tenant_id = self.place.tenant_id.uuid();
+        let project = node.hash_shared(Kind::Project, &self.place.project_id.uuid().to_string());
         let tenant = node.hash_shared(Kind::Tenant, &tenant_id.to_string());
-        let owner = self.owner.as_ref().map(|owner| node.hash_shared(Kind::Owner, &format!("{tenant_id}:{owner}")));
+        let owner = self.owner().map(|owner| node.hash_shared(Kind::Owner, &format!("{tenant_id}:{owner}")));
         [project, owner.unwrap_or(tenant), tenant]
     }
 
@@ -193,25 +235,35 @@ impl Facts for KeyFacts {
 
 fn of_row(engine: &Engine, row: Row) -> Result<(KeyFacts, i64), Error> {
     let (row, tag, tag_key, project, tenant, offline_lease_seconds, known) = row;
-    let mut snapshot = row.snapshot()?;
-    snapshot.permissions.shrink_to_fit();
+    let KeySnapshot { key_id, tenant_id, project_id, environment, disabled, permissions, .. } = row.snapshot()?;
     let place = Place {
+        tenant_id,
+        project_id,
         tenant: TenantSlug::parse(&tenant).map_err(Error::internal)?,
         project: ProjectSlug::parse(&project).map_err(Error::internal)?,
         offline_lease: seconds(offline_lease_seconds),
     };
     let owner = row.owner_external_id.as_deref().map(ExternalId::parse).transpose().map_err(Error::internal)?;
     let name = KeyName::parse(&row.name).map_err(Error::internal)?;
+    let extras = Extras {
+        revoked_at: row.revoked_at,
+        expires_at: row.expires_at,
+        grace_ends_at: row.grace_ends_at,
+        permissions: permissions.into_owned().into_boxed_slice(),
+        owner: owner.map(|owner| owner.as_str().into()),
+        metadata: metadata(&row.metadata)?,
+        rotation: row.rotation(),
+    };
     let facts = KeyFacts {
         tag: Tag::of_stored(&tag)?,
         tag_key: TagKeyId::of_stored(&tag_key)?,
+        key_id,
         handle: row.handle.parse().map_err(Error::internal)?,
-        name: name.as_str().into(),
-        owner: owner.map(|owner| owner.as_str().into()),
-        metadata: metadata(&row.metadata)?,
-        rotation: row.rotation().map(Box::new),
-        place: engine.places().share(snapshot.project_id, place),
-        snapshot,
+        environment,
+        disabled,
+        name: CompactString::new(name.as_str()),
+        place: engine.places().share(project_id, place),
+        extras: extras.has_any().then(|| Box::new(extras)),
         tally: Tally::default(),
     };
     Ok((facts, known.unwrap_or_default()))
@@ -250,5 +302,16 @@ impl Places {
                 place
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hundred thousand keys are read from memory at random: what an entry takes is what a call waits for.
+    #[test]
+    fn a_plain_key_takes_few_lines_of_memory() {
+        assert!(size_of::<Remembered<KeyFacts>>() <= 144, "{}", size_of::<Remembered<KeyFacts>>());
     }
 }

@@ -176,7 +176,7 @@ impl Verifier {
     ) -> Result<Option<Verdict>, Error> {
         let facts = &known.entry.facts;
         // The tenant is compared before the tag: another tenant's key must not even be recognised.
-        if facts.snapshot.tenant_id != token.tenant_id() {
+        if facts.tenant_id() != token.tenant_id() {
             if !self.passes_gate(presented) {
                 return Ok(Some(gate_refused()));
             }
@@ -195,7 +195,7 @@ impl Verifier {
             Some(_) => Proof::Wrong,
             None if !self.passes_gate(presented) => Proof::Wrong,
             // What has ended is refused without a proof.
-            None if state(&facts.snapshot, clock::at(known.now)) != KeyState::Active => Proof::Right,
+            None if state(&facts.snapshot(), clock::at(known.now)) != KeyState::Active => Proof::Right,
             None => self.recovery.prove(&self.engine, unproven_key(facts, presented)).await?,
         };
         Ok(match proof {
@@ -259,7 +259,7 @@ fn unproven_key<'a>(facts: &KeyFacts, presented: &'a PresentedKey) -> Unproven<'
         label: TagLabel::Key,
         id: facts.key_id().uuid(),
         handle: facts.handle(),
-        tenant_id: facts.snapshot.tenant_id,
+        tenant_id: facts.tenant_id(),
         tag_key: facts.tag_key,
         text: presented.expose(),
     }
@@ -273,7 +273,7 @@ fn judge(token: &ServiceToken, expected: Expected<'_>, known: Known<KeyFacts>) -
         environment: expected.environment,
         permissions: expected.permissions,
     };
-    match decide(&facts.snapshot, &ask, clock::at(known.now)) {
+    match decide(&facts.snapshot(), &ask, clock::at(known.now)) {
         VerdictCode::NotFound => not_found(),
         code => Verdict { code, reason: None, known: Some(known.entry), data_age: known.age },
     }

@@ -44,21 +44,24 @@ pub(crate) fn write_request(line: &RequestLine<'_>) {
         return;
     }
     match DIRECTLY.get() {
-        Some((lines, numbers)) => lines.push(json(line, numbers).as_bytes()),
+        Some((lines, numbers)) => TEXT.with_borrow_mut(|text| {
+            text.clear();
+            push_json(text, line, numbers);
+            lines.push(text.as_bytes());
+        }),
         None => write_as_others(line),
     }
 }
 
 /// Nothing in it needs to be escaped: words of ours, slugs, handles and ids.
-fn json(line: &RequestLine<'_>, numbers: &Numbers) -> String {
+fn push_json(text: &mut String, line: &RequestLine<'_>, numbers: &Numbers) {
     let RequestLine { request_id, method, route, status, outcome, took, tenant, key, token } = line;
-    let mut text = String::with_capacity(LINE_BYTES);
     let mut push = |parts: &[&str]| parts.iter().for_each(|part| text.push_str(part));
     let mut digits = [itoa::Buffer::new(), itoa::Buffer::new()];
     let [first, second] = &mut digits;
     let (sequence, process_id) = (first.format(numbers.next()), second.format(numbers.process_id));
     push(&["{\"sequence\":", sequence, ",\"pid\":", process_id, ",\"timestamp\":\""]);
-    push_now(&mut text);
+    push_now(text);
     let mut push = |parts: &[&str]| parts.iter().for_each(|part| text.push_str(part));
     push(&["\",\"level\":\"INFO\",\"fields\":{"]);
     push(&["\"message\":\"request\",\"request.method\":\"", method, "\",\"request.route\":\"", route, "\""]);
@@ -81,7 +84,6 @@ fn json(line: &RequestLine<'_>, numbers: &Numbers) -> String {
         request_id,
         "\",\"name\":\"request\"}}\n",
     ]);
-    text
 }
 
 /// The time as RFC 3339 has it, to the microsecond.
@@ -103,6 +105,9 @@ fn push_now(text: &mut String) {
 }
 
 thread_local! {
+    /// Where a line is put together: one for each thread, so that none has to be made and overwritten again.
+    static TEXT: RefCell<String> = RefCell::new(String::with_capacity(LINE_BYTES));
+
     /// The last second that was written, and how: taking a time apart costs more than the rest of a line.
     static SECOND: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
 }
@@ -131,6 +136,12 @@ mod tests {
 
     use super::*;
 
+    fn line_of(line: &RequestLine<'_>, numbers: &Numbers) -> String {
+        let mut text = String::new();
+        push_json(&mut text, line, numbers);
+        text
+    }
+
     #[test]
     fn it_is_one_line_of_json_with_what_is_known() {
         let numbers = Numbers::of_this_process();
@@ -147,7 +158,7 @@ mod tests {
             key: Some(handle),
             token: Some(handle),
         };
-        let line = json(&whole, &numbers);
+        let line = line_of(&whole, &numbers);
         assert_eq!(line.matches('\n').count(), 1);
         let read: Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!((&read["sequence"], &read["pid"]), (&json!(1), &json!(std::process::id())));
@@ -165,7 +176,7 @@ mod tests {
             })
         );
         let little = RequestLine { status: None, tenant: None, key: None, token: None, outcome: "cut_off", ..whole };
-        let read: Value = serde_json::from_str(&json(&little, &numbers)).expect("JSON");
+        let read: Value = serde_json::from_str(&line_of(&little, &numbers)).expect("JSON");
         assert_eq!(read["sequence"], 2);
         assert_eq!(read["fields"].as_object().map(serde_json::Map::len), Some(5));
     }

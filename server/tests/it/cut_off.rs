@@ -252,7 +252,9 @@ async fn the_dashboard_asks_for_the_words_and_then_does_it() {
     assert!(list.contains("href=\"/t/acme/keys/revoke?owner=cus+%26+1\""), "{list}");
     assert!(!member.get("/t/acme/keys").await.text.contains("/t/acme/keys/revoke"));
     let page = member.get("/t/acme/keys/revoke?owner=cus+%26+1").await.text;
-    for words in ["Revoke all keys issued to cus &amp; 1", "2 keys are", "revoke 2 keys", "This cannot be undone"] {
+    for words in
+        ["Revoke all keys issued to cus &amp; 1", "2 keys will be refused", "revoke 2 keys", "This cannot be undone"]
+    {
         assert!(page.contains(words), "{words}: {page}");
     }
     let form =
