@@ -54,7 +54,7 @@ async fn ready(database_url: String) -> Ready {
         environment: Environment::Live,
         owner: None,
         metadata: Metadata::default(),
-        permissions: Vec::new().into(),
+        permissions: Vec::new(),
         expires_at: None,
     };
     let key = keys::create_key(&tenant, new_key).await.expect("a key").secret.expect("a secret");

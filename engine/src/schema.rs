@@ -36,6 +36,7 @@ diesel::table! {
         created_at -> Timestamptz,
         demo -> Bool,
         offline_lease_seconds -> Integer,
+        latest_key_cutoff -> Nullable<Timestamptz>,
     }
 }
 

@@ -2,6 +2,7 @@
 //! so, and validation goes by it from the commit on; the keys' own rows follow in portions.
 
 use chrono::TimeDelta;
+use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use serde_json::json;
@@ -126,8 +127,16 @@ pub async fn count_keys_of(tenant: &Tenant, of: &KeysOf, made_before: Option<Tim
 }
 
 async fn count(transaction: &mut TenantTx, cut: &Cut, before: Option<Timestamp>) -> Result<i64, Error> {
+    // Those that are being marked are revoked already.
+    let earlier = key_cutoffs::table
+        .filter(key_cutoffs::is_marked.eq(false))
+        .filter(key_cutoffs::tenant_id.eq(keys::tenant_id))
+        .filter(key_cutoffs::valid_after.gt(keys::created_at))
+        .filter(key_cutoffs::owner_external_id.is_null().or(key_cutoffs::owner_external_id.eq(keys::owner_external_id)))
+        .filter(key_cutoffs::project_id.is_null().or(key_cutoffs::project_id.eq(keys::project_id.nullable())))
+        .filter(key_cutoffs::environment.is_null().or(key_cutoffs::environment.eq(keys::environment.nullable())));
     let unmarked = unmarked!(transaction, cut, before);
-    Ok(unmarked.filter(super::rows::revoked_at().is_null()).count().get_result(transaction).await?)
+    Ok(unmarked.filter(not(exists(earlier))).count().get_result(transaction).await?)
 }
 
 /// Ends for ever all keys of an owner, a project, an environment or a tenant that were made before `made_before`, or until

@@ -1,7 +1,8 @@
 //! A key as it is stored and as it is shown. Rows never leave this folder.
 
+use diesel::dsl::{auto_type, case_when};
 use diesel::prelude::*;
-use diesel::sql_types::{Nullable, Timestamptz};
+use diesel::sql_types::{Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use serde_json::Value;
 use tronch_core::{
     CredentialKind, Environment, ExternalId, Handle, KeyId, KeyName, KeyPermission, KeySnapshot, KeyView, OwnerView,
@@ -11,7 +12,7 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::error::Error;
-use crate::schema::{key_cutoffs, keys};
+use crate::schema::{keys, tenants};
 
 diesel::define_sql_function! {
     /// Postgres's own, of two times.
@@ -20,25 +21,37 @@ diesel::define_sql_function! {
 }
 
 diesel::define_sql_function! {
-    /// Postgres's own, of times; Diesel's has no type that can be named.
-    #[aggregate]
-    #[sql_name = "min"]
-    fn first_of(times: Timestamptz) -> Nullable<Timestamptz>;
+    /// Of the schema: when a key was revoked with others, if it was.
+    fn tronch_key_cut_off_at(
+        tenant_id: SqlUuid, project_id: SqlUuid, environment: Text, owner: Nullable<Text>, created_at: Timestamptz,
+    ) -> Nullable<Timestamptz>;
 }
 
-/// When a key was revoked: by itself, or with others by a cut-off that its own row does not tell of yet.
-#[diesel::dsl::auto_type]
-pub(crate) fn revoked_at() -> _ {
-    let of_key = key_cutoffs::tenant_id
-        .eq(keys::tenant_id)
-        .and(key_cutoffs::owner_external_id.is_null().or(key_cutoffs::owner_external_id.eq(keys::owner_external_id)))
-        .and(key_cutoffs::project_id.is_null().or(key_cutoffs::project_id.eq(keys::project_id.nullable())))
-        .and(key_cutoffs::environment.is_null().or(key_cutoffs::environment.eq(keys::environment.nullable())));
-    let cut_off = key_cutoffs::table
-        .filter(of_key.and(key_cutoffs::valid_after.gt(keys::created_at)))
-        .select(first_of(key_cutoffs::set_at));
-    first_given(keys::revoked_at, cut_off.single_value())
+/// When a key was revoked: alone, or with others by a cut-off that its own row does not tell of yet. The latter is asked for
+/// only of keys that are older than their tenant's latest cut-off.
+macro_rules! revoked_at {
+    ($visibility:vis fn $name:ident, $($latest:tt)+) => {
+        #[auto_type]
+        $visibility fn $name() -> _ {
+            let cut_off_at = tronch_key_cut_off_at(
+                keys::tenant_id,
+                keys::project_id,
+                keys::environment,
+                keys::owner_external_id,
+                keys::created_at,
+            );
+            let latest = $($latest)+;
+            first_given(keys::revoked_at, case_when(keys::created_at.nullable().lt(latest), cut_off_at))
+        }
+    };
 }
+
+revoked_at!(
+    fn revoked_at,
+    tenants::table.filter(tenants::id.eq(keys::tenant_id)).select(tenants::latest_key_cutoff).single_value()
+);
+// Where the query reads the tenant anyway.
+revoked_at!(pub(crate) fn revoked_at_beside_tenant, tenants::latest_key_cutoff);
 
 /// All that verbs and views need of a key; not its hash and tag.
 #[derive(Queryable, Selectable, Clone)]

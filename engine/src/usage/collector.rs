@@ -236,16 +236,13 @@ impl Task {
             let rest = waiting.keys.split_off(rest);
             std::mem::replace(&mut waiting.keys, rest)
         };
-        let has_taken_before = self.sums.has_passes();
         for key in keys {
             let (minute, count) = key.tally().take();
             if count > 0 {
                 self.sums.add_passes(key.subject(), minute, count, key.last_used());
             }
         }
-        if has_taken_before {
-            self.sums.merge_passes();
-        }
+        self.sums.merge_passes_if_many();
     }
 
     /// Takes the sums out, as a batch on its way.

@@ -13,6 +13,9 @@ const NIL: Uuid = Uuid::nil();
 
 const SECONDS_OF_MINUTE: i64 = 60;
 
+/// Fewer passes than twice as many are not worth merging.
+const MERGED_FROM: usize = 10_000;
+
 /// One validation and its verdict.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Event {
@@ -76,6 +79,8 @@ pub(super) struct Sums {
     counts: Counted<Cell, u64>,
     /// What tallies held, each key once for each time they were taken: as long as that is once, nothing is looked up.
     passes: Vec<Pass>,
+    /// How many of them were left when they were last merged.
+    merged: usize,
     /// When keys that have no tally were last found valid.
     keys_used: Counted<Uuid, Timestamp>,
     /// When each service token was last let in, to the minute.
@@ -110,8 +115,17 @@ impl Sums {
         self.passes.push(Pass { cell: Cell { key_id: subject.key_id.uuid(), ..total }, count, last });
     }
 
+    /// Merges them once they have doubled: while nothing can be stored, the same keys are taken again and again. Postgres adds
+    /// up what comes twice in a batch, so it need not be done for that.
+    pub(super) fn merge_passes_if_many(&mut self) {
+        if self.passes.len() >= 2 * self.merged.max(MERGED_FROM) {
+            self.merge_passes();
+            self.merged = self.passes.len();
+        }
+    }
+
     /// Makes one of what tallies held of the same key in the same minute.
-    pub(super) fn merge_passes(&mut self) {
+    fn merge_passes(&mut self) {
         self.passes.sort_unstable_by_key(|pass| pass.cell);
         self.passes.dedup_by(|next, kept| {
             let is_same = next.cell == kept.cell;
@@ -121,11 +135,6 @@ impl Sums {
             }
             is_same
         });
-    }
-
-    /// Whether tallies were taken since the last batch.
-    pub(super) fn has_passes(&self) -> bool {
-        !self.passes.is_empty()
     }
 
     /// How much is held.

@@ -12,6 +12,7 @@ use tronch_core::{
     Environment, ExternalId, Handle, KeyId, KeyName, KeyPermission, KeySnapshot, ProjectId, ProjectSlug, RotationView,
     TenantId, TenantSlug, Timestamp,
 };
+use uuid::Uuid;
 
 use super::cache::Remembered;
 use super::memory::Facts;
@@ -19,7 +20,7 @@ use crate::Engine;
 use crate::clock;
 use crate::error::Error;
 use crate::keyring::{Tag, TagKeyId};
-use crate::keys::rows::KeyRow;
+use crate::keys::rows::revoked_at_beside_tenant;
 use crate::node::{Kind, Node};
 use crate::schema::{change_log_head, keys, projects, tenants};
 use crate::usage::{Subject, Tallied, Tally};
@@ -94,9 +95,7 @@ pub(crate) struct Place {
 macro_rules! rows {
     () => {
         keys::table.inner_join(projects::table).inner_join(tenants::table).select((
-            KeyRow::as_select(),
-            keys::tag,
-            keys::tag_key,
+            Columns::as_select(),
             projects::slug,
             tenants::slug,
             tenants::offline_lease_seconds,
@@ -204,9 +203,32 @@ impl std::fmt::Debug for KeyFacts {
     }
 }
 
-/// The key, its tag, the id of the pepper behind that, its project's slug, its tenant's, how long it is answered without
-/// Postgres, and the number of the last change.
-type Row = (KeyRow, Vec<u8>, Vec<u8>, String, String, i32, Option<i64>);
+/// Of a key's own row, what an answer needs; read beside its tenant's.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = keys)]
+struct Columns {
+    id: Uuid,
+    tenant_id: Uuid,
+    project_id: Uuid,
+    environment: String,
+    handle: String,
+    name: String,
+    owner_external_id: Option<String>,
+    metadata: Value,
+    permissions: Vec<String>,
+    tag: Vec<u8>,
+    tag_key: Vec<u8>,
+    expires_at: Option<Timestamp>,
+    disabled_at: Option<Timestamp>,
+    #[diesel(select_expression = revoked_at_beside_tenant())]
+    revoked_at: Option<Timestamp>,
+    grace_ends_at: Option<Timestamp>,
+    predecessor_id: Option<Uuid>,
+    successor_id: Option<Uuid>,
+}
+
+/// The key, its project's slug, its tenant's, how long it is answered without Postgres, and the number of the last change.
+type Row = (Columns, String, String, i32, Option<i64>);
 
 impl Facts for KeyFacts {
     const KIND: Kind = Kind::Key;
@@ -234,10 +256,10 @@ impl Facts for KeyFacts {
 }
 
 fn of_row(engine: &Engine, row: Row) -> Result<(KeyFacts, i64), Error> {
-    let (row, tag, tag_key, project, tenant, offline_lease_seconds, known) = row;
-    let KeySnapshot { key_id, tenant_id, project_id, environment, disabled, permissions, .. } = row.snapshot()?;
+    let (row, project, tenant, offline_lease_seconds, known) = row;
+    let project_id = ProjectId::from_uuid(row.project_id);
     let place = Place {
-        tenant_id,
+        tenant_id: TenantId::from_uuid(row.tenant_id),
         project_id,
         tenant: TenantSlug::parse(&tenant).map_err(Error::internal)?,
         project: ProjectSlug::parse(&project).map_err(Error::internal)?,
@@ -245,22 +267,28 @@ fn of_row(engine: &Engine, row: Row) -> Result<(KeyFacts, i64), Error> {
     };
     let owner = row.owner_external_id.as_deref().map(ExternalId::parse).transpose().map_err(Error::internal)?;
     let name = KeyName::parse(&row.name).map_err(Error::internal)?;
+    let permissions: Result<Box<[KeyPermission]>, _> =
+        row.permissions.iter().map(|text| KeyPermission::parse(text)).collect();
     let extras = Extras {
         revoked_at: row.revoked_at,
         expires_at: row.expires_at,
         grace_ends_at: row.grace_ends_at,
-        permissions: permissions.into_owned().into_boxed_slice(),
+        permissions: permissions.map_err(Error::internal)?,
         owner: owner.map(|owner| owner.as_str().into()),
         metadata: metadata(&row.metadata)?,
-        rotation: row.rotation(),
+        rotation: RotationView::of(
+            row.predecessor_id.map(KeyId::from_uuid),
+            row.successor_id.map(KeyId::from_uuid),
+            row.grace_ends_at,
+        ),
     };
     let facts = KeyFacts {
-        tag: Tag::of_stored(&tag)?,
-        tag_key: TagKeyId::of_stored(&tag_key)?,
-        key_id,
+        tag: Tag::of_stored(&row.tag)?,
+        tag_key: TagKeyId::of_stored(&row.tag_key)?,
+        key_id: KeyId::from_uuid(row.id),
         handle: row.handle.parse().map_err(Error::internal)?,
-        environment,
-        disabled,
+        environment: row.environment.parse().map_err(Error::internal)?,
+        disabled: row.disabled_at.is_some(),
         name: CompactString::new(name.as_str()),
         place: engine.places().share(project_id, place),
         extras: extras.has_any().then(|| Box::new(extras)),

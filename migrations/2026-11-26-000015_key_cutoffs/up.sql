@@ -46,11 +46,24 @@ BEGIN
         RAISE EXCEPTION 'what is revoked stays revoked: a cut-off only moves forward'
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;
+    UPDATE tenants SET latest_key_cutoff = greatest(latest_key_cutoff, NEW.valid_after) WHERE id = NEW.tenant_id;
     RETURN NEW;
 END
 $$;
 CREATE TRIGGER key_cutoffs_check BEFORE INSERT OR UPDATE OF tenant_id, project_id, environment, owner_external_id, valid_after
     ON key_cutoffs FOR EACH ROW EXECUTE FUNCTION tronch_check_key_cutoff();
+
+-- When a key was revoked with others, if it was. A function, so that a query which does not come to it does not pay for it.
+CREATE FUNCTION tronch_key_cut_off_at(
+    of_tenant uuid, of_project uuid, of_environment text, of_owner text, created timestamptz
+) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (SELECT min(set_at) FROM key_cutoffs WHERE tenant_id = of_tenant AND valid_after > created
+        AND (owner_external_id IS NULL OR owner_external_id = of_owner)
+        AND (project_id IS NULL OR project_id = of_project)
+        AND (environment IS NULL OR environment = of_environment));
+END
+$$;
 
 CREATE FUNCTION tronch_log_key_cutoff() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE

@@ -5,6 +5,7 @@ UPDATE keys SET revoked_at = cutoff.set_at, revoke_reason = cutoff.reason FROM k
     AND (cutoff.environment IS NULL OR cutoff.environment = keys.environment)
     AND (cutoff.owner_external_id IS NULL OR cutoff.owner_external_id = keys.owner_external_id);
 DROP TABLE key_cutoffs;
+DROP FUNCTION tronch_key_cut_off_at(uuid, uuid, text, text, timestamptz);
 DROP FUNCTION tronch_log_key_cutoff();
 DROP FUNCTION tronch_check_key_cutoff();
 DROP FUNCTION tronch_hold_key_cutoffs(uuid, boolean);
