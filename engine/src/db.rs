@@ -1,4 +1,4 @@
-//! Connections: three pools over one role, each for one purpose, and the migrations. No query lives here.
+//! Connections: four pools over one role, each for one purpose, and the migrations. No query lives here.
 
 use std::time::Duration;
 
@@ -26,13 +26,15 @@ const DATA_PLANE_WAIT: Duration = Duration::from_secs(1);
 
 pub(crate) type Connection = Object<AsyncPgConnection>;
 
-/// The pools. `tenant` sees nothing until a transaction names its tenant; `system` and `data_plane` connect with the
-/// scope that row security lets through.
+/// The pools. `tenant` sees nothing until a transaction names its tenant; the others connect with the scope that row
+/// security lets through. `usage` is one connection, of the thread that stores counts: what drives a connection lives where
+/// it was made.
 #[derive(Clone)]
 pub(crate) struct Db {
     tenant: Pool<AsyncPgConnection>,
     system: Pool<AsyncPgConnection>,
     data_plane: Pool<AsyncPgConnection>,
+    usage: Pool<AsyncPgConnection>,
     lease_url: String,
 }
 
@@ -110,7 +112,7 @@ async fn take(pool: &Pool<AsyncPgConnection>, wait: Duration) -> Result<Connecti
 }
 
 impl Db {
-    /// `connections` is the size of the tenant pool; the other two are smaller.
+    /// `connections` is the size of the tenant pool; the others are smaller.
     pub(crate) fn new(url: &str, connections: u32) -> Result<Self, OpenError> {
         let connections = usize::try_from(connections).unwrap_or(10);
         let limits = "-c statement_timeout=5000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000";
@@ -127,6 +129,7 @@ impl Db {
             system: pool(with_options(url, &system), some, RecyclingMethod::Verified)?,
             // A validation is one question, not two: one that finds its connection dead asks again on another.
             data_plane: pool(with_options(url, data_plane), some, RecyclingMethod::Fast)?,
+            usage: pool(with_options(url, &system), 1, RecyclingMethod::Verified)?,
             lease_url: with_options(url, lease),
         })
     }
@@ -148,6 +151,10 @@ impl Db {
         take(&self.data_plane, DATA_PLANE_WAIT).await
     }
 
+    pub(crate) async fn usage(&self) -> Result<Connection, Error> {
+        take(&self.usage, WAIT).await
+    }
+
     /// Makes every connection of the data plane.
     pub(crate) async fn open_data_plane(&self) -> Result<(), Error> {
         let size = self.data_plane.status().max_size;
@@ -159,6 +166,7 @@ impl Db {
         self.tenant.close();
         self.system.close();
         self.data_plane.close();
+        self.usage.close();
     }
 }
 

@@ -1,4 +1,4 @@
-//! Collecting beside the calls: tallies of keys, a bounded channel for whatever is no pass, and one task that adds up and
+//! Collecting beside the calls: tallies of keys, a bounded channel for whatever is no pass, and one thread that adds up and
 //! stores. A call never waits for it.
 
 use std::pin::Pin;
@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinHandle;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tronch_core::bounds::USAGE_CHANNEL_EVENTS;
@@ -35,6 +34,10 @@ const SUMS_MAX: usize = 50_000;
 /// How long a batch that could not be stored waits before it is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How far the thread steps back behind those that answer, of 19.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 5;
+
 /// Keys that may wait with a tally that is not taken. One more is counted as an event, which finds the channel full.
 const WAITING_MAX: usize = 200_000;
 
@@ -44,7 +47,9 @@ pub(crate) struct Collector {
     tallied: Arc<Waiting>,
     counts: Arc<Counts>,
     stop: CancellationToken,
-    task: Mutex<Option<JoinHandle<Result<(), Error>>>>,
+    /// Ends the thread, whatever it is at.
+    give_up: CancellationToken,
+    ended: Mutex<Option<oneshot::Receiver<Result<(), Error>>>>,
 }
 
 #[derive(Default)]
@@ -87,7 +92,8 @@ impl Waiting {
 }
 
 impl Collector {
-    /// Starts the task that stores. Needs a runtime.
+    /// Starts the thread that stores. It has a runtime and a connection of its own: a batch is some ten thousand rows, and
+    /// whoever puts it together holds up everybody else on the same thread.
     pub(crate) fn start(db: Db) -> Result<Self, Error> {
         let (told, received) = mpsc::channel(USAGE_CHANNEL_EVENTS);
         let counts = Arc::new(Counts::default());
@@ -103,8 +109,18 @@ impl Collector {
             stored: 0,
             sums: Sums::default(),
         };
-        let task = tokio::spawn(task.run(received, stop.clone()));
-        Ok(Self { told, tallied, counts, stop, task: Mutex::new(Some(task)) })
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::internal)?;
+        let give_up = CancellationToken::new();
+        let (end, ended) = oneshot::channel();
+        let (stopped, given_up) = (stop.clone(), give_up.clone());
+        let run = move || {
+            step_back();
+            let stored = runtime.block_on(given_up.run_until_cancelled(task.run(received, stopped)));
+            // Nobody waits for it any more where the collector is gone.
+            let _ = end.send(stored.unwrap_or_else(|| Err(Error::internal("the collecting of usage was given up"))));
+        };
+        std::thread::Builder::new().name("usage".to_owned()).spawn(run).map_err(Error::internal)?;
+        Ok(Self { told, tallied, counts, stop, give_up, ended: Mutex::new(Some(ended)) })
     }
 
     /// Counts a validation, or counts it as dropped when there is no room. Never waits. `passed` is the key, where it was
@@ -156,26 +172,38 @@ impl Collector {
         self.counts.failing.load(Ordering::Relaxed)
     }
 
-    /// Stores all that was offered and ends the task; what is offered later is dropped. A second call does nothing.
+    /// Stores all that was offered and ends the thread; what is offered later is dropped. A second call does nothing.
     ///
     /// # Errors
     /// `Unavailable` when Postgres did not take the rest within `patience`; it is lost.
     pub(crate) async fn finish(&self, patience: Duration) -> Result<(), Error> {
         self.stop.cancel();
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut task) = task else { return Ok(()) };
-        match tokio::time::timeout(patience, &mut task).await {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(ended) = ended else { return Ok(()) };
+        match tokio::time::timeout(patience, ended).await {
             Ok(Ok(stored)) => stored,
             Ok(Err(panicked)) => Err(Error::internal(panicked)),
             Err(elapsed) => {
-                task.abort();
+                self.give_up.cancel();
                 Err(Error::database_unavailable(elapsed))
             }
         }
     }
 }
 
-/// The task that owns the sums.
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.give_up.cancel();
+    }
+}
+
+/// Calls come first: on Linux this is a matter of the thread alone. Where it is refused, it goes on as all others.
+fn step_back() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, NICENESS);
+}
+
+/// What owns the sums.
 struct Task {
     db: Db,
     incarnation: Uuid,

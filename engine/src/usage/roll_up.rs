@@ -121,7 +121,7 @@ pub async fn keep_usage(engine: &Engine, kept: UsageRetention) -> Result<u64, Er
 
 /// Makes the partitions of minutes for a batch that could not be stored, should they be what it lacked.
 pub(super) async fn make_room(db: &Db, times: impl Iterator<Item = Timestamp>) -> Result<(), Error> {
-    make_partitions(&mut *db.system().await?, MINUTES, times).await
+    make_partitions(&mut *db.usage().await?, MINUTES, times).await
 }
 
 /// Makes the partitions of one of the three tables that hold these times, unless they are there.

@@ -31,7 +31,7 @@ pub(super) struct BatchHead {
 ///
 /// This crosses tenants because one batch holds what happened in all of them.
 pub(super) async fn store(db: &Db, head: &BatchHead, sums: &Sums) -> Result<(), Error> {
-    let mut connection = db.system().await?;
+    let mut connection = db.usage().await?;
     connection
         .transaction::<(), Error, _>(async |connection| {
             count_incarnation(connection, head).await?;
@@ -45,7 +45,7 @@ pub(super) async fn store(db: &Db, head: &BatchHead, sums: &Sums) -> Result<(), 
 
 /// Writes that this process stopped in order and lost nothing it knew of.
 pub(super) async fn close(db: &Db, head: &BatchHead) -> Result<(), Error> {
-    let mut connection = db.system().await?;
+    let mut connection = db.usage().await?;
     diesel::update(usage_incarnations::table.find(head.incarnation))
         .set((
             usage_incarnations::closed_at.eq(clock::now()),
@@ -145,7 +145,7 @@ async fn add(connection: &mut Connection, head: &BatchHead, sums: &Sums) -> Resu
 /// This crosses tenants because one batch holds what happened in all of them.
 #[expect(clippy::disallowed_methods, reason = "Diesel cannot update from unnest")]
 pub(super) async fn touch(db: &Db, sums: &Sums) -> Result<(), Error> {
-    let mut connection = db.system().await?;
+    let mut connection = db.usage().await?;
     let keys_used: (Vec<Uuid>, Vec<Timestamp>) = sums.keys_used().unzip();
     let tokens_used = sums.tokens_used.iter().map(|(id, at)| (*id, *at)).unzip();
     for (table, (ids, times)) in [("keys", keys_used), ("service_tokens", tokens_used)] {
