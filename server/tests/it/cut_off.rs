@@ -242,6 +242,29 @@ async fn no_rotation_escapes() {
     println!("{made} of 25 were rotated first");
 }
 
+/// The same where the cut-off is set and takes its time to commit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_waits_for_a_cut_off_that_is_being_set() {
+    let app = TestApp::start().await;
+    let service = app.everything_in("acme").await;
+    let (id, ask) = key_of(&service, "cus_1", &[]).await;
+    let mut system = app.database.connect_as_system().await;
+    let setting = system.transaction().await.expect("a transaction");
+    let set = "INSERT INTO key_cutoffs (id, tenant_id, owner_external_id, valid_after, set_at, revoked_keys) \
+               SELECT gen_random_uuid(), id, 'cus_1', clock_timestamp(), now(), 1 FROM tenants";
+    assert_eq!(setting.execute(set, &[]).await.expect("a cut-off"), 1);
+    let rotating = tokio::spawn({
+        let (service, path) = (service.clone(), format!("/api/v1/keys/{id}/rotate"));
+        async move { service.post(&path, &json!({ "grace_seconds": 600 })).await }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert!(!rotating.is_finished());
+    setting.commit().await.expect("committed");
+    let rotated = rotating.await.expect("an answer");
+    assert_eq!(rotated.refusal(), (409, "key_not_active".into(), None));
+    assert_eq!(code(&service, &ask).await, "REVOKED");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dashboard_asks_for_the_words_and_then_does_it() {
     let app = TestApp::start().await;

@@ -275,4 +275,15 @@ async fn a_strangers_key_and_one_that_never_was_look_alike_and_change_nothing_fo
     }
     assert_eq!(told[0], told[1]);
     assert_eq!((&told[0][0]["code"], &told[0][15]), (&json!("NOT_FOUND"), &json!("VALID")));
+    // Both use up what a token may ask about in vain: 20 at once, and 20 a second.
+    for key in [&strangers, &nobodys] {
+        let (service, begun) = (app.everything_in("acme").await, std::time::Instant::now());
+        let mut told = 0;
+        for _ in 0..120 {
+            let answer = service.post("/api/v1/keys/verify", &json!({ "key": key })).await;
+            told += u128::from(answer.status == StatusCode::OK);
+        }
+        let allowed = 20 + begun.elapsed().as_millis() / 50 + 1;
+        assert!((20..=allowed).contains(&told), "{told} of 120, at most {allowed}");
+    }
 }
