@@ -116,8 +116,10 @@ impl Collector {
         let run = move || {
             step_back();
             let stored = runtime.block_on(given_up.run_until_cancelled(task.run(received, stopped)));
-            // Nobody waits for it any more where the collector is gone.
-            let _ = end.send(stored.unwrap_or_else(|| Err(Error::internal("the collecting of usage was given up"))));
+            let stored = stored.unwrap_or_else(|| Err(Error::internal("the collecting of usage was given up")));
+            if end.send(stored).is_err() {
+                tracing::trace!("nobody waits for the end of collecting");
+            }
         };
         std::thread::Builder::new().name("usage".to_owned()).spawn(run).map_err(Error::internal)?;
         Ok(Self { told, tallied, counts, stop, give_up, ended: Mutex::new(Some(ended)) })
@@ -200,7 +202,9 @@ impl Drop for Collector {
 /// Calls come first: on Linux this is a matter of the thread alone. Where it is refused, it goes on as all others.
 fn step_back() {
     #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(None, NICENESS);
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::debug!(%error, "the thread that stores usage keeps the priority of all others");
+    }
 }
 
 /// What owns the sums.
