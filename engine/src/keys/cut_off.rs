@@ -126,6 +126,7 @@ pub async fn count_keys_of(tenant: &Tenant, of: &KeysOf, made_before: Option<Tim
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
+/// This leaves `Scoped` because what is asked beside a tenant's keys is asked of their tenant.
 async fn count(transaction: &mut TenantTx, cut: &Cut, before: Option<Timestamp>) -> Result<i64, Error> {
     // Those that are being marked are revoked already.
     let earlier = key_cutoffs::table

@@ -46,6 +46,7 @@ macro_rules! revoked_at {
     };
 }
 
+// This leaves `Scoped` because it is no query but a column of one, and whoever asks for it has begun with the tenant.
 revoked_at!(
     fn revoked_at,
     tenants::table.filter(tenants::id.eq(keys::tenant_id)).select(tenants::latest_key_cutoff).single_value()
