@@ -45,13 +45,16 @@ test("a project is made, given rules of rotation and put away", async ({ page, t
 
   await page.goto(`${tronch.url}${home}/projects/${slug}`);
   await expect(page.getByText("One key works or could be enabled again")).toBeVisible();
-  await page.getByRole("link", { name: "Revoke them" }).click();
-  await expect(page.locator("tbody tr")).toHaveCount(1);
-  await page.getByRole("checkbox", { name: "Choose in the new project" }).check();
-  await page.getByRole("button", { name: "Revoke" }).click();
+  await page.getByRole("link", { name: "Revoke them all" }).click();
+  await expect(page.getByRole("heading", { level: 1 })).toHaveText(`Revoke all keys of the project ${slug}`);
+  await page.getByLabel("Type “revoke 1 key”").fill("revoke 2 keys");
+  await page.getByRole("button", { name: "Revoke 1 key" }).click();
+  await expect(page.locator(".field-error")).toContainText("so that nothing happens by mistake");
   await page.getByLabel("Type “revoke 1 key”").fill("revoke 1 key");
   await page.getByRole("button", { name: "Revoke 1 key" }).click();
   await expect(page.getByRole("status").filter({ hasText: "One key was revoked." })).toBeVisible();
+  await expect(page.locator("tbody tr")).toHaveCount(1);
+  await expect(page.locator("tbody tr")).toContainText("Revoked");
 
   await page.goto(`${tronch.url}${home}/projects/${slug}`);
   await page.getByRole("button", { name: "Archive project" }).click();
