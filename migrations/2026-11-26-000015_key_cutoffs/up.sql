@@ -23,8 +23,8 @@ CREATE TABLE key_cutoffs (
 CREATE INDEX key_cutoffs_unmarked ON key_cutoffs (set_at) WHERE NOT is_marked;
 SELECT tronch_isolate_tenants('key_cutoffs', 'tenant_id');
 
--- A rotation holds this with others and a cut-off alone: a successor that is made beside a cut-off would be younger than it,
--- and undo it.
+-- Whoever makes a key or changes one holds this with others, and a cut-off holds it alone: a successor that is made beside a
+-- cut-off would be younger than it, and undo it.
 CREATE FUNCTION tronch_hold_key_cutoffs(of_tenant uuid, alone boolean) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF alone THEN

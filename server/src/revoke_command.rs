@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use clap::Args;
+use tronch_app::confirmed_words;
 use tronch_core::{Environment, ExternalId, ProjectSlug, RevokeReason, TenantSlug, Timestamp, parse_timestamp};
 use tronch_engine::keys::{KeysOf, count_keys_of, revoke_keys_of};
 use tronch_engine::{Caller, Engine, Tenant, confirm_changes, tenants};
@@ -55,19 +56,28 @@ pub(crate) async fn run(engine: &Engine, arguments: RevokeArguments) -> anyhow::
         None => tenants::list_tenants(engine, &operator).await?,
     };
     let mut lines = Vec::with_capacity(slugs.len());
+    let mut has_failed = false;
     for slug in &slugs {
-        let tenant = engine.tenant(&operator, slug).await?;
-        let line = if arguments.yes {
-            revoke(&tenant, of.clone(), made_before, reason.clone()).await?
-        } else {
-            format!("{slug}: {} would be revoked", keys(count_keys_of(&tenant, &of, made_before).await?))
+        let done = async {
+            let tenant = engine.tenant(&operator, slug).await?;
+            if arguments.yes {
+                return revoke(&tenant, of.clone(), made_before, reason.clone()).await;
+            }
+            Ok(format!("{} would be revoked.", keys(count_keys_of(&tenant, &of, made_before).await?)))
         };
-        lines.push(line);
+        // Others are not to wait for one that fails.
+        let said = done.await.unwrap_or_else(|error: anyhow::Error| {
+            has_failed = true;
+            format!("FAILED, and nothing was changed here: {error:#}")
+        });
+        lines.push(format!("{slug}: {said}"));
     }
     if !arguments.yes {
         lines.push("Nothing was changed. With --yes they are revoked, which cannot be undone.".to_owned());
     }
-    Ok(lines.join("\n"))
+    let lines = lines.join("\n");
+    anyhow::ensure!(!has_failed, "{lines}\nThe same command again does what is left.");
+    Ok(lines)
 }
 
 async fn revoke(
@@ -76,18 +86,15 @@ async fn revoke(
     made_before: Option<Timestamp>,
     reason: Option<RevokeReason>,
 ) -> anyhow::Result<String> {
-    let what = revoke_keys_of(tenant, of, made_before, reason).await?;
-    let confirmation = confirm_changes(tenant).await?;
-    let nodes = confirmation.confirmed.len() + confirmation.unconfirmed.len();
-    let mut line = format!("{}: {} revoked", tenant.slug(), keys(what.revoked));
-    if nodes > 0 {
-        line += &format!(", confirmed by {} of {nodes} nodes", confirmation.confirmed.len());
-    }
-    for node in confirmation.unconfirmed {
-        let until = tronch_core::format_timestamp(node.may_answer_until);
-        line += &format!("; {} may answer as before until {until}", node.node);
-    }
-    Ok(line)
+    let revoked = keys(revoke_keys_of(tenant, of, made_before, reason).await?.revoked);
+    // They are revoked whatever comes of asking.
+    Ok(match confirm_changes(tenant).await {
+        Ok(confirmation) if confirmation.confirmed.is_empty() && confirmation.unconfirmed.is_empty() => {
+            format!("{revoked} revoked. No node is running.")
+        }
+        Ok(confirmation) => format!("{revoked} revoked. {}", confirmed_words(&confirmation)),
+        Err(error) => format!("{revoked} revoked. The nodes could not be asked whether they have heard of it: {error}"),
+    })
 }
 
 fn keys(count: u64) -> String {

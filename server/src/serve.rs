@@ -51,7 +51,7 @@ const LOST_LINES_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) async fn serve(config: &Config, lost_lines: LostLines, open_doors: Open) -> anyhow::Result<()> {
     let metrics = metrics_builder()?.install_recorder().context("metrics cannot be started")?;
     lost_lines.publish();
-    let publisher = tokio::spawn(publish_lost_lines(lost_lines));
+    let publisher = tokio::spawn(repeat(LOST_LINES_INTERVAL, async move || lost_lines.publish()));
     let listener = bind(config.listen, "TRONCH_LISTEN").await?;
     let ops_listener = bind(config.ops_listen, "TRONCH_OPS_LISTEN").await?;
     let opened = open(config, Tenure::Alone).await?;
@@ -83,8 +83,10 @@ async fn serve_opened(
     tasks.spawn(run_public(listener, doors.public, stop.clone()));
     tasks.spawn(run_listener(ops_listener, doors.ops, stop.clone()));
     let sweeper = tokio::spawn(sweep(opened.engine.clone(), config.usage_kept, stop.clone()));
-    let adder = tokio::spawn(roll_up(opened.engine.clone()));
-    let marker = tokio::spawn(mark_revoked(opened.engine.clone()));
+    let engine = opened.engine.clone();
+    let adder = tokio::spawn(repeat(ROLL_UP_INTERVAL, async move || roll_up(&engine).await));
+    let engine = opened.engine.clone();
+    let marker = tokio::spawn(repeat(MARK_INTERVAL, async move || mark_revoked(&engine).await));
     tracing::info!(listen = %config.listen, ops_listen = %config.ops_listen, "serving");
     wait_for_signal().await?;
     tracing::info!("stopping: no new requests, running ones may finish");
@@ -186,37 +188,29 @@ async fn sweep(engine: Engine, kept: UsageRetention, stop: CancellationToken) {
     }
 }
 
-async fn roll_up(engine: Engine) {
-    let mut ticks = tokio::time::interval(ROLL_UP_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        match roll_up_usage(&engine).await {
-            Ok(hours) => tracing::debug!(hours, "hours of usage were added up"),
-            Err(error) => tracing::warn!(%error, "usage could not be added up; trying again later"),
-        }
+async fn roll_up(engine: &Engine) {
+    match roll_up_usage(engine).await {
+        Ok(hours) => tracing::debug!(hours, "hours of usage were added up"),
+        Err(error) => tracing::warn!(%error, "usage could not be added up; trying again later"),
     }
 }
 
-async fn mark_revoked(engine: Engine) {
-    let mut ticks = tokio::time::interval(MARK_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        match mark_revoked_keys(&engine).await {
-            Ok(0) => {}
-            Ok(marked) => tracing::debug!(keys.marked = marked, "keys that were revoked with others were marked"),
-            // Validation goes by it already.
-            Err(error) => tracing::debug!(%error, "revoked keys could not be marked; trying again"),
-        }
+async fn mark_revoked(engine: &Engine) {
+    match mark_revoked_keys(engine).await {
+        Ok(0) => {}
+        Ok(marked) => tracing::debug!(keys.marked = marked, "keys that were revoked with others were marked"),
+        // Validation goes by it already.
+        Err(error) => tracing::debug!(%error, "revoked keys could not be marked; trying again"),
     }
 }
 
-async fn publish_lost_lines(lost_lines: LostLines) {
-    let mut ticks = tokio::time::interval(LOST_LINES_INTERVAL);
+/// Does the same for ever, at most once in `interval`.
+async fn repeat(interval: Duration, work: impl AsyncFn()) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        lost_lines.publish();
+        work().await;
     }
 }
 

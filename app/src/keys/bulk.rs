@@ -8,14 +8,13 @@ use tronch_core::{KeyId, KeyState, KeyView, Permission, TenantSlug};
 use tronch_engine::usage::{Span, usage_of_keys};
 use tronch_engine::{Error, Tenant};
 
-use super::fields::{ReasonField, environment_badge};
+use super::fields::{ConfirmationField, ReasonField, environment_badge};
 use super::list::time_or;
 use crate::form_state::with_capital;
 use crate::layout::TenantLayout;
 use crate::server_context::{form_state, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
 use crate::ui::chart::grouped;
-use crate::ui::field::TextField;
 use crate::ui::notice::{FormError, Notice};
 use crate::ui::page_head::PageHead;
 use crate::ui::table::TableWrap;
@@ -83,14 +82,7 @@ pub(crate) fn ChangeKeysPage() -> impl IntoView {
                     <input type="hidden" name="action" value=word />
                     {hidden}
                     {reason}
-                    <TextField
-                        name="confirmation"
-                        label=format!("Type \u{201c}{words}\u{201d}")
-                        value=form.value("confirmation")
-                        error=form.field_error("confirmation")
-                        required=true
-                        mono=true
-                    />
+                    <ConfirmationField form=form.clone() words=words.clone() />
                     <div class="form-actions">
                         <SubmitButton label=with_capital(&words) look=if word == "revoke" { "danger" } else { "primary" } />
                         <LinkButton href=back.clone() label="Cancel" look="quiet" />

@@ -55,6 +55,21 @@ pub(super) fn ReasonField(form: FormState) -> impl IntoView {
     }
 }
 
+/// The words that have to be typed before something happens that cannot be undone.
+#[component]
+pub(super) fn ConfirmationField(form: FormState, words: String) -> impl IntoView {
+    view! {
+        <TextField
+            name="confirmation"
+            label=format!("Type \u{201c}{words}\u{201d}")
+            value=form.value("confirmation")
+            error=form.field_error("confirmation")
+            required=true
+            mono=true
+        />
+    }
+}
+
 /// The handle to be copied: as it is shown, without the sign that a secret followed.
 pub(super) fn whole_handle(key: &KeyView) -> String {
     key.display_handle.trim_end_matches('…').to_owned()

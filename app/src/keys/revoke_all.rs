@@ -8,14 +8,13 @@ use tronch_core::Permission;
 use tronch_engine::keys::{KeysOf, count_keys_of};
 
 use super::bulk::confirmation_words;
-use super::fields::ReasonField;
+use super::fields::{ConfirmationField, ReasonField};
 use super::query::KeysQuery;
 use crate::form_state::with_capital;
 use crate::layout::TenantLayout;
 use crate::server_context::{form_state, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
 use crate::ui::chart::grouped;
-use crate::ui::field::TextField;
 use crate::ui::icons::IconName;
 use crate::ui::notice::{FormError, Notice};
 use crate::ui::page_head::PageHead;
@@ -62,14 +61,7 @@ pub(crate) fn RevokeAllKeysPage() -> impl IntoView {
                     {hidden("project", &query.project)}
                     {hidden("environment", &query.environment)}
                     <ReasonField form=form.clone() />
-                    <TextField
-                        name="confirmation"
-                        label=format!("Type \u{201c}{words}\u{201d}")
-                        value=form.value("confirmation")
-                        error=form.field_error("confirmation")
-                        required=true
-                        mono=true
-                    />
+                    <ConfirmationField form=form.clone() words=words.clone() />
                     <div class="form-actions">
                         <SubmitButton label=with_capital(&words) look="danger" icon=IconName::Ban />
                         <LinkButton href=list label="Cancel" look="quiet" />

@@ -4,6 +4,7 @@ use tronch_core::{
     ErrorCode, ExternalId, KeyId, KeyName, KeyPermission, KeyView, Permission, RevokeReason, Timestamp, ended_by_clock,
 };
 
+use super::cut_off::hold_off;
 use super::many::ManyChange;
 use super::rows::KeyRow;
 use super::{Metadata, made_before, record, refusals_of_settings, sql};
@@ -139,6 +140,7 @@ async fn edit(
         return Ok(key);
     }
     let mut transaction = tenant.begin_change().await?;
+    hold_off(&mut transaction).await?;
     let (before, project) = sql::lock(&mut transaction, key_id).await?;
     let mut after = before.clone();
     change(&mut after)?;

@@ -27,7 +27,7 @@ use crate::tenancy::{Tenant, TenantTx};
 const MARKED_AT_ONCE: i64 = 500;
 
 diesel::define_sql_function! {
-    /// Of the schema: until the transaction ends, no key is rotated beside a cut-off.
+    /// Of the schema: until the transaction ends, no key is made or changed beside a cut-off.
     fn tronch_hold_key_cutoffs(tenant_id: diesel::sql_types::Uuid, alone: diesel::sql_types::Bool);
 }
 
@@ -324,21 +324,35 @@ pub async fn mark_revoked_keys(engine: &Engine) -> Result<usize, Error> {
     drop(connection);
     let mut marked = 0;
     for (tenant_id, id) in unmarked {
-        loop {
-            let connection = engine.db().tenant().await?;
-            let mut transaction = TenantTx::begin(connection, TenantId::from_uuid(tenant_id), Scope::default()).await?;
-            let some = mark_some(&mut transaction, id).await?;
-            transaction.commit().await?;
-            marked += some;
-            if some == 0 {
-                break;
+        match mark_all(engine, TenantId::from_uuid(tenant_id), id).await {
+            Ok(some) => marked += some,
+            // Others are not to wait for one that fails.
+            Err(error) => {
+                let causes = error.causes();
+                tracing::warn!(error.causes = ?causes, "some revoked keys could not be marked; trying again: {error}");
             }
         }
     }
     Ok(marked)
 }
 
-/// Keeps cut-offs away until the transaction ends: whoever makes a key out of another asks here before it reads that one.
+async fn mark_all(engine: &Engine, tenant_id: TenantId, id: Uuid) -> Result<usize, Error> {
+    let mut marked = 0;
+    loop {
+        let connection = engine.db().tenant().await?;
+        let mut transaction = TenantTx::begin(connection, tenant_id, Scope::default()).await?;
+        let some = mark_some(&mut transaction, id).await?;
+        transaction.commit().await?;
+        if some == 0 {
+            return Ok(marked);
+        }
+        marked += some;
+    }
+}
+
+/// Keeps cut-offs away until the transaction ends. Whoever makes a key or changes its settings asks here before it reads
+/// or writes any: then a cut-off sees all that is older than it, and neither a successor nor a key that moves to another
+/// owner escapes.
 pub(super) async fn hold_off(transaction: &mut ChangeTx) -> Result<(), Error> {
     let tenant_id = transaction.tenant_id();
     transaction.call(tronch_hold_key_cutoffs(tenant_id, false)).execute(transaction).await?;

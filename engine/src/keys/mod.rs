@@ -128,6 +128,7 @@ pub async fn create_key(tenant: &Tenant, new_key: NewKey) -> Result<MadeKey, Err
     let kind = CredentialKind::Key(new_key.environment);
     let minted = secret::mint(&tenant.engine, kind, tenant.id).await?;
     let mut transaction = tenant.begin_change().await?;
+    cut_off::hold_off(&mut transaction).await?;
     projects::require_open(&mut transaction, project.id).await?;
     let metadata = new_key.metadata.into_value();
     let row = NewKeyRow {

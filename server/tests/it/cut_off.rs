@@ -210,6 +210,35 @@ async fn of_thousands_validation_knows_at_once_and_the_rows_follow() {
     assert_eq!((code(&service, &ask).await, code(&service, &other).await), ("REVOKED".into(), "VALID".into()));
 }
 
+/// A cut-off whose keys somebody holds is tried again; others do not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_cannot_be_marked_holds_up_no_other() {
+    let app = TestApp::start().await;
+    app.found("other").await;
+    let (acme, other) = (app.everything_in("acme").await, app.everything_in("other").await);
+    let (_, first) = key_of(&acme, "cus_1", &[]).await;
+    let (_, second) = key_of(&other, "cus_1", &[]).await;
+    let database = app.database.connect_as_system().await;
+    for (order, tenant) in ["acme", "other"].iter().enumerate() {
+        let set = format!(
+            "INSERT INTO key_cutoffs (id, tenant_id, valid_after, set_at, revoked_keys) \
+             SELECT gen_random_uuid(), id, now(), now() + interval '{order} seconds', 1 FROM tenants WHERE slug = '{tenant}'"
+        );
+        assert_eq!(database.execute(&set, &[]).await.expect("a cut-off"), 1);
+    }
+    let mut holder = app.database.connect_as_system().await;
+    let holding = holder.transaction().await.expect("a transaction");
+    let of_acme =
+        "SELECT keys.id FROM keys JOIN tenants ON tenants.id = tenant_id WHERE slug = 'acme' FOR UPDATE OF keys";
+    assert_eq!(holding.query(of_acme, &[]).await.expect("a key").len(), 1);
+    assert_eq!(mark_revoked_keys(&app.engine).await.expect("marked"), 1);
+    assert_eq!(count(&database, "SELECT count(*) FROM key_cutoffs WHERE NOT is_marked").await, 1);
+    holding.rollback().await.expect("let go");
+    assert_eq!(mark_revoked_keys(&app.engine).await.expect("marked"), 1);
+    assert_eq!(count(&database, "SELECT count(*) FROM keys WHERE revoked_at IS NULL").await, 0);
+    assert_eq!((code(&acme, &first).await, code(&other, &second).await), ("REVOKED".into(), "REVOKED".into()));
+}
+
 /// A successor made beside a cut-off would be younger than it: it is either cut off too, or never made.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_rotation_escapes() {
@@ -316,18 +345,23 @@ async fn the_operator_counts_first_and_then_revokes_of_every_tenant() {
     let (_, second) = key_of(&other, "cus_1", &[]).await;
     let (_, test) = key_of(&other, "cus_1", &[("environment", "test")]).await;
     let data_dir = DataDir::create();
+    let asked = |arguments: &[&str]| {
+        let mut command: Command = command(&data_dir, &[&["revoke-keys"], arguments].concat());
+        run(command.env("DATABASE_URL", app.database.url()).env("TRONCH_MASTER_KEY", "07".repeat(32)), "")
+    };
+    let refused = asked(&["--tenant", "nowhere", "--yes"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("nowhere: FAILED") && said.contains("no such tenant"), "{said}");
     let revoke = |extra: &[&str]| {
-        let mut command: Command =
-            command(&data_dir, &[&["revoke-keys", "--every-tenant", "--environment", "live"], extra].concat());
-        let output = run(command.env("DATABASE_URL", app.database.url()).env("TRONCH_MASTER_KEY", "07".repeat(32)), "");
+        let output = asked(&[&["--every-tenant", "--environment", "live"], extra].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let counted = revoke(&[]);
-    assert!(counted.contains("acme: 1 key would be revoked\nother: 1 key would be revoked\n"), "{counted}");
+    assert!(counted.contains("acme: 1 key would be revoked.\nother: 1 key would be revoked.\n"), "{counted}");
     assert_eq!((code(&acme, &first).await, code(&other, &second).await), ("VALID".into(), "VALID".into()));
     let done = revoke(&["--reason", "a stolen backup", "--yes"]);
-    assert!(done.contains("acme: 1 key revoked, confirmed by 1 of 1 nodes\nother: 1 key revoked"), "{done}");
+    assert!(done.contains("acme: 1 key revoked. Confirmed by 1 of 1 node in "), "{done}");
     assert_eq!((code(&acme, &first).await, code(&other, &second).await), ("REVOKED".into(), "REVOKED".into()));
     assert_eq!(code(&other, &test).await, "VALID");
     let events = other.get("/api/v1/audit-events?action=revoke_keys").await.json();

@@ -170,7 +170,7 @@ pub(crate) async fn revoke_all(State(dashboard): State<Dashboard>, Inside(place)
     sent.at_address_of(&REVOKE_ALL_FIELDS);
     let query = KeysQuery::of_pairs(&sent.pairs());
     let counted = async {
-        let of = KeysQuery { search: None, status: None, ..query.clone() }.keys_of()?;
+        let of = query.keys_of()?;
         let count = keys::count_keys_of(&place.tenant, &of, None).await?;
         Ok((of, count))
     };
