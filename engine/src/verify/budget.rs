@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Moment;
@@ -19,6 +19,9 @@ pub(super) struct Budget {
     /// Looked up right now.
     reserved: AtomicU64,
     given_back: Notify,
+    /// Held by whoever waits for the next one. Without it, whoever comes just as one is given back takes it, and the one
+    /// that was woken goes to the end of the queue, again and again.
+    head_of_queue: Mutex<()>,
 }
 
 /// The right to look one up. Dropped, it is given back.
@@ -36,23 +39,22 @@ pub(super) enum NoneLeft {
 impl Budget {
     pub(super) fn new(per_second: u64) -> Arc<Self> {
         let (full_at, reserved) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { full_at, per_second, reserved, given_back: Notify::new() })
+        Arc::new(Self { full_at, per_second, reserved, given_back: Notify::new(), head_of_queue: Mutex::default() })
     }
 
-    /// Waits while others are looking up as many as are left.
+    /// Waits while others are looking up as many as are left; first come, first served.
     pub(super) async fn reserve(self: &Arc<Self>, deadline: Instant) -> Result<Reserved, NoneLeft> {
+        timeout_at(deadline, self.reserve_in_turn()).await.unwrap_or(Err(NoneLeft::Late))
+    }
+
+    async fn reserve_in_turn(self: &Arc<Self>) -> Result<Reserved, NoneLeft> {
+        let _head = self.head_of_queue.lock().await;
         loop {
-            let mut given_back = std::pin::pin!(self.given_back.notified());
-            // Before looking, so that none is missed that is given back meanwhile.
-            given_back.as_mut().enable();
             match self.try_reserve(Moment::now()) {
                 Ok(reserved) => return Ok(reserved),
-                Err(0) => {
-                    // Whoever waits behind this one need not wait either.
-                    self.given_back.notify_one();
-                    return Err(NoneLeft::Spent);
-                }
-                Err(_) => timeout_at(deadline, given_back).await.map_err(|_| NoneLeft::Late)?,
+                Err(0) => return Err(NoneLeft::Spent),
+                // One that was given back since is remembered, for one who waits.
+                Err(_) => self.given_back.notified().await,
             }
         }
     }
@@ -121,6 +123,22 @@ mod tests {
         assert_eq!(looked_up(20, 40), 0);
         assert_eq!(looked_up(40, 1_040), 20);
         assert_eq!(looked_up(10_000, 10_020), 20);
+    }
+
+    /// Whoever has waited longest is next, not whoever comes just as one is given back.
+    #[tokio::test]
+    async fn nobody_who_waits_is_overtaken() {
+        let budget = Budget::new(1);
+        let held = budget.reserve(Instant::now()).await.expect("the only one");
+        let waiting = tokio::spawn({
+            let budget = Arc::clone(&budget);
+            async move { budget.reserve(Instant::now() + Duration::from_secs(5)).await.map(|_| Instant::now()) }
+        });
+        tokio::task::yield_now().await;
+        drop(held);
+        let late = budget.reserve(Instant::now() + Duration::from_secs(5)).await.map(|_| Instant::now());
+        let first = waiting.await.expect("no panic").expect("a turn");
+        assert!(first < late.expect("a turn, after the other"));
     }
 
     /// However many ask at once, no more are under way than are left; and those that were there cost nothing.
