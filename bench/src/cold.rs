@@ -30,7 +30,7 @@ pub async fn run(measured: &Measured) -> anyhow::Result<()> {
     let each_once = Load { requests: Arc::clone(&requests), url: product.url.clone(), once: true };
     let told = each_once.start(&Arc::new(AtomicBool::new(true))).told().await?;
     println!("cold: {} keys, each once, {ASKING} at once, in {:?}: {}", asked.len(), began.elapsed(), told.summary());
-    println!("  look-ups in Postgres: {}", probe::look_ups(&postgres).await? - before);
+    println!("  Postgres: {}", probe::look_ups(&postgres).await? - before);
 
     let (goes_on, ports) = (Arc::new(AtomicBool::new(true)), product.ports()?);
     let load = Load { requests, url: product.url.clone(), once: false }.start(&goes_on);
@@ -45,7 +45,7 @@ pub async fn run(measured: &Measured) -> anyhow::Result<()> {
     let told = load.told().await?;
     println!("restart under load: stopped after {stopped:?}, ready again after {ready:?}; {}", told.summary());
     println!("  answers in each second: {:?}", told.per_second);
-    println!("  look-ups in Postgres after it: {}", probe::look_ups(&postgres).await?);
+    println!("  Postgres, all told: {}", probe::look_ups(&postgres).await? - before);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::open_loop::Stream;
+use crate::open_loop::{Answers, Stream};
 use crate::product::{Installation, Running, Start};
 use crate::steady::CONNECTIONS;
 use crate::{Measured, client, fill, probe};
@@ -42,18 +42,29 @@ pub async fn run(measured: &Measured) -> anyhow::Result<()> {
         let seconds = count.div_ceil(u64::from(FORGED));
         let alone = honest.run(seconds.min(20) * u64::from(HONEST)).await?;
         let (before, resident) = (probe::look_ups(&postgres).await?, product.resident_bytes()?);
-        let (beside, forged) = tokio::try_join!(honest.run(seconds * u64::from(HONEST)), flood.run(count))?;
+        let read = probe::counter(&product, "tronch_cold_reads_total").await?;
+        let (beside, forged) = tokio::try_join!(honest.run(seconds * u64::from(HONEST)), apart(flood, count))?;
+        let read = probe::counter(&product, "tronch_cold_reads_total").await? - read;
         let look_ups = probe::look_ups(&postgres).await? - before;
         println!("{name}: {count} at {FORGED}/s beside {HONEST}/s honest");
         println!("  honest alone   {alone}");
         println!("  honest beside  {beside}");
         println!("  forged         {forged}");
         println!(
-            "  p99 beside ÷ alone: {:.2}; look-ups in Postgres: {look_ups} in {seconds} s; resident {} → {} MiB",
+            "  p99 beside ÷ alone: {:.2}; {read} handles looked up in {seconds} s (Postgres: {look_ups}); resident {} → {} MiB",
             beside.percentile(99.0).as_secs_f64() / alone.percentile(99.0).as_secs_f64(),
             resident >> 20,
             product.resident_bytes()? >> 20
         );
     }
     Ok(())
+}
+
+/// On a thread of its own: what is to be seen is whether the server keeps the honest waiting, not whether one client does.
+async fn apart(flood: Stream, count: u64) -> anyhow::Result<Answers> {
+    let asking = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(flood.run(count))
+    };
+    tokio::task::spawn_blocking(asking).await?
 }

@@ -116,7 +116,12 @@ pub struct Measured {
 }
 
 fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+    let command = Cli::parse().command;
+    // What is fed in process may have the whole machine, and the bare handler was given its core.
+    if !matches!(command, Command::Bare { .. } | Command::Pipe { .. }) {
+        product::leave_server_core()?;
+    }
+    match command {
         Command::Bare { port } => runtime()?.block_on(bare::serve(port)),
         Command::Warm { measured, connections } => runtime()?.block_on(run_warm(&measured, connections)),
         Command::Steady { measured, per_second, sign_ins } => {

@@ -20,6 +20,7 @@ pub async fn run(measured: &Measured, per_second: u32) -> anyhow::Result<()> {
         database_url: measured.database_url.clone(),
         connections: 10,
         lookup_wait: Duration::from_secs(1),
+        remembered_keys: 2_000_000,
         argon: ArgonCost::default(),
     };
     let master = Master::from_hex(MASTER).context("a master secret")?;

@@ -16,12 +16,36 @@ pub async fn postgres(installation: &Installation) -> anyhow::Result<Client> {
     Ok(client)
 }
 
-/// How often keys were looked for by their handle, as Postgres counts it. Waits until that is up to date.
-pub async fn look_ups(client: &Client) -> anyhow::Result<i64> {
+/// What was looked for in the index of keys by handle, as Postgres counts it.
+#[derive(Clone, Copy)]
+pub struct LookUps {
+    /// Descents into the index: at least one a question, at most one a handle.
+    pub descents: i64,
+    /// Keys found.
+    pub found: i64,
+}
+
+impl std::ops::Sub for LookUps {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self { descents: self.descents - earlier.descents, found: self.found - earlier.found }
+    }
+}
+
+impl std::fmt::Display for LookUps {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} keys read in {} descents into their index", self.found, self.descents)
+    }
+}
+
+/// Waits until Postgres has counted.
+pub async fn look_ups(client: &Client) -> anyhow::Result<LookUps> {
     tokio::time::sleep(COUNTED_AFTER).await;
-    let sql = "SELECT sum(idx_scan)::bigint FROM pg_stat_user_indexes JOIN pg_index USING (indexrelid) \
+    let sql = "SELECT sum(idx_scan)::bigint, sum(idx_tup_read)::bigint FROM pg_stat_user_indexes JOIN pg_index USING (indexrelid) \
                WHERE relname = 'keys' AND pg_get_indexdef(indexrelid) LIKE '%(handle)%'";
-    Ok(client.query_one(sql, &[]).await?.get(0))
+    let row = client.query_one(sql, &[]).await?;
+    Ok(LookUps { descents: row.get(0), found: row.get(1) })
 }
 
 /// The sum of a counter over its labels.

@@ -117,7 +117,10 @@ impl Db {
         let connections = usize::try_from(connections).unwrap_or(10);
         let limits = "-c statement_timeout=5000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000";
         let system = format!("{limits} -c tronch.scope=system");
-        let data_plane = "-c statement_timeout=1000 -c lock_timeout=500 -c tronch.scope=system";
+        // Planning a question takes longer than answering it, so its plan is kept, whatever it asks for; and what looks up
+        // by an index today must not look through the table for ever because that was small when it was planned.
+        let data_plane = "-c statement_timeout=1000 -c lock_timeout=500 -c tronch.scope=system \
+                          -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off";
         // What a lease says may be lost with Postgres: then it was not heard either.
         // And nobody waits longer for its answer, so that none is worked on in vain. What came after a number is found by
         // the index, however many numbers the planner expects; it makes the costs look high, which alone would compile.

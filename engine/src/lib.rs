@@ -55,6 +55,8 @@ pub struct Settings {
     pub connections: u32,
     /// How long a validation waits for what it does not remember.
     pub lookup_wait: Duration,
+    /// Keys that are remembered at most.
+    pub remembered_keys: usize,
     /// How expensive new hashes are.
     pub argon: ArgonCost,
 }
@@ -74,6 +76,7 @@ struct Shared {
     usage: usage::Collector,
     places: verify::Places,
     lookup_wait: Duration,
+    remembered_keys: usize,
     /// Where this process answers validations.
     node: OnceLock<Arc<Node>>,
 }
@@ -82,6 +85,7 @@ struct Shared {
 pub struct PreparedDatabase {
     db: Db,
     lookup_wait: Duration,
+    remembered_keys: usize,
     argon: ArgonCost,
 }
 
@@ -93,7 +97,8 @@ impl PreparedDatabase {
     pub async fn prepare(settings: &Settings) -> Result<Self, OpenError> {
         db::prepare(&settings.database_url).await?;
         let db = Db::new(&settings.database_url, settings.connections)?;
-        Ok(Self { db, lookup_wait: settings.lookup_wait, argon: settings.argon })
+        let &Settings { lookup_wait, remembered_keys, argon, .. } = settings;
+        Ok(Self { db, lookup_wait, remembered_keys, argon })
     }
 
     /// Whether a master secret is in use already. Only when none is may a new one be made.
@@ -127,6 +132,7 @@ impl PreparedDatabase {
             usage,
             places: verify::Places::default(),
             lookup_wait: self.lookup_wait,
+            remembered_keys: self.remembered_keys,
             node: OnceLock::new(),
         };
         Ok(Engine { shared: Arc::new(shared) })
@@ -199,7 +205,7 @@ impl Engine {
         // The first to ask must not wait for a connection to be made.
         self.db().open_data_plane().await?;
         let node = Node::join(self.db(), name, Arc::clone(&self.shared.keyring)).await?;
-        let verifier = verify::Verifier::new(self, Arc::clone(&node), self.shared.lookup_wait);
+        let verifier = verify::Verifier::new(self, Arc::clone(&node));
         self.shared.node.set(node).map_err(|_| Error::internal("this process has joined already"))?;
         Ok(verifier)
     }

@@ -142,6 +142,7 @@ fn settings(config: &Config, url: &str) -> Settings {
         database_url: url.to_owned(),
         connections: config.database_connections,
         lookup_wait: config.lookup_wait,
+        remembered_keys: usize::try_from(config.remembered_keys).unwrap_or(usize::MAX),
         argon: ArgonCost {
             memory_kib: config.argon2.memory_kib,
             iterations: config.argon2.iterations,

@@ -15,7 +15,8 @@ use tronch_core::{
 use uuid::Uuid;
 
 use super::cache::Remembered;
-use super::memory::Facts;
+use super::memory::{Facts, Found};
+use super::questions::Rows;
 use crate::Engine;
 use crate::clock;
 use crate::error::Error;
@@ -90,31 +91,7 @@ pub(crate) struct Place {
     offline_lease: Duration,
 }
 
-/// The query for a [`Row`]. Asked for one handle it is not the same as for a list of one: Postgres plans that anew each
-/// time, which takes longer than answering.
-macro_rules! rows {
-    () => {
-        keys::table.inner_join(projects::table).inner_join(tenants::table).select((
-            Columns::as_select(),
-            projects::slug,
-            tenants::slug,
-            tenants::offline_lease_seconds,
-            change_log_head::table.select(change_log_head::n).single_value(),
-        ))
-    };
-}
-
 impl KeyFacts {
-    /// Those of several handles that are there, each with the number of the last change that the server knew.
-    ///
-    /// This crosses tenants because whose a handle is becomes known only by reading it; the caller compares the tenant.
-    pub(super) async fn read_many(engine: &Engine, handles: &[Handle]) -> Result<Vec<(Self, i64)>, Error> {
-        let mut connection = engine.db().data_plane().await?;
-        let rows: Vec<Row> =
-            rows!().filter(keys::handle.eq_any(handles.iter().map(Handle::as_str))).load(&mut connection).await?;
-        rows.into_iter().map(|row| of_row(engine, row)).collect()
-    }
-
     /// What a verdict depends on.
     pub(super) fn snapshot(&self) -> KeySnapshot<'_> {
         let extras = self.extras.as_deref();
@@ -232,14 +209,25 @@ type Row = (Columns, String, String, i32, Option<i64>);
 
 impl Facts for KeyFacts {
     const KIND: Kind = Kind::Key;
-    const ENTRIES_MAX: usize = 2_000_000;
 
     /// This crosses tenants because whose a handle is becomes known only by reading it; the caller compares the tenant.
-    async fn read(engine: &Engine, handle: Handle) -> Result<Option<(Self, i64)>, Error> {
+    async fn read(engine: &Engine, handles: &[Handle]) -> Result<Rows<Self>, Error> {
         let mut connection = engine.db().data_plane().await?;
-        let row: Option<Row> =
-            rows!().filter(keys::handle.eq(handle.as_str())).first(&mut connection).await.optional()?;
-        row.map(|row| of_row(engine, row)).transpose()
+        let rows: Vec<Row> = keys::table
+            .inner_join(projects::table)
+            .inner_join(tenants::table)
+            .filter(keys::handle.eq_any(handles.iter().map(Handle::as_str)))
+            .select((
+                Columns::as_select(),
+                projects::slug,
+                tenants::slug,
+                tenants::offline_lease_seconds,
+                change_log_head::table.select(change_log_head::n).single_value(),
+            ))
+            .load(&mut connection)
+            .await?;
+        let of_row = |row: Row| Ok((row.0.handle.parse().map_err(Error::internal)?, of_row(engine, row)));
+        rows.into_iter().map(of_row).collect()
     }
 
     fn shared(&self, node: &Node) -> [u64; 3] {
@@ -255,7 +243,7 @@ impl Facts for KeyFacts {
     }
 }
 
-fn of_row(engine: &Engine, row: Row) -> Result<(KeyFacts, i64), Error> {
+fn of_row(engine: &Engine, row: Row) -> Result<Found<KeyFacts>, Error> {
     let (row, project, tenant, offline_lease_seconds, known) = row;
     let project_id = ProjectId::from_uuid(row.project_id);
     let place = Place {

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tronch_core::Handle;
 
 use super::absent::Absent;
 use super::budget::{Budget, NoneLeft, Reserved};
 use super::cache::{Cache, Remembered};
+use super::questions::{Answer, Questions, Rows, Source};
 use crate::Engine;
 use crate::clock::{self, Moment};
 use crate::error::Error;
@@ -24,12 +24,6 @@ use crate::node::{Kind, Node};
 /// How long a question to Postgres may take. Nobody waits for it so long, but who comes later finds what it brought.
 const READ_MAX: Duration = Duration::from_secs(1);
 
-/// Connections that are tried for one.
-const READ_ATTEMPTS: usize = 3;
-
-/// Questions to Postgres under way.
-const READS_AT_ONCE: usize = 32;
-
 /// Unknown handles that are looked up a second, by whomever.
 const UNKNOWN_PER_SECOND: u64 = 200;
 
@@ -37,11 +31,9 @@ const UNKNOWN_PER_SECOND: u64 = 200;
 pub(crate) trait Facts: Send + Sync + Sized + 'static {
     /// Under which its changes are logged.
     const KIND: Kind;
-    /// Entries that are kept.
-    const ENTRIES_MAX: usize;
 
-    /// All of it, in one question, with the number of the last change that the server knew then.
-    fn read(engine: &Engine, handle: Handle) -> impl Future<Output = Result<Option<(Self, i64)>, Error>> + Send;
+    /// Those of several handles that are there, in one question.
+    fn read(engine: &Engine, handles: &[Handle]) -> impl Future<Output = Result<Rows<Self>, Error>> + Send;
 
     /// What it depends on besides its handle.
     fn shared(&self, node: &Node) -> [u64; 3];
@@ -49,6 +41,9 @@ pub(crate) trait Facts: Send + Sync + Sized + 'static {
     /// How long it may be answered with while Postgres is out of reach.
     fn offline_lease(&self) -> Duration;
 }
+
+/// What was read, from a server that knew the change of that number.
+pub(crate) type Found<F> = (F, i64);
 
 /// A credential that was presented, without its secret.
 #[derive(Clone, Copy)]
@@ -107,17 +102,17 @@ pub(super) struct Memory<F> {
     cache: Cache<F>,
     absent: Absent,
     flights: Mutex<HashMap<Handle, Flight<F>, ahash::RandomState>>,
-    turns: Semaphore,
+    questions: Arc<Questions<F>>,
     unknown: Arc<Budget>,
 }
 
 impl<F: Facts> Memory<F> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(entries_max: usize) -> Self {
         Self {
-            cache: Cache::new(F::ENTRIES_MAX),
+            cache: Cache::new(entries_max),
             absent: Absent::new(),
             flights: Mutex::default(),
-            turns: Semaphore::new(READS_AT_ONCE),
+            questions: Arc::default(),
             unknown: Budget::new(UNKNOWN_PER_SECOND),
         }
     }
@@ -229,55 +224,30 @@ impl<F: Facts> Memory<F> {
         flight
     }
 
-    async fn read(&self, engine: &Engine, node: &Node, presented: Presented) -> Result<Read<F>, Unread> {
+    async fn read(&self, engine: &Engine, node: &Arc<Node>, presented: Presented) -> Result<Read<F>, Unread> {
         let handle = presented.handle;
         let reserved = match self.unknown.reserve(Instant::now() + READ_MAX).await {
             Ok(reserved) => reserved,
             Err(NoneLeft::Spent) => return Err(Unread::OverBudget),
             Err(NoneLeft::Late) => return Err(Unread::Failed),
         };
-        let asked = async {
-            let turn = self.turns.acquire().await.map_err(Error::internal)?;
-            // Before the question: what is committed from now on may be missing in the answer.
-            let read_at = node.marks.position();
-            let mut found = F::read(engine, handle).await;
-            // A connection that died while nobody used it is noticed only now.
-            for _ in 1..READ_ATTEMPTS {
-                if matches!(found, Err(Error::Unavailable { .. })) {
-                    found = F::read(engine, handle).await;
-                }
-            }
-            let found = match found? {
-                Some((facts, known)) if number_of(known) >= read_at.number() => Some(facts),
-                // It follows another server, and is behind what this process knows already.
-                Some(_) => {
-                    return Err(Error::Unavailable {
-                        what: "a server of the database that is not behind",
-                        source: None,
-                    });
-                }
-                None => None,
-            };
-            drop(turn);
-            Ok::<_, Error>((read_at, found))
-        };
-        let (read_at, found) = match tokio::time::timeout(READ_MAX, asked).await {
-            Ok(Ok(read)) => read,
-            Ok(Err(error)) => {
-                error.log_if_ours();
-                return Err(Unread::Failed);
-            }
-            Err(_) => return Err(Unread::Failed),
-        };
+        let source = (engine.clone(), Arc::clone(node));
+        let answer = tokio::time::timeout(READ_MAX, self.questions.ask(&source, handle)).await;
+        let Ok(Some(Answer { read_at, found })) = answer else { return Err(Unread::Failed) };
         let now = Moment::now();
         let hash = node.hash_handle(F::KIND, handle);
         metrics::counter!("tronch_cold_reads_total", "found" => if found.is_some() { "yes" } else { "no" })
             .increment(1);
-        let Some(facts) = found else {
+        let Some((facts, known)) = found else {
             reserved.charge(now);
             self.absent.insert(hash, handle, presented.created_ms, read_at, (now, clock::at(now)));
             return Ok(Read { read_at, found: None });
         };
+        if number_of(known) < read_at.number() {
+            // It follows another server, and is behind what this process knows already.
+            cannot_know("a server of the database that is not behind").log_if_ours();
+            return Err(Unread::Failed);
+        }
         Ok(Read { read_at, found: Some(self.remember(node, handle, read_at, facts)) })
     }
 
@@ -289,10 +259,20 @@ impl<F: Facts> Memory<F> {
     }
 
     /// Takes in what was read before anybody asked: at `read_at`, from a server that knew the change of that number.
-    pub(super) fn take_in(&self, node: &Node, handle: Handle, read_at: Position, (facts, known): (F, i64)) {
+    pub(super) fn take_in(&self, node: &Node, handle: Handle, read_at: Position, (facts, known): Found<F>) {
         if number_of(known) >= read_at.number() {
             self.remember(node, handle, read_at, facts);
         }
+    }
+}
+
+impl<F: Facts> Source<F> for (Engine, Arc<Node>) {
+    fn position(&self) -> Position {
+        self.1.marks.position()
+    }
+
+    fn read(&self, handles: &[Handle]) -> impl Future<Output = Result<Rows<F>, Error>> + Send {
+        F::read(&self.0, handles)
     }
 }
 

@@ -6,6 +6,7 @@ mod budget;
 mod cache;
 mod key;
 mod memory;
+mod questions;
 mod recover;
 mod token;
 mod warm_up;
@@ -91,15 +92,15 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    pub(crate) fn new(engine: &Engine, node: Arc<Node>, patience: Duration) -> Self {
+    pub(crate) fn new(engine: &Engine, node: Arc<Node>) -> Self {
         let counter = |code: VerdictCode| metrics::counter!("tronch_verdicts_total", "code" => code.as_str());
         Self {
             engine: engine.clone(),
             node,
-            keys: Arc::new(Memory::new()),
-            tokens: Arc::new(Memory::new()),
+            keys: Arc::new(Memory::new(engine.shared.remembered_keys)),
+            tokens: Arc::new(Memory::new(token::REMEMBERED_MAX)),
             recovery: Arc::default(),
-            patience,
+            patience: engine.shared.lookup_wait,
             verdicts: VerdictCode::ALL.into_iter().map(counter).collect(),
         }
     }

@@ -19,7 +19,8 @@ use super::Verifier;
 use super::budget::Budget;
 use super::cache::Remembered;
 use super::key::seconds;
-use super::memory::{Facts, Known, Presented};
+use super::memory::{Facts, Found, Known, Presented};
+use super::questions::Rows;
 use super::recover::{Proof, Unproven};
 use crate::Engine;
 use crate::caller::{Caller, Identity, Origin, Scope};
@@ -29,6 +30,9 @@ use crate::keyring::{Tag, TagKeyId, TagLabel};
 use crate::node::lease::Standing;
 use crate::node::{Kind, Node};
 use crate::schema::{change_log_head, projects, service_tokens, tenants};
+
+/// Tokens that are remembered at most.
+pub(super) const REMEMBERED_MAX: usize = 100_000;
 
 /// Unknown keys that one token may have looked up a second.
 const UNKNOWN_PER_SECOND: u64 = 20;
@@ -63,6 +67,7 @@ pub(crate) struct TokenFacts {
 #[diesel(table_name = service_tokens)]
 struct TokenRow {
     id: Uuid,
+    handle: String,
     tenant_id: Uuid,
     project_id: Option<Uuid>,
     environment: Option<String>,
@@ -84,15 +89,14 @@ const OPEN_PROJECTS: &str = "ARRAY(SELECT open.slug FROM projects AS open \
 
 impl Facts for TokenFacts {
     const KIND: Kind = Kind::Token;
-    const ENTRIES_MAX: usize = 100_000;
 
     /// This crosses tenants because whose a token is becomes known only by reading it.
-    async fn read(engine: &Engine, handle: Handle) -> Result<Option<(Self, i64)>, Error> {
+    async fn read(engine: &Engine, handles: &[Handle]) -> Result<Rows<Self>, Error> {
         let mut connection = engine.db().data_plane().await?;
-        let row: Option<Row> = service_tokens::table
+        let rows: Vec<Row> = service_tokens::table
             .inner_join(tenants::table)
             .left_join(projects::table.on(service_tokens::project_id.eq(projects::id.nullable())))
-            .filter(service_tokens::handle.eq(handle.as_str()))
+            .filter(service_tokens::handle.eq_any(handles.iter().map(Handle::as_str)))
             .select((
                 TokenRow::as_select(),
                 tenants::slug,
@@ -101,34 +105,10 @@ impl Facts for TokenFacts {
                 raw::<Array<Text>>(OPEN_PROJECTS),
                 change_log_head::table.select(change_log_head::n).single_value(),
             ))
-            .first(&mut connection)
-            .await
-            .optional()?;
-        let Some((row, tenant, offline_lease_seconds, project, open, known)) = row else { return Ok(None) };
-        let slug = |slug: &str| ProjectSlug::parse(slug).map_err(Error::internal);
-        let permissions: Result<Vec<Permission>, _> = row.permissions.iter().map(|text| text.parse()).collect();
-        let facts = Self {
-            tenant_id: TenantId::from_uuid(row.tenant_id),
-            id: ServiceTokenId::from_uuid(row.id),
-            name: row.name,
-            tenant: TenantSlug::parse(&tenant).map_err(Error::internal)?,
-            offline_lease: seconds(offline_lease_seconds),
-            permissions: permissions.map_err(Error::internal)?,
-            project_id: row.project_id.map(ProjectId::from_uuid),
-            project: project.as_deref().map(slug).transpose()?,
-            only_project: match open.as_slice() {
-                [only] => Some(slug(only)?),
-                _ => None,
-            },
-            environment: row.environment.as_deref().map(str::parse).transpose().map_err(Error::internal)?,
-            tag: Tag::of_stored(&row.tag)?,
-            tag_key: TagKeyId::of_stored(&row.tag_key)?,
-            expires_at: row.expires_at,
-            is_revoked: row.revoked_at.is_some(),
-            unknown_keys: Budget::new(UNKNOWN_PER_SECOND),
-            noted_minute: AtomicI64::new(0),
-        };
-        Ok(Some((facts, known.unwrap_or_default())))
+            .load(&mut connection)
+            .await?;
+        let of_row = |row: Row| Ok((row.0.handle.parse().map_err(Error::internal)?, of_row(row)));
+        rows.into_iter().map(of_row).collect()
     }
 
     fn shared(&self, node: &Node) -> [u64; 3] {
@@ -141,6 +121,34 @@ impl Facts for TokenFacts {
     fn offline_lease(&self) -> Duration {
         self.offline_lease
     }
+}
+
+fn of_row(row: Row) -> Result<Found<TokenFacts>, Error> {
+    let (row, tenant, offline_lease_seconds, project, open, known) = row;
+    let slug = |slug: &str| ProjectSlug::parse(slug).map_err(Error::internal);
+    let permissions: Result<Vec<Permission>, _> = row.permissions.iter().map(|text| text.parse()).collect();
+    let facts = TokenFacts {
+        tenant_id: TenantId::from_uuid(row.tenant_id),
+        id: ServiceTokenId::from_uuid(row.id),
+        name: row.name,
+        tenant: TenantSlug::parse(&tenant).map_err(Error::internal)?,
+        offline_lease: seconds(offline_lease_seconds),
+        permissions: permissions.map_err(Error::internal)?,
+        project_id: row.project_id.map(ProjectId::from_uuid),
+        project: project.as_deref().map(slug).transpose()?,
+        only_project: match open.as_slice() {
+            [only] => Some(slug(only)?),
+            _ => None,
+        },
+        environment: row.environment.as_deref().map(str::parse).transpose().map_err(Error::internal)?,
+        tag: Tag::of_stored(&row.tag)?,
+        tag_key: TagKeyId::of_stored(&row.tag_key)?,
+        expires_at: row.expires_at,
+        is_revoked: row.revoked_at.is_some(),
+        unknown_keys: Budget::new(UNKNOWN_PER_SECOND),
+        noted_minute: AtomicI64::new(0),
+    };
+    Ok((facts, known.unwrap_or_default()))
 }
 
 impl Verifier {

@@ -4,6 +4,7 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use tronch_core::Handle;
 
+use super::memory::Facts as _;
 use super::{KeyFacts, Verifier};
 use crate::error::Error;
 use crate::schema::keys;
@@ -21,8 +22,8 @@ impl Verifier {
         for some in handles.chunks(AT_ONCE) {
             // Before the question: what is committed from now on may be missing in the answer.
             let read_at = self.node.marks.position();
-            for found in KeyFacts::read_many(&self.engine, some).await? {
-                self.keys.take_in(&self.node, found.0.handle(), read_at, found);
+            for (handle, found) in KeyFacts::read(&self.engine, some).await? {
+                self.keys.take_in(&self.node, handle, read_at, found?);
             }
         }
         Ok(handles.len())

@@ -16,6 +16,7 @@ mod values;
 mod tests;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ use parse::{
 use values::Values;
 
 /// Every setting, by its key in `tronch.toml`; [`variable_of`] gives the environment variable.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 23] = [
     "listen",
     "ops_listen",
     "public_url",
@@ -44,6 +45,7 @@ const KEYS: [&str; 22] = [
     "database_url",
     "database_connections",
     "lookup_wait_ms",
+    "remembered_keys",
     "warm_up_keys",
     "usage_minutes_days",
     "usage_hours_days",
@@ -66,8 +68,7 @@ const PRIVATE_POSTGRES_CONNECTIONS_MAX: u32 = 90;
 pub(crate) const FOREIGN_VARIABLES: &str = "these environment variables are no settings and are ignored";
 const TRUSTED_PROXIES_MAX: usize = 64;
 const MASTER_KEYS_MAX: usize = 16;
-/// As many as a process remembers.
-const WARM_UP_KEYS_MAX: u32 = 2_000_000;
+const REMEMBERED_KEYS: RangeInclusive<u32> = 1_000..=50_000_000;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -81,7 +82,9 @@ pub struct Config {
     pub database_connections: u32,
     /// How long a validation waits for what it does not remember.
     pub lookup_wait: Duration,
-    /// Keys that are read before the first is asked about.
+    /// Keys that are remembered at most.
+    pub remembered_keys: u32,
+    /// Keys that are read before the first is asked about; no more than are remembered.
     pub warm_up_keys: u32,
     /// For how long usage is kept.
     pub usage_kept: UsageRetention,
@@ -217,7 +220,10 @@ fn draft(values: &mut Values, environment: &Environment<'_>) -> Config {
         parse_within(text, 4..=connections_max).map_err(|allowed| format!("{allowed} (up to 200 with DATABASE_URL)"))
     });
     let lookup_wait_ms = values.take("lookup_wait_ms", Some(100), |text| parse_within(text, 20..=2000));
-    let warm_up_keys = values.take("warm_up_keys", Some(0), |text| parse_within(text, 0..=WARM_UP_KEYS_MAX));
+    let remembered_keys = values
+        .take("remembered_keys", Some(2_000_000), |text| parse_within(text, REMEMBERED_KEYS))
+        .unwrap_or(2_000_000);
+    let warm_up_keys = values.take("warm_up_keys", Some(0), |text| parse_within(text, 0..=remembered_keys));
     let usage_kept = take_usage_retention(values);
     let pg_bin = values.take("pg_bin", None, parse_path);
     let data_dir = data_dir.unwrap_or_default();
@@ -236,6 +242,7 @@ fn draft(values: &mut Values, environment: &Environment<'_>) -> Config {
         database_url,
         database_connections: database_connections.unwrap_or(10),
         lookup_wait: Duration::from_millis(lookup_wait_ms.unwrap_or(100).into()),
+        remembered_keys,
         warm_up_keys: warm_up_keys.unwrap_or(0),
         usage_kept,
         pg_bin,

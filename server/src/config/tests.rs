@@ -45,7 +45,7 @@ fn the_environment_goes_before_the_file_and_the_file_before_the_default() {
 }
 
 /// Every setting with values that are refused, and why: `it …`.
-const REFUSED: [(&str, &str, &str); 46] = [
+const REFUSED: [(&str, &str, &str); 48] = [
     ("listen", "localhost", "must be an IP address and a port, such as 127.0.0.1:3000 or [::]:3000"),
     ("listen", "3000", "must be an IP address and a port, such as 127.0.0.1:3000 or [::]:3000"),
     ("ops_listen", "127.0.0.1:99999", "must be an IP address and a port, such as 127.0.0.1:3000 or [::]:3000"),
@@ -94,6 +94,8 @@ const REFUSED: [(&str, &str, &str); 46] = [
     ("log_format", "xml", "must be auto, text or json"),
     ("lookup_wait_ms", "19", "must be a whole number from 20 to 2000"),
     ("lookup_wait_ms", "2001", "must be a whole number from 20 to 2000"),
+    ("remembered_keys", "999", "must be a whole number from 1000 to 50000000"),
+    ("remembered_keys", "50000001", "must be a whole number from 1000 to 50000000"),
     ("warm_up_keys", "2000001", "must be a whole number from 0 to 2000000"),
     ("usage_minutes_days", "1", "must be a whole number from 2 to 62"),
     ("usage_hours_days", "7", "must be a whole number from 8 to 800"),
@@ -283,6 +285,7 @@ fn what_is_shown_is_what_is_in_force_and_no_secret() {
     database_url          DATABASE_URL                 postgres://db:5432/keys  file /etc/tronch.toml
     database_connections  TRONCH_DATABASE_CONNECTIONS  10                       default
     lookup_wait_ms        TRONCH_LOOKUP_WAIT_MS        100                      default
+    remembered_keys       TRONCH_REMEMBERED_KEYS       2000000                  default
     warm_up_keys          TRONCH_WARM_UP_KEYS          0                        default
     usage_minutes_days    TRONCH_USAGE_MINUTES_DAYS    7                        default
     usage_hours_days      TRONCH_USAGE_HOURS_DAYS      92                       default

@@ -1,5 +1,6 @@
-//! Keys through lives drawn by lot, on two nodes: after each step both say what a small model says, byte for byte the same
-//! whether they had to ask or remembered; and what is revoked stays so.
+//! Keys through lives drawn by lot, on three nodes: after each step all say what a small model says, byte for byte the same
+//! whether they had to ask, remembered, or had to give up what they remembered; also when a key's tag is lost on the way. And
+//! what is revoked stays so.
 
 use chrono::TimeDelta;
 use reqwest::StatusCode;
@@ -10,6 +11,9 @@ use crate::support::{TestApp, Visitor};
 
 const LIVES: u64 = 60;
 const STEPS: usize = 10;
+
+/// The node that remembers one key.
+const FORGETFUL: usize = 2;
 
 /// Seconds around an end in which nothing is asked: a slow machine would be on either side of it.
 const UNSAFE: i64 = 8;
@@ -41,6 +45,8 @@ enum Step {
     Finish,
     /// All keys of its owner that were made so many seconds ago.
     CutOff(i64),
+    /// Its tag is one that nobody here can compute.
+    LoseTag,
     /// The clock goes on.
     Pass(i64),
 }
@@ -81,6 +87,7 @@ impl Model {
     fn is_refused(&mut self, step: Step) -> bool {
         let is_over = self.is_revoked() || self.has_ended();
         match step {
+            Step::LoseTag => {}
             Step::Revoke => self.revoked = true,
             Step::Pass(seconds) => {
                 for left in [&mut self.expires_in, &mut self.grace_left].into_iter().flatten() {
@@ -121,7 +128,7 @@ impl Model {
 }
 
 fn drawn(lots: &mut Lots) -> Step {
-    match lots.draw(13) {
+    match lots.draw(14) {
         0 => Step::Disable,
         1 | 2 => Step::Enable,
         3 => Step::Revoke,
@@ -130,18 +137,20 @@ fn drawn(lots: &mut Lots) -> Step {
         7 => Step::Rotate(lots.one_of(&[0, 90, 3_000])),
         8 => Step::Finish,
         9 => Step::CutOff(lots.one_of(&[0, 200, 3_500])),
+        10 => Step::LoseTag,
         _ => Step::Pass(lots.one_of(&[30, 400, 4_000])),
     }
 }
 
 struct Life<'a> {
     /// The nodes, as one service asks them.
-    nodes: [&'a Visitor; 2],
+    nodes: [&'a Visitor; 3],
     system: &'a Client,
     id: String,
     owner: String,
     /// A key that nothing happens to.
     other: &'a str,
+    ask_other: &'a Value,
     ask: Value,
     /// The lot that drew it.
     seed: u64,
@@ -173,15 +182,14 @@ impl Life<'_> {
                 }
                 changer.post("/api/v1/keys/revoke?wait=all", &body).await
             }
+            Step::LoseTag => {
+                self.update("tag = sha256(tag), tag_key = substr(sha256(tag_key), 1, 8)").await;
+                return false;
+            }
             Step::Pass(seconds) => {
-                let id: tronch_core::KeyId = self.id.parse().expect("an id");
                 let earlier = format!("- interval '{seconds} seconds'");
-                let sql = format!(
-                    "UPDATE keys SET created_at = created_at {earlier}, expires_at = expires_at {earlier}, \
-                     grace_ends_at = grace_ends_at {earlier} WHERE id = '{}'",
-                    id.uuid()
-                );
-                assert_eq!(self.system.execute(&sql, &[]).await.expect("an update"), 1);
+                let changes = ["created_at", "expires_at", "grace_ends_at"].map(|at| format!("{at} = {at} {earlier}"));
+                self.update(&changes.join(", ")).await;
                 return false;
             }
         };
@@ -189,7 +197,14 @@ impl Life<'_> {
         answer.status == StatusCode::CONFLICT
     }
 
-    /// Waits until both nodes know whatever was committed so far.
+    /// As somebody with psql does.
+    async fn update(&self, changes: &str) {
+        let id: tronch_core::KeyId = self.id.parse().expect("an id");
+        let sql = format!("UPDATE keys SET {changes} WHERE id = '{}'", id.uuid());
+        assert_eq!(self.system.execute(&sql, &[]).await.expect("an update"), 1);
+    }
+
+    /// Waits until all nodes know whatever was committed so far.
     async fn known_to_all(&self) {
         let answer = self.nodes[0].patch(&format!("/api/v1/keys/{}?wait=all", self.other), &json!({})).await;
         assert_eq!(answer.json()["confirmation"]["unconfirmed"], json!([]), "{}", answer.text);
@@ -197,6 +212,10 @@ impl Life<'_> {
 
     /// What a node says, but for what differs from call to call.
     async fn said(&self, node: usize) -> Value {
+        if node == FORGETFUL {
+            // So that it has to give up one of the two.
+            self.nodes[node].verify(self.ask_other).await;
+        }
         let mut answer = self.nodes[node].verify(&self.ask).await;
         let fields = answer.as_object_mut().expect("an object");
         assert!(fields.remove("request_id").is_some());
@@ -210,16 +229,18 @@ async fn every_node_says_what_the_model_says_and_revoked_is_final() {
     let first = TestApp::start().await;
     let second = first.beside().await;
     let token = first.token("acme", &json!({ "permissions": tronch_core::Permission::ALL })).await;
-    let nodes = [&first.service(&token), &second.service(&token)];
+    let third = first.beside_remembering(1).await;
+    let nodes = [&first.service(&token), &second.service(&token), &third.service(&token)];
     let system = &first.database.connect_as_system().await;
-    let (other, _) = nodes[0].create_key(&json!({ "name": "another" })).await;
+    let (other, other_key) = nodes[0].create_key(&json!({ "name": "another" })).await;
+    let ask_other = &json!({ "key": other_key, "environment": "test" });
     let mut reached = std::collections::BTreeMap::<&str, usize>::new();
     for seed in 1..=LIVES {
         let mut lots = Lots(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let owner = format!("life {seed}");
         let body = json!({ "name": "a life", "environment": "live", "owner": { "external_id": owner } });
         let (id, key) = nodes[0].create_key(&body).await;
-        let life = Life { nodes, system, id, owner, other: &other, ask: json!({ "key": key }), seed };
+        let life = Life { nodes, system, id, owner, other: &other, ask_other, ask: json!({ "key": key }), seed };
         let (mut model, mut steps) = (Model::default(), Vec::new());
         for _ in 0..STEPS {
             let step = drawn(&mut lots);
@@ -228,7 +249,7 @@ async fn every_node_says_what_the_model_says_and_revoked_is_final() {
             }
             let was_revoked = model.is_revoked();
             steps.push(step);
-            let refused = life.take(step, usize::try_from(lots.draw(2)).expect("small")).await;
+            let refused = life.take(step, usize::try_from(lots.draw(3)).expect("small")).await;
             assert_eq!(refused, model.is_refused(step), "seed {}: {steps:?}", life.seed);
             assert!(!was_revoked || model.is_revoked());
             let expected = model.code();
@@ -236,7 +257,7 @@ async fn every_node_says_what_the_model_says_and_revoked_is_final() {
             *reached.entry(expected).or_default() += 1;
             let cold = life.said(0).await;
             assert_eq!(cold["code"], expected, "seed {}: {steps:?}", life.seed);
-            for node in [1, 0, 1] {
+            for node in [1, 0, FORGETFUL, 1, FORGETFUL] {
                 assert_eq!(life.said(node).await, cold, "seed {}: {steps:?}", life.seed);
             }
         }

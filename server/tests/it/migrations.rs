@@ -254,6 +254,7 @@ fn settings(database: &TestDatabase) -> Settings {
         database_url: database.url(),
         connections: 2,
         lookup_wait: Duration::from_secs(2),
+        remembered_keys: 2_000_000,
         argon: ArgonCost::default(),
     }
 }

@@ -20,6 +20,9 @@ use super::TestDatabase;
 /// Hashing is not what these tests are about.
 const CHEAP: ArgonCost = ArgonCost { memory_kib: 64, iterations: 1, parallelism: 1 };
 
+/// More keys than a test has.
+const MANY: usize = 10_000;
+
 const PASSWORD: &str = "correct horse battery";
 
 /// The running product.
@@ -53,17 +56,23 @@ impl TestApp {
 
     /// With nobody in it.
     pub async fn start_empty() -> Self {
-        Self::open(Arc::new(TestDatabase::create().await)).await
+        Self::open(Arc::new(TestDatabase::create().await), MANY).await
     }
 
     /// Another node on the same database.
     pub async fn beside(&self) -> Self {
-        Self::open(Arc::clone(&self.database)).await
+        self.beside_remembering(MANY).await
     }
 
-    async fn open(database: Arc<TestDatabase>) -> Self {
+    /// Another one, which remembers so many keys.
+    pub async fn beside_remembering(&self, keys: usize) -> Self {
+        Self::open(Arc::clone(&self.database), keys).await
+    }
+
+    async fn open(database: Arc<TestDatabase>, remembered_keys: usize) -> Self {
         let lookup_wait = std::time::Duration::from_secs(2);
-        let settings = Settings { database_url: database.url(), connections: 8, lookup_wait, argon: CHEAP };
+        let database_url = database.url();
+        let settings = Settings { database_url, connections: 8, lookup_wait, remembered_keys, argon: CHEAP };
         let prepared = PreparedDatabase::prepare(&settings).await.expect("a database");
         let engine = prepared.open(&[Master::new([7; 32])], "the test").await.expect("an engine");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -105,6 +105,7 @@ async fn template(admin: &Client, admin_url: &str) -> String {
             database_url: with_database(admin_url, &raw),
             connections: 1,
             lookup_wait: std::time::Duration::from_secs(2),
+            remembered_keys: 2_000_000,
             argon: ArgonCost::default(),
         };
         drop(PreparedDatabase::prepare(&settings).await.expect("the migrations"));
