@@ -13,6 +13,7 @@ mod handle;
 mod key;
 mod malformed;
 
+mod limit;
 mod permission;
 mod permission_query;
 mod rotation;
@@ -33,6 +34,10 @@ pub use ids::{
 };
 pub use key::{CREATED_MS_END, CREATED_MS_MIN, CredentialKind, GATE_VALUES, KeyDraft, PresentedKey, PresentedToken};
 pub use key_health::{CallsOfTheDay, KeyHealth, key_health};
+pub use limit::{
+    Bucket, BucketState, CalendarUnit, Cost, Exceeded, InvalidLimit, LimitRule, LimitState, LimitTime,
+    ParseTimeZoneError, Reading, Refusal, Span, TimeZone, Window, WindowKind, WindowState,
+};
 pub use malformed::MalformedReason;
 pub use names::{
     EmailAddress, ExternalId, KeyName, NameError, PersonName, ProjectName, ProjectSlug, RevokeReason, TenantName,

@@ -3,6 +3,7 @@
 mod access;
 mod bad_input;
 mod bad_start;
+mod cold;
 mod commands;
 mod config;
 mod cut_off;

@@ -1,0 +1,201 @@
+//! Limits: how much of something may be used, and what is left of it. A token bucket bounds bursts, a window bounds totals, and
+//! a limit has either or both. Pure: state, rule and time come in, state and outcome go out. Where the state lies, and that
+//! nobody else changes it meanwhile, is the engine's business.
+
+mod bucket;
+mod calendar;
+#[cfg(test)]
+mod calendar_tests;
+mod sentence;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::time::Duration;
+
+pub use bucket::{Bucket, BucketState};
+pub use calendar::{CalendarUnit, ParseTimeZoneError, TimeZone};
+pub use window::{Span, Window, WindowKind, WindowState};
+
+use crate::bounds::COST_MAX;
+use crate::time::Timestamp;
+
+/// What one call takes. A cost of nothing reads what is left and is never refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cost(u32);
+
+impl Cost {
+    /// To read what is left.
+    pub const NOTHING: Self = Self(0);
+    /// What a call takes when nothing is said.
+    pub const ONE: Self = Self(1);
+
+    /// # Errors
+    /// `InvalidLimit::Cost` above [`COST_MAX`].
+    pub fn new(units: u32) -> Result<Self, InvalidLimit> {
+        if units <= COST_MAX { Ok(Self(units)) } else { Err(InvalidLimit::Cost) }
+    }
+
+    /// In units of the limit.
+    pub fn units(self) -> u64 {
+        self.0.into()
+    }
+
+    fn is_nothing(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// What a limit says after a call that passed, or of one that did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// The most that can be left.
+    pub limit: u64,
+    /// What is left.
+    pub remaining: u64,
+    /// Until all of it is there again, if nobody takes anything meanwhile.
+    pub reset_after: Duration,
+}
+
+/// A call that a limit does not let pass. It took nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is left.
+    pub reading: Reading,
+    /// After how long the same call passes, if nobody takes anything meanwhile; nothing when it never does, because it
+    /// asks for more than there can be.
+    pub retry_after: Option<Duration>,
+}
+
+/// Why numbers make no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidLimit {
+    /// Nothing that could be charged.
+    #[error("a limit needs a burst, a window, or both")]
+    Empty,
+    /// No burst at all.
+    #[error("a burst must be a whole number from 1 to 1000000000")]
+    Capacity,
+    /// Nothing comes back.
+    #[error("a refill must be a whole number from 1 to 1000000")]
+    Refill,
+    /// Too short or long a period.
+    #[error("a refill's period must be from 1 second to 1 day")]
+    RefillPeriod,
+    /// So slow that it is no rate any more.
+    #[error("an empty burst must be full again within 31 days; a window is what bounds totals")]
+    TooSlow,
+    /// No total at all.
+    #[error("a window's total must be a whole number from 1 to 1000000000000")]
+    Total,
+    /// Too short or long a window.
+    #[error("a window must be from 1 second to 31 days, or a calendar day, week or month")]
+    WindowLength,
+    /// More than a call may cost.
+    #[error("a cost must be a whole number from 0 to 1000000")]
+    Cost,
+}
+
+/// What a limit bounds: bursts, a total, or both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitRule {
+    bucket: Option<Bucket>,
+    window: Option<Window>,
+}
+
+/// What was taken of a limit. The default is nothing, ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LimitState {
+    /// Of its bucket, if it has one.
+    pub bucket: BucketState,
+    /// Of its window, if it has one.
+    pub window: WindowState,
+}
+
+/// What time it is for a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitTime {
+    /// Since any moment that stays the same for as long as a state is kept, within [`Bucket::HORIZON`]. Never goes back: it
+    /// is what buckets go by.
+    pub passed: Duration,
+    /// The date, which is what windows go by.
+    pub now: Timestamp,
+    /// The window's stretch that `now` lies in, see [`LimitRule::span`].
+    pub span: Span,
+}
+
+/// Which half of a limit refused a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exceeded {
+    /// The bucket, perhaps the window too: calls came too fast.
+    Rate,
+    /// The window: there were too many.
+    Total,
+}
+
+impl LimitRule {
+    /// # Errors
+    /// `Empty` without either.
+    pub fn new(bucket: Option<Bucket>, window: Option<Window>) -> Result<Self, InvalidLimit> {
+        if bucket.is_none() && window.is_none() { Err(InvalidLimit::Empty) } else { Ok(Self { bucket, window }) }
+    }
+
+    /// What bounds bursts.
+    pub fn bucket(&self) -> Option<&Bucket> {
+        self.bucket.as_ref()
+    }
+
+    /// What bounds the total.
+    pub fn window(&self) -> Option<&Window> {
+        self.window.as_ref()
+    }
+
+    /// The stretch of its window that a moment lies in; just that moment where it has none. It may be kept until its end.
+    pub fn span(&self, at: Timestamp) -> Span {
+        self.window.map_or(Span { start: at, end: at }, |window| window.span(at))
+    }
+
+    /// Takes `cost` from both halves, or from neither.
+    ///
+    /// # Errors
+    /// Which half refused, and what to wait for so that both let it pass.
+    pub fn take(
+        &self,
+        state: LimitState,
+        time: LimitTime,
+        cost: Cost,
+    ) -> Result<(LimitState, Reading), (Exceeded, Refusal)> {
+        let bucket = self.bucket.map(|bucket| bucket.take(state.bucket, time.passed, cost));
+        let window = self.window.map(|window| window.take(state.window, time.span, time.now, cost));
+        match (bucket, window) {
+            (None, None) => unreachable!("a rule has one of them"),
+            (Some(Ok((bucket, reading))), None) => Ok((LimitState { bucket, ..state }, reading)),
+            (None, Some(Ok((window, reading)))) => Ok((LimitState { window, ..state }, reading)),
+            (Some(Ok((bucket, burst))), Some(Ok((window, total)))) => {
+                Ok((LimitState { bucket, window }, tighter(burst, total)))
+            }
+            (Some(Err(refusal)), None | Some(Ok(_))) => Err((Exceeded::Rate, refusal)),
+            (None | Some(Ok(_)), Some(Err(refusal))) => Err((Exceeded::Total, refusal)),
+            (Some(Err(burst)), Some(Err(total))) => {
+                let retry_after = burst.retry_after.zip(total.retry_after).map(|(burst, total)| burst.max(total));
+                let exceeded = if total.retry_after > burst.retry_after { Exceeded::Total } else { Exceeded::Rate };
+                Err((exceeded, Refusal { reading: tighter(burst.reading, total.reading), retry_after }))
+            }
+        }
+    }
+
+    /// Whether forgetting what was taken would change nothing.
+    pub fn is_idle(&self, state: LimitState, time: LimitTime) -> bool {
+        self.bucket.is_none_or(|bucket| bucket.is_idle(state.bucket, time.passed))
+            && self.window.is_none_or(|window| window.is_idle(state.window, time.span))
+    }
+}
+
+/// Of two readings, the one that whoever calls comes up against first.
+fn tighter(burst: Reading, total: Reading) -> Reading {
+    if total.remaining <= burst.remaining { total } else { burst }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

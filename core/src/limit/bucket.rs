@@ -1,0 +1,148 @@
+//! A token bucket, as the generic cell rate algorithm keeps it (ITU-T I.371): one number, the moment at which it will be full.
+
+use std::time::Duration;
+
+use super::{Cost, InvalidLimit, Reading, Refusal};
+
+/// The most that can be taken at once.
+const CAPACITY_MAX: u64 = 1_000_000_000;
+/// The most that comes back in a period.
+const REFILL_MAX: u32 = 1_000_000;
+/// The longest period.
+const PERIOD_SECONDS_MAX: u32 = 24 * 3600;
+/// The longest time to fill an empty one.
+const FILL_SECONDS_MAX: u64 = 31 * 24 * 3600;
+
+const MICROS_OF_SECOND: u64 = 1_000_000;
+
+/// Holds at most `capacity` tokens; `refill` come back in a period, evenly.
+///
+/// Time is counted in ticks of which a whole number makes a token and a whole number a microsecond, so nothing is ever
+/// rounded: with 7 tokens in 3 seconds a microsecond is 7 ticks and a token 3 000 000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bucket {
+    capacity: u64,
+    refill: u32,
+    period_seconds: u32,
+    ticks_of_token: u64,
+    ticks_of_micro: u64,
+}
+
+/// When the bucket will be full, in its own ticks since the moment that times are counted from. The default is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BucketState(u64);
+
+impl BucketState {
+    /// As it was stored.
+    pub fn from_ticks(ticks: u64) -> Self {
+        Self(ticks)
+    }
+
+    /// To be stored: below 2⁶³ for as long as times stay below [`Bucket::HORIZON`].
+    pub fn ticks(self) -> u64 {
+        self.0
+    }
+}
+
+impl Bucket {
+    /// Times given to a bucket must lie within this after the moment they are counted from; 31 more days of debt then still
+    /// fit beside a bit that is not its own.
+    pub const HORIZON: Duration = Duration::from_secs(50 * 24 * 3600);
+
+    /// `capacity` in tokens, `refill` in tokens a period.
+    ///
+    /// # Errors
+    /// `Capacity`, `Refill`, `RefillPeriod` out of bounds; `TooSlow` when an empty one takes more than 31 days to fill.
+    pub fn new(capacity: u64, refill: u32, period_seconds: u32) -> Result<Self, InvalidLimit> {
+        if !(1..=CAPACITY_MAX).contains(&capacity) {
+            return Err(InvalidLimit::Capacity);
+        }
+        if !(1..=REFILL_MAX).contains(&refill) {
+            return Err(InvalidLimit::Refill);
+        }
+        if !(1..=PERIOD_SECONDS_MAX).contains(&period_seconds) {
+            return Err(InvalidLimit::RefillPeriod);
+        }
+        if capacity * u64::from(period_seconds) > FILL_SECONDS_MAX * u64::from(refill) {
+            return Err(InvalidLimit::TooSlow);
+        }
+        let period_micros = u64::from(period_seconds) * MICROS_OF_SECOND;
+        let shared = greatest_common_divisor(period_micros, refill.into());
+        let (ticks_of_token, ticks_of_micro) = (period_micros / shared, u64::from(refill) / shared);
+        Ok(Self { capacity, refill, period_seconds, ticks_of_token, ticks_of_micro })
+    }
+
+    /// The most that it holds, in tokens.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Tokens that come back in a period.
+    pub fn refill(&self) -> u32 {
+        self.refill
+    }
+
+    /// The period, in seconds.
+    pub fn period_seconds(&self) -> u32 {
+        self.period_seconds
+    }
+
+    /// One that holds nothing, as after a stop of which nobody knows what was taken before it.
+    pub fn empty(&self, now: Duration) -> BucketState {
+        BucketState(self.ticks(now) + self.full())
+    }
+
+    /// Takes `cost` if that much is there. `now` never goes back.
+    ///
+    /// # Errors
+    /// The refusal; nothing is taken.
+    pub fn take(&self, state: BucketState, now: Duration, cost: Cost) -> Result<(BucketState, Reading), Refusal> {
+        let now = self.ticks(now);
+        let debt = state.0.saturating_sub(now);
+        if cost.is_nothing() {
+            return Ok((state, self.reading(debt)));
+        }
+        let after = debt.saturating_add(cost.units() * self.ticks_of_token);
+        if after <= self.full() {
+            return Ok((BucketState(now + after), self.reading(after)));
+        }
+        let can_ever = cost.units() <= self.capacity;
+        let retry_after = can_ever.then(|| self.time(after - self.full()));
+        Err(Refusal { reading: self.reading(debt), retry_after })
+    }
+
+    /// Whether it is full, so that forgetting it changes nothing.
+    pub fn is_idle(&self, state: BucketState, now: Duration) -> bool {
+        state.0 <= self.ticks(now)
+    }
+
+    /// The same bucket with times counted from `later`.
+    pub fn count_from(&self, state: BucketState, later: Duration) -> BucketState {
+        BucketState(state.0.saturating_sub(self.ticks(later)))
+    }
+
+    fn reading(&self, debt: u64) -> Reading {
+        let remaining = self.full().saturating_sub(debt) / self.ticks_of_token;
+        Reading { limit: self.capacity, remaining, reset_after: self.time(debt) }
+    }
+
+    fn full(&self) -> u64 {
+        self.capacity * self.ticks_of_token
+    }
+
+    fn ticks(&self, time: Duration) -> u64 {
+        super::micros(time).saturating_mul(self.ticks_of_micro)
+    }
+
+    /// Rounded up: what is told must be long enough.
+    fn time(&self, ticks: u64) -> Duration {
+        Duration::from_micros(ticks.div_ceil(self.ticks_of_micro))
+    }
+}
+
+fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
