@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::open_loop::{Answers, Stream};
 use crate::product::{Installation, Running, Start};
+use crate::report::spread;
 use crate::steady::CONNECTIONS;
 use crate::{Measured, client, fill, probe};
 
@@ -13,6 +14,9 @@ const HONEST: u32 = 2_000;
 const FORGED: u32 = 5_000;
 const WRONG_GATES: u64 = 500_000;
 const UNKNOWN: u64 = 50_000;
+
+/// Turns, each without and then with the flood.
+const PAIRS: u64 = 5;
 
 /// Texts of one flood; they are asked about again and again.
 const TEXTS: usize = 50_000;
@@ -40,19 +44,25 @@ pub async fn run(measured: &Measured) -> anyhow::Result<()> {
         ("unknown handles", stream(&strangers, FORGED), UNKNOWN),
     ] {
         let seconds = count.div_ceil(u64::from(FORGED));
-        let alone = honest.run(seconds.min(20) * u64::from(HONEST)).await?;
         let (before, resident) = (probe::look_ups(&postgres).await?, product.resident_bytes()?);
         let read = probe::counter(&product, "tronch_cold_reads_total").await?;
-        let (beside, forged) = tokio::try_join!(honest.run(seconds * u64::from(HONEST)), apart(flood, count))?;
+        let mut ratios = Vec::new();
+        println!("{name}: {count} at {FORGED}/s beside {HONEST}/s honest, in {PAIRS} turns with as long without");
+        for pair in 0..PAIRS {
+            let honest_count = seconds.div_ceil(PAIRS) * u64::from(HONEST);
+            let alone = honest.run(honest_count).await?;
+            let (beside, forged) =
+                tokio::try_join!(honest.run(honest_count), apart(flood.clone(), count.div_ceil(PAIRS)))?;
+            println!("  pair {}: honest alone   {alone}", pair + 1);
+            println!("          honest beside  {beside}");
+            println!("          forged         {forged}");
+            ratios.push(beside.percentile(99.0).as_secs_f64() / alone.percentile(99.0).as_secs_f64());
+        }
         let read = probe::counter(&product, "tronch_cold_reads_total").await? - read;
         let look_ups = probe::look_ups(&postgres).await? - before;
-        println!("{name}: {count} at {FORGED}/s beside {HONEST}/s honest");
-        println!("  honest alone   {alone}");
-        println!("  honest beside  {beside}");
-        println!("  forged         {forged}");
         println!(
-            "  p99 beside ÷ alone: {:.2}; {read} handles looked up in {seconds} s (Postgres: {look_ups}); resident {} → {} MiB",
-            beside.percentile(99.0).as_secs_f64() / alone.percentile(99.0).as_secs_f64(),
+            "  p99 beside ÷ alone: {}; {read} handles looked up (Postgres: {look_ups}); resident {} → {} MiB",
+            spread(ratios),
             resident >> 20,
             product.resident_bytes()? >> 20
         );

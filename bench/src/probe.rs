@@ -42,7 +42,7 @@ impl std::fmt::Display for LookUps {
 /// Waits until Postgres has counted.
 pub async fn look_ups(client: &Client) -> anyhow::Result<LookUps> {
     tokio::time::sleep(COUNTED_AFTER).await;
-    let sql = "SELECT sum(idx_scan)::bigint, sum(idx_tup_read)::bigint FROM pg_stat_user_indexes JOIN pg_index USING (indexrelid) \
+    let sql = "SELECT sum(idx_scan)::bigint, sum(idx_tup_fetch)::bigint FROM pg_stat_user_indexes JOIN pg_index USING (indexrelid) \
                WHERE relname = 'keys' AND pg_get_indexdef(indexrelid) LIKE '%(handle)%'";
     let row = client.query_one(sql, &[]).await?;
     Ok(LookUps { descents: row.get(0), found: row.get(1) })
