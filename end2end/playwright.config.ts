@@ -18,7 +18,8 @@ const chromium = {
 
 export default defineConfig({
   testDir: "tests",
-  workers: 1,
+  // Each has a server of its own.
+  workers: 2,
   fullyParallel: false,
   forbidOnly: true,
   retries: 0,

@@ -59,6 +59,7 @@ fn navigation(place: &Place, here: &'static str) -> impl IntoView + use<> {
         ("overview", "Overview", "", IconName::Activity, None),
         ("keys", "Keys", "keys", IconName::Key, Some(Permission::KeysRead)),
         ("projects", "Projects", "projects", IconName::Folder, Some(Permission::ProjectsRead)),
+        ("limits", "Limits", "limits", IconName::Clock, Some(Permission::LimitsRead)),
         ("tokens", "Service tokens", "tokens", IconName::Terminal, Some(Permission::TokensRead)),
         ("audit", "Audit log", "audit", IconName::List, Some(Permission::AuditRead)),
     ]

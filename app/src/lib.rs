@@ -21,6 +21,8 @@ mod keys;
 #[cfg(feature = "ssr")]
 mod layout;
 #[cfg(feature = "ssr")]
+mod limits;
+#[cfg(feature = "ssr")]
 mod overview;
 #[cfg(feature = "ssr")]
 mod people;
@@ -43,6 +45,8 @@ pub use confirmed::{confirmed_query, confirmed_words};
 pub use form_state::{Answer, FormState, SecretOf, ShownSecret};
 #[cfg(feature = "ssr")]
 pub use keys::{KeysQuery, REVOKE_ALL_FIELDS, address_of_list, confirmation_words};
+#[cfg(feature = "ssr")]
+pub use limits::LIMIT_FIELDS;
 #[cfg(feature = "ssr")]
 pub use server_context::{Place, Refusal, ServerContext};
 #[cfg(feature = "ssr")]

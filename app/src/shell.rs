@@ -14,6 +14,7 @@ use crate::error_page::ErrorPage;
 use crate::keys::{
     ChangeKeysPage, EditKeyPage, KeyPage, KeysPage, NewKeyPage, RevokeAllKeysPage, RevokeKeyPage, RotateKeyPage,
 };
+use crate::limits::{EditLimitPage, LimitsPage, NewLimitPage};
 use crate::overview::OverviewPage;
 use crate::people::{SignInPage, SignUpPage};
 use crate::projects::{NewProjectPage, ProjectPage, ProjectsPage};
@@ -97,6 +98,9 @@ fn Pages() -> impl IntoView {
                 <Route path=path!("/t/:tenant/projects") view=ProjectsPage />
                 <Route path=path!("/t/:tenant/projects/new") view=NewProjectPage />
                 <Route path=path!("/t/:tenant/projects/:project") view=ProjectPage />
+                <Route path=path!("/t/:tenant/limits") view=LimitsPage />
+                <Route path=path!("/t/:tenant/limits/new") view=NewLimitPage />
+                <Route path=path!("/t/:tenant/limits/:limit/edit") view=EditLimitPage />
                 <Route path=path!("/t/:tenant/tokens") view=TokensPage />
                 <Route path=path!("/t/:tenant/tokens/new") view=NewTokenPage />
                 <Route path=path!("/t/:tenant/audit") view=AuditPage />

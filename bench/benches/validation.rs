@@ -17,7 +17,7 @@ use tronch_core::{
 use tronch_engine::internals::Internals;
 use tronch_engine::keys::{self, Metadata, NewKey};
 use tronch_engine::tokens::{self, NewToken};
-use tronch_engine::verify::{Verifier, VerifyRequest};
+use tronch_engine::verify::{Costs, Verifier, VerifyRequest};
 use tronch_engine::{ArgonCost, Caller, Engine, Master, NodeName, PreparedDatabase, Settings, tenants};
 use tronch_server::config::{Config, Overrides};
 use tronch_server::doors::{self, Open, Phase, Public};
@@ -78,7 +78,13 @@ async fn ready(database_url: String) -> Ready {
 async fn verify(ready: &Ready, key: &str) {
     let presented = PresentedToken::parse(&ready.token).expect("a token");
     let token = ready.verifier.authenticate(&presented).await.expect("a live token");
-    let request = VerifyRequest { key: PresentedKey::parse(key), project: None, environment: None, permissions: None };
+    let request = VerifyRequest {
+        key: PresentedKey::parse(key),
+        project: None,
+        environment: None,
+        permissions: None,
+        costs: Costs::default(),
+    };
     black_box(ready.verifier.verify(&token, request).await.expect("a verdict"));
 }
 
@@ -132,7 +138,8 @@ fn validation(criterion: &mut Criterion) {
     criterion.bench_function("whole warm verify", |bench| {
         bench.iter(|| {
             let key = PresentedKey::parse(black_box(&ready.key));
-            let request = VerifyRequest { key, project: None, environment: None, permissions: None };
+            let request =
+                VerifyRequest { key, project: None, environment: None, permissions: None, costs: Costs::default() };
             futures_util::FutureExt::now_or_never(ready.verifier.verify(&token, request)).expect("warm")
         });
     });

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use tronch_core::{PresentedKey, PresentedToken};
-use tronch_engine::verify::VerifyRequest;
+use tronch_engine::verify::{Costs, VerifyRequest};
 use tronch_engine::{ArgonCost, Master, NodeName, PreparedDatabase, Settings};
 
 use crate::product::{Installation, MASTER};
@@ -29,8 +29,13 @@ pub async fn run(measured: &Measured, per_second: u32) -> anyhow::Result<()> {
     let presented = PresentedToken::parse(&installation.token).map_err(|reason| anyhow::anyhow!("{reason}"))?;
     let token = verifier.authenticate(&presented).await?;
     let ask = async |key: &String| {
-        let request =
-            VerifyRequest { key: PresentedKey::parse(key), project: None, environment: None, permissions: None };
+        let request = VerifyRequest {
+            key: PresentedKey::parse(key),
+            project: None,
+            environment: None,
+            permissions: None,
+            costs: Costs::default(),
+        };
         verifier.verify(&token, request).await
     };
     for key in asked {

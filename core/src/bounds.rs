@@ -42,5 +42,9 @@ pub const UNUSED_FROM_THE_START_DAYS: i64 = 7;
 pub const REFUSED_CALLS_MIN: u64 = 10;
 /// From this share of a day's calls on, refusals are elevated.
 pub const REFUSED_PERCENT_MIN: u64 = 20;
+/// Limits on one key, owner, project, or environment of a project. A key is held to those of four places at most.
+pub const LIMITS_ON_ONE_MAX: i64 = 8;
+/// Limits that one validation names.
+pub const NAMED_LIMITS_MAX: usize = 16;
 /// Keys that are changed in one go.
 pub const KEYS_AT_ONCE_MAX: usize = 100;

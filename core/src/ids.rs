@@ -144,6 +144,8 @@ id!(/// A key.
     KeyId, "key");
 id!(/// A service token.
     ServiceTokenId, "stk");
+id!(/// A limit.
+    LimitId, "lim");
 id!(/// An audit event.
     AuditEventId, "aud");
 id!(/// One request to us.

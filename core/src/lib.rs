@@ -30,18 +30,19 @@ pub use error_code::{ErrorCode, ParseErrorCodeError};
 pub use handle::{HANDLE_CHARACTERS, Handle, ParseHandleError, searchable};
 pub use idempotency_key::{IdempotencyKey, ParseIdempotencyKeyError};
 pub use ids::{
-    AuditEventId, IdText, KeyId, ParseIdError, ProjectId, RequestId, ServiceTokenId, SessionId, TenantId, UserId,
+    AuditEventId, IdText, KeyId, LimitId, ParseIdError, ProjectId, RequestId, ServiceTokenId, SessionId, TenantId,
+    UserId,
 };
 pub use key::{CREATED_MS_END, CREATED_MS_MIN, CredentialKind, GATE_VALUES, KeyDraft, PresentedKey, PresentedToken};
 pub use key_health::{CallsOfTheDay, KeyHealth, key_health};
 pub use limit::{
-    Bucket, BucketState, CalendarUnit, Cost, Exceeded, InvalidLimit, LimitRule, LimitState, LimitTime,
-    ParseTimeZoneError, Reading, Refusal, Span, TimeZone, Window, WindowKind, WindowState,
+    Bucket, BucketState, CalendarUnit, Cost, InvalidLimit, LimitHalf, LimitRule, LimitState, LimitTime,
+    ParseCalendarUnitError, ParseTimeZoneError, Reading, Refusal, Span, TimeZone, Window, WindowKind, WindowState,
 };
 pub use malformed::MalformedReason;
 pub use names::{
-    EmailAddress, ExternalId, KeyName, NameError, PersonName, ProjectName, ProjectSlug, RevokeReason, TenantName,
-    TenantSlug, TokenName,
+    EmailAddress, ExternalId, KeyName, LimitName, NameError, PersonName, ProjectName, ProjectSlug, RevokeReason,
+    TenantName, TenantSlug, TokenName,
 };
 pub use permission::{ParsePermissionError, ParseRoleError, Permission, Role, grants};
 pub use permission_query::{KeyPermission, KeyPermissionError, PermissionQuery, QueryError};
@@ -53,4 +54,6 @@ pub use time::{serde_timestamp, serde_timestamp_option};
 pub use verdict::{
     Ask, KeySnapshot, KeyState, ParseKeyStateError, ParseVerdictCodeError, VerdictCode, decide, ended_by_clock, state,
 };
-pub use views::{AuditEventView, KeyView, OwnerView, Page, ProjectView, SecretOnce, TokenView, UsagePoint};
+pub use views::{
+    AuditEventView, KeyView, LimitOn, LimitView, OwnerView, Page, ProjectView, SecretOnce, TokenView, UsagePoint,
+};

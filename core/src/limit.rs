@@ -14,7 +14,7 @@ mod window;
 use std::time::Duration;
 
 pub use bucket::{Bucket, BucketState};
-pub use calendar::{CalendarUnit, ParseTimeZoneError, TimeZone};
+pub use calendar::{CalendarUnit, ParseCalendarUnitError, ParseTimeZoneError, TimeZone};
 pub use window::{Span, Window, WindowKind, WindowState};
 
 use crate::bounds::COST_MAX;
@@ -46,9 +46,20 @@ impl Cost {
     }
 }
 
+/// Of a limit that has both, the one that is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LimitHalf {
+    /// The bucket: how fast.
+    Rate,
+    /// The window: how many.
+    Total,
+}
+
 /// What a limit says after a call that passed, or of one that did not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
+    /// Which half says so: the one that whoever calls comes up against first.
+    pub half: LimitHalf,
     /// The most that can be left.
     pub limit: u64,
     /// What is left.
@@ -60,7 +71,7 @@ pub struct Reading {
 /// A call that a limit does not let pass. It took nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
-    /// What is left.
+    /// What is left, of the half that refuses for longer.
     pub reading: Reading,
     /// After how long the same call passes, if nobody takes anything meanwhile; nothing when it never does, because it
     /// asks for more than there can be.
@@ -115,22 +126,12 @@ pub struct LimitState {
 /// What time it is for a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitTime {
-    /// Since any moment that stays the same for as long as a state is kept, within [`Bucket::HORIZON`]. Never goes back: it
-    /// is what buckets go by.
+    /// Since any moment that stays the same for as long as a state is kept. Never goes back: it is what buckets go by.
     pub passed: Duration,
     /// The date, which is what windows go by.
     pub now: Timestamp,
     /// The window's stretch that `now` lies in, see [`LimitRule::span`].
     pub span: Span,
-}
-
-/// Which half of a limit refused a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Exceeded {
-    /// The bucket, perhaps the window too: calls came too fast.
-    Rate,
-    /// The window: there were too many.
-    Total,
 }
 
 impl LimitRule {
@@ -158,13 +159,8 @@ impl LimitRule {
     /// Takes `cost` from both halves, or from neither.
     ///
     /// # Errors
-    /// Which half refused, and what to wait for so that both let it pass.
-    pub fn take(
-        &self,
-        state: LimitState,
-        time: LimitTime,
-        cost: Cost,
-    ) -> Result<(LimitState, Reading), (Exceeded, Refusal)> {
+    /// The refusal, with the time after which both let it pass.
+    pub fn take(&self, state: LimitState, time: LimitTime, cost: Cost) -> Result<(LimitState, Reading), Refusal> {
         let bucket = self.bucket.map(|bucket| bucket.take(state.bucket, time.passed, cost));
         let window = self.window.map(|window| window.take(state.window, time.span, time.now, cost));
         match (bucket, window) {
@@ -174,14 +170,19 @@ impl LimitRule {
             (Some(Ok((bucket, burst))), Some(Ok((window, total)))) => {
                 Ok((LimitState { bucket, window }, tighter(burst, total)))
             }
-            (Some(Err(refusal)), None | Some(Ok(_))) => Err((Exceeded::Rate, refusal)),
-            (None | Some(Ok(_)), Some(Err(refusal))) => Err((Exceeded::Total, refusal)),
-            (Some(Err(burst)), Some(Err(total))) => {
-                let retry_after = burst.retry_after.zip(total.retry_after).map(|(burst, total)| burst.max(total));
-                let exceeded = if total.retry_after > burst.retry_after { Exceeded::Total } else { Exceeded::Rate };
-                Err((exceeded, Refusal { reading: tighter(burst.reading, total.reading), retry_after }))
-            }
+            (Some(Err(refusal)), None | Some(Ok(_))) | (None | Some(Ok(_)), Some(Err(refusal))) => Err(refusal),
+            (Some(Err(burst)), Some(Err(total))) => Err(burst.or_longer(total)),
         }
+    }
+
+    /// The time in which as much as one half lets pass may be used, in whole seconds: the one that an empty bucket takes to fill, or
+    /// the length of the window's stretch.
+    pub fn window_seconds(&self, half: LimitHalf, span: Span) -> u64 {
+        let bucket = self.bucket.filter(|_| half == LimitHalf::Rate);
+        let seconds = bucket.map_or((span.end - span.start).num_seconds().unsigned_abs(), |bucket| {
+            (bucket.capacity() * u64::from(bucket.period_seconds())).div_ceil(bucket.refill().into())
+        });
+        seconds.max(1)
     }
 
     /// Whether forgetting what was taken would change nothing.
@@ -191,11 +192,15 @@ impl LimitRule {
     }
 }
 
+impl Refusal {
+    /// Of two refusals of one call, the one that lasts longer.
+    pub fn or_longer(self, other: Self) -> Self {
+        let longest = |refusal: Self| refusal.retry_after.map_or(Duration::MAX, |wait| wait);
+        if longest(other) > longest(self) { other } else { self }
+    }
+}
+
 /// Of two readings, the one that whoever calls comes up against first.
 fn tighter(burst: Reading, total: Reading) -> Reading {
     if total.remaining <= burst.remaining { total } else { burst }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

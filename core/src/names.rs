@@ -171,6 +171,8 @@ name!(/// A service token's name, 1–100 characters.
     TokenName, |input| text(input, 100));
 name!(/// Whom a key was issued to, in the tenant's own words, 1–255 characters.
     ExternalId, |input| text(input, 255));
+name!(/// What a limit is called in requests and answers: like a project's slug, with no word reserved.
+    LimitName, |input| slug(input, &[]));
 name!(/// Why a key was revoked, 1–500 characters.
     RevokeReason, |input| text(input, 500));
 name!(/// An e-mail address, at most 254 bytes, as it was typed.

@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use crate::environment::Environment;
 use crate::handle::Handle;
-use crate::ids::{AuditEventId, KeyId, ProjectId, RequestId, ServiceTokenId};
-use crate::names::{ExternalId, KeyName, ProjectName, ProjectSlug, RevokeReason, TenantSlug, TokenName};
+use crate::ids::{AuditEventId, KeyId, LimitId, ProjectId, RequestId, ServiceTokenId};
+use crate::limit::LimitRule;
+use crate::names::{ExternalId, KeyName, LimitName, ProjectName, ProjectSlug, RevokeReason, TenantSlug, TokenName};
 use crate::permission::Permission;
 use crate::permission_query::KeyPermission;
 use crate::rotation::RotationView;
@@ -155,6 +156,41 @@ pub struct ProjectView {
     /// When it was put away; its keys have all ended.
     #[serde(with = "serde_timestamp_option")]
     pub archived_at: Option<Timestamp>,
+}
+
+/// Whose calls a limit counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LimitOn {
+    /// Those of one key.
+    Key(KeyId),
+    /// Those of all keys of one owner together.
+    Owner(ExternalId),
+    /// Those of each key of a project by itself, as long as neither key nor owner has a limit of the same name.
+    Project {
+        /// Which project.
+        project: ProjectSlug,
+        /// Of keys of this environment alone, before one that is of both.
+        environment: Option<Environment>,
+    },
+}
+
+/// A limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitView {
+    /// Which limit.
+    pub id: LimitId,
+    /// Whose calls it counts.
+    pub on: LimitOn,
+    /// What it is called.
+    pub name: LimitName,
+    /// Whether each call is charged to it, or only one that names it.
+    pub is_automatic: bool,
+    /// How much may be used.
+    pub rule: LimitRule,
+    /// When it was set.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
 }
 
 /// Who changed what. Texts are as they were then: names change, history does not.

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { AxeBuilder } from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
-import { expect, owner, signIn, someThings, test } from "./support/tronch.ts";
+import { expect, owner, signIn, someThings, test, type Things } from "./support/tronch.ts";
 
 const rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
 const home = `/t/${owner.tenantSlug}`;
@@ -32,12 +32,19 @@ const routes: { path: string; who: "newcomer" | "anonymous" | "owner" }[] = [
   { path: `${home}/projects`, who: "owner" },
   { path: `${home}/projects/new`, who: "owner" },
   { path: `${home}/projects/default`, who: "owner" },
+  { path: `${home}/keys/{successor}`, who: "owner" },
+  { path: `${home}/limits`, who: "owner" },
+  { path: `${home}/limits/new`, who: "owner" },
+  { path: `${home}/limits/new?key={key}`, who: "owner" },
+  { path: `${home}/limits/{limit}/edit`, who: "owner" },
   { path: `${home}/tokens`, who: "owner" },
   { path: `${home}/tokens/new`, who: "owner" },
   { path: `${home}/audit`, who: "owner" },
   { path: `${home}/audit?action=revoke_key`, who: "owner" },
   { path: `${home}/no-such-page`, who: "owner" },
 ];
+
+test.describe.configure({ mode: "parallel" });
 
 test("every page of the route table is looked at", () => {
   const table = readFileSync(resolve(import.meta.dirname, "../../app/src/shell.rs"), "utf8");
@@ -46,6 +53,7 @@ test("every page of the route table is looked at", () => {
     path
       .replace(/\?.*/, "")
       .replace(home, "/t/:tenant")
+      .replace("{limit}", ":limit")
       .replace(/\{\w+\}/, ":key")
       .replace(/(?<=projects\/)default$/, ":project")
       .replace(/(?<=.)\/$/, ""),
@@ -78,7 +86,7 @@ for (const who of ["anonymous", "owner"] as const) {
     test(`${path} is accessible to ${who}`, async ({ page, tronch }) => {
       if (who === "owner") await signIn(page, tronch);
       const things = who === "owner" ? await someThings(tronch) : undefined;
-      await page.goto(tronch.url + path.replaceAll(/\{(key|successor)\}/g, (_, name: "key" | "successor") => things![name]));
+      await page.goto(tronch.url + path.replaceAll(/\{(key|successor|limit)\}/g, (_, name: keyof Things) => things![name]));
       await check(page, path);
     });
   }

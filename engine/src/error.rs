@@ -189,6 +189,7 @@ pub(crate) fn on_constraint(constraint: &str) -> Option<Error> {
     match constraint {
         "users_email_unique" => Some(taken("email", "somebody with this e-mail address exists already")),
         "tenants_slug_unique" => Some(taken("tenant_slug", "this address is taken; choose another")),
+        "limits_name_unique" => Some(taken("name", "there is a limit of this name here already")),
         "projects_slug_unique" => Some(taken("slug", "a project with this slug exists already")),
         _ => None,
     }

@@ -13,6 +13,7 @@ pub mod health;
 pub mod internals;
 mod keyring;
 pub mod keys;
+pub mod limits;
 pub mod members;
 mod node;
 mod once;
@@ -75,6 +76,7 @@ struct Shared {
     dummy_phc: String,
     usage: usage::Collector,
     places: verify::Places,
+    cells: limits::cells::Cells,
     lookup_wait: Duration,
     remembered_keys: usize,
     /// Where this process answers validations.
@@ -131,6 +133,7 @@ impl PreparedDatabase {
             dummy_phc,
             usage,
             places: verify::Places::default(),
+            cells: limits::cells::Cells::default(),
             lookup_wait: self.lookup_wait,
             remembered_keys: self.remembered_keys,
             node: OnceLock::new(),
@@ -210,6 +213,11 @@ impl Engine {
         Ok(verifier)
     }
 
+    /// Forgets what was taken of limits and does not count any more. Returns how many states are left.
+    pub fn forget_idle_limits(&self) -> usize {
+        self.cells().forget_idle(clock::Moment::now())
+    }
+
     /// Answers no more validations, and takes this process off the list of those that do.
     pub async fn leave(&self) {
         if let Some(node) = self.shared.node.get() {
@@ -222,6 +230,11 @@ impl Engine {
         if let Some(node) = self.shared.node.get() {
             node.catch_up().await;
         }
+    }
+
+    /// Where what was taken of limits lies.
+    pub(crate) fn cells(&self) -> &limits::cells::Cells {
+        &self.shared.cells
     }
 
     pub(crate) fn places(&self) -> &verify::Places {

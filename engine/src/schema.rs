@@ -37,6 +37,7 @@ diesel::table! {
         demo -> Bool,
         offline_lease_seconds -> Integer,
         latest_key_cutoff -> Nullable<Timestamptz>,
+        has_limits -> Bool,
     }
 }
 
@@ -248,6 +249,29 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    limits (id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        key_id -> Nullable<Uuid>,
+        owner_external_id -> Nullable<Text>,
+        project_id -> Nullable<Uuid>,
+        environment -> Nullable<Text>,
+        name -> Text,
+        is_automatic -> Bool,
+        capacity -> Nullable<BigInt>,
+        refill -> Nullable<Integer>,
+        refill_seconds -> Nullable<Integer>,
+        total -> Nullable<BigInt>,
+        window_kind -> Nullable<Text>,
+        window_seconds -> Nullable<Integer>,
+        time_zone -> Nullable<Text>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        removed_at -> Nullable<Timestamptz>,
+    }
+}
+
 diesel::joinable!(memberships -> tenants (tenant_id));
 diesel::joinable!(memberships -> users (user_id));
 diesel::joinable!(projects -> tenants (tenant_id));
@@ -264,5 +288,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     service_tokens,
     sessions,
     change_log_head,
-    key_cutoffs
+    key_cutoffs,
+    limits
 );

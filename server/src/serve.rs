@@ -41,6 +41,9 @@ const ROLL_UP_INTERVAL: Duration = Duration::from_secs(60);
 /// How often rows follow keys that were revoked in great number.
 const MARK_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How often states of limits that do not count any more are looked for.
+const FORGET_INTERVAL: Duration = Duration::from_secs(60);
+
 /// How old the metric of lost log lines may be.
 const LOST_LINES_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -86,6 +89,8 @@ async fn serve_opened(
     let engine = opened.engine.clone();
     let adder = tokio::spawn(repeat(ROLL_UP_INTERVAL, async move || roll_up(&engine).await));
     let engine = opened.engine.clone();
+    let forgetter = tokio::spawn(repeat(FORGET_INTERVAL, async move || forget_idle_limits(&engine).await));
+    let engine = opened.engine.clone();
     let marker = tokio::spawn(repeat(MARK_INTERVAL, async move || mark_revoked(&engine).await));
     tracing::info!(listen = %config.listen, ops_listen = %config.ops_listen, "serving");
     wait_for_signal().await?;
@@ -99,6 +104,7 @@ async fn serve_opened(
     sweeper.abort();
     adder.abort();
     marker.abort();
+    forgetter.abort();
     opened.engine.leave().await;
     if let Err(error) = opened.engine.finish_usage(USAGE_PATIENCE).await {
         tracing::error!(%error, "the usage of the last second could not be stored");
@@ -201,6 +207,16 @@ async fn mark_revoked(engine: &Engine) {
         Ok(marked) => tracing::debug!(keys.marked = marked, "keys that were revoked with others were marked"),
         // Validation goes by it already.
         Err(error) => tracing::debug!(%error, "revoked keys could not be marked; trying again"),
+    }
+}
+
+/// States of limits that are full again are nobody's.
+async fn forget_idle_limits(engine: &Engine) {
+    let engine = engine.clone();
+    // With many of them it takes a while, and nobody who answers may wait for it.
+    match tokio::task::spawn_blocking(move || engine.forget_idle_limits()).await {
+        Ok(left) => metrics::gauge!("tronch_limit_states").set(left as f64),
+        Err(error) => tracing::error!(%error, "states of limits could not be looked through"),
     }
 }
 

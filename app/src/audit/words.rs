@@ -5,7 +5,7 @@ use tronch_core::AuditEventView;
 use crate::ui::diff::DiffRow;
 
 /// Every action there is: its word in the log and for people.
-pub(super) const ACTIONS: [(&str, &str); 18] = [
+pub(super) const ACTIONS: [(&str, &str); 21] = [
     ("create_key", "created the key"),
     ("update_key", "changed the key"),
     ("rotate_key", "rotated the key"),
@@ -14,6 +14,9 @@ pub(super) const ACTIONS: [(&str, &str); 18] = [
     ("enable_key", "enabled the key"),
     ("revoke_key", "revoked the key"),
     ("revoke_keys", "revoked all keys of"),
+    ("create_limit", "set the limit"),
+    ("update_limit", "changed the limit"),
+    ("remove_limit", "removed the limit"),
     ("create_token", "created the service token"),
     ("revoke_token", "revoked the service token"),
     ("create_project", "created the project"),

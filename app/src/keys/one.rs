@@ -16,6 +16,7 @@ use super::list::time_or;
 use crate::audit::Timeline;
 use crate::confirmed::confirmed_sentence;
 use crate::layout::TenantLayout;
+use crate::limits::key_limits;
 use crate::server_context::{form_state, now, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
 use crate::ui::icons::IconName;
@@ -40,6 +41,7 @@ pub(crate) fn KeyPage() -> impl IntoView {
         let health = key_health(&key, calls, now());
         let points = if span == Span::Day { day } else { usage_in(&tenant, &key, span).await? };
         let usage = points.map(|points| usage(&tenant, &key, points, span));
+        let limits = key_limits(&tenant, &key, did.as_deref()).await?;
         let history = history(&tenant, &key).await?;
         let keys = format!("/t/{}/keys", tenant.slug());
         let (marks, marks_of) = (key.clone(), key.clone());
@@ -56,6 +58,7 @@ pub(crate) fn KeyPage() -> impl IntoView {
                 </section>
             </div>
             {usage}
+            {limits}
             {history}
         };
         let actions = actions(&tenant, &key);

@@ -11,6 +11,7 @@ use super::list::after_the_grace;
 use crate::form_state::FormState;
 use crate::keys::GRACES;
 use crate::layout::TenantLayout;
+use crate::limits::project_limits;
 use crate::server_context::{form_state, page, tenant};
 use crate::ui::badge::Badge;
 use crate::ui::button::{LinkButton, SubmitButton};
@@ -39,6 +40,7 @@ pub(crate) fn ProjectPage() -> impl IntoView {
         let keys = (tenant.allows(Permission::KeysRead)).then(|| {
             view! { <LinkButton href=format!("/t/{tenant_slug}/keys?project={slug}") label="Its keys" icon=IconName::Key /> }
         });
+        let limits = project_limits(&tenant, &project, did.as_deref()).await?;
         let said = did.as_deref().and_then(|did| said(did, archived));
         let settings = if may_write && !archived {
             view! { <Settings project=project.clone() tenant=tenant.clone() form=form.clone() /> }.into_any()
@@ -60,6 +62,7 @@ pub(crate) fn ProjectPage() -> impl IntoView {
                 {said.map(|said| view! { <Notice look="ok" role="status">{said}</Notice> })}
                 {facts(&project, working)}
                 {settings}
+                {limits}
                 {put_away}
             </TenantLayout>
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cost, InvalidLimit, Reading, Refusal};
+use super::{Cost, InvalidLimit, LimitHalf, Reading, Refusal};
 
 /// The most that can be taken at once.
 const CAPACITY_MAX: u64 = 1_000_000_000;
@@ -13,19 +13,19 @@ const PERIOD_SECONDS_MAX: u32 = 24 * 3600;
 /// The longest time to fill an empty one.
 const FILL_SECONDS_MAX: u64 = 31 * 24 * 3600;
 
-const MICROS_OF_SECOND: u64 = 1_000_000;
+const MILLIS_OF_SECOND: u64 = 1_000;
 
 /// Holds at most `capacity` tokens; `refill` come back in a period, evenly.
 ///
-/// Time is counted in ticks of which a whole number makes a token and a whole number a microsecond, so nothing is ever
-/// rounded: with 7 tokens in 3 seconds a microsecond is 7 ticks and a token 3 000 000.
+/// Time goes in milliseconds, and is counted in ticks of which a whole number makes a token and a whole number a millisecond. So
+/// nothing is ever rounded: with 7 tokens in 3 seconds a millisecond is 7 ticks and a token 3 000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bucket {
     capacity: u64,
     refill: u32,
     period_seconds: u32,
     ticks_of_token: u64,
-    ticks_of_micro: u64,
+    ticks_of_milli: u64,
 }
 
 /// When the bucket will be full, in its own ticks since the moment that times are counted from. The default is full.
@@ -38,17 +38,13 @@ impl BucketState {
         Self(ticks)
     }
 
-    /// To be stored: below 2⁶³ for as long as times stay below [`Bucket::HORIZON`].
+    /// To be stored: below 2⁶², for a hundred years after the moment that times are counted from.
     pub fn ticks(self) -> u64 {
         self.0
     }
 }
 
 impl Bucket {
-    /// Times given to a bucket must lie within this after the moment they are counted from; 31 more days of debt then still
-    /// fit beside a bit that is not its own.
-    pub const HORIZON: Duration = Duration::from_secs(50 * 24 * 3600);
-
     /// `capacity` in tokens, `refill` in tokens a period.
     ///
     /// # Errors
@@ -66,10 +62,10 @@ impl Bucket {
         if capacity * u64::from(period_seconds) > FILL_SECONDS_MAX * u64::from(refill) {
             return Err(InvalidLimit::TooSlow);
         }
-        let period_micros = u64::from(period_seconds) * MICROS_OF_SECOND;
-        let shared = greatest_common_divisor(period_micros, refill.into());
-        let (ticks_of_token, ticks_of_micro) = (period_micros / shared, u64::from(refill) / shared);
-        Ok(Self { capacity, refill, period_seconds, ticks_of_token, ticks_of_micro })
+        let period_millis = u64::from(period_seconds) * MILLIS_OF_SECOND;
+        let shared = greatest_common_divisor(period_millis, refill.into());
+        let (ticks_of_token, ticks_of_milli) = (period_millis / shared, u64::from(refill) / shared);
+        Ok(Self { capacity, refill, period_seconds, ticks_of_token, ticks_of_milli })
     }
 
     /// The most that it holds, in tokens.
@@ -116,14 +112,9 @@ impl Bucket {
         state.0 <= self.ticks(now)
     }
 
-    /// The same bucket with times counted from `later`.
-    pub fn count_from(&self, state: BucketState, later: Duration) -> BucketState {
-        BucketState(state.0.saturating_sub(self.ticks(later)))
-    }
-
     fn reading(&self, debt: u64) -> Reading {
         let remaining = self.full().saturating_sub(debt) / self.ticks_of_token;
-        Reading { limit: self.capacity, remaining, reset_after: self.time(debt) }
+        Reading { half: LimitHalf::Rate, limit: self.capacity, remaining, reset_after: self.time(debt) }
     }
 
     fn full(&self) -> u64 {
@@ -131,12 +122,13 @@ impl Bucket {
     }
 
     fn ticks(&self, time: Duration) -> u64 {
-        super::micros(time).saturating_mul(self.ticks_of_micro)
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        millis.saturating_mul(self.ticks_of_milli)
     }
 
     /// Rounded up: what is told must be long enough.
     fn time(&self, ticks: u64) -> Duration {
-        Duration::from_micros(ticks.div_ceil(self.ticks_of_micro))
+        Duration::from_millis(ticks.div_ceil(self.ticks_of_milli))
     }
 }
 

@@ -52,6 +52,19 @@ impl CalendarUnit {
     }
 }
 
+/// The text is no unit of the calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a unit of the calendar is day, week or month")]
+pub struct ParseCalendarUnitError;
+
+impl FromStr for CalendarUnit {
+    type Err = ParseCalendarUnitError;
+
+    fn from_str(text: &str) -> Result<Self, ParseCalendarUnitError> {
+        Self::ALL.into_iter().find(|unit| unit.as_str() == text).ok_or(ParseCalendarUnitError)
+    }
+}
+
 /// A time zone of the IANA database, such as `Europe/Berlin`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeZone(chrono_tz::Tz);

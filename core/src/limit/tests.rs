@@ -37,7 +37,7 @@ pub(super) fn zone(name: &str) -> TimeZone {
     name.parse().expect("a zone")
 }
 
-/// A bucket whose level is counted in fractions of a token of which `per` make one: in each microsecond `refill` come back.
+/// A bucket whose level is counted in fractions of a token of which `per` make one: in each millisecond `refill` come back.
 struct Fractions {
     level: i128,
     capacity: i128,
@@ -48,7 +48,7 @@ struct Fractions {
 
 impl Fractions {
     fn of(bucket: &Bucket) -> Self {
-        let per = i128::from(bucket.period_seconds()) * 1_000_000;
+        let per = i128::from(bucket.period_seconds()) * 1_000;
         let capacity = i128::from(bucket.capacity()) * per;
         Self { level: capacity, capacity, refill: bucket.refill().into(), per, seen: 0 }
     }
@@ -171,7 +171,7 @@ fn a_million_calls_are_judged_as_the_models_judge_them() {
             let costs: Vec<u32> = limits.iter().map(|_| lots.one_of(&[0, 1, 1, 1, 2, 5, 100, 2_000])).collect();
             let mut expected = true;
             for (limit, cost) in limits.iter_mut().zip(&costs) {
-                let rate = limit.fractions.as_mut().is_none_or(|model| model.has(micros, *cost));
+                let rate = limit.fractions.as_mut().is_none_or(|model| model.has(micros / 1_000, *cost));
                 let total = limit.sums.as_mut().is_none_or(|model| model.has(now, *cost));
                 expected &= *cost == 0 || (rate && total);
             }
@@ -221,7 +221,7 @@ fn used(rule: &LimitRule, pauses: &[(u64, u32)]) -> (LimitState, LimitTime) {
         LimitTime { passed: Duration::from_micros(micros), now, span: rule.span(now) }
     };
     for (pause, units) in pauses {
-        micros += pause;
+        micros += pause * 1_000;
         if let Ok((after, _)) = rule.take(state, time(micros), cost(*units)) {
             state = after;
         }
@@ -237,7 +237,7 @@ fn later(rule: &LimitRule, time: LimitTime, by: Duration) -> LimitTime {
 fn calls() -> impl Strategy<Value = Vec<(u64, u32)>> {
     // Small costs in quick succession, so that even small limits are used up in part, and often wholly.
     let costs = proptest::sample::select(vec![0, 1, 1, 2, 5, 60]);
-    proptest::collection::vec((0..400_000_u64, costs), 0..40)
+    proptest::collection::vec((0..400_u64, costs), 0..40)
 }
 
 proptest! {
@@ -245,7 +245,7 @@ proptest! {
     #[test]
     fn waiting_as_told_is_enough(rule in any_rule(), calls in calls(), units in 1..120_u32) {
         let (state, time) = used(&rule, &calls);
-        let Err((_, refusal)) = rule.take(state, time, cost(units)) else { return Ok(()) };
+        let Err(refusal) = rule.take(state, time, cost(units)) else { return Ok(()) };
         match refusal.retry_after {
             Some(wait) => {
                 prop_assert!(rule.take(state, later(&rule, time, wait), cost(units)).is_ok(), "{wait:?}");
@@ -287,17 +287,6 @@ proptest! {
             prop_assert_eq!(told(state), told(LimitState::default()));
         }
     }
-
-    /// A bucket that is counted from another moment is the same bucket.
-    #[test]
-    fn a_bucket_may_be_counted_from_a_later_moment(seed in any::<u64>(), micros in 0..1_000_000_000_u64, units in 1..500_u32) {
-        let bucket = drawn_bucket(&mut Lots(seed | 1));
-        let now = Duration::from_micros(micros);
-        let state = match bucket.take(BucketState::default(), now, cost(units)) { Ok((state, _)) => state, Err(_) => bucket.empty(now) };
-        let (moved, zero) = (bucket.count_from(state, now), Duration::ZERO);
-        let told = |state, now| bucket.take(state, now, Cost::ONE).map(|(_, reading)| reading);
-        prop_assert_eq!(told(state, now), told(moved, zero));
-    }
 }
 
 #[test]
@@ -324,11 +313,11 @@ fn what_makes_no_limit_is_refused_by_name() {
 #[test]
 fn the_largest_fit() {
     let bucket = Bucket::new(1_000_000_000, 999_983, 1).expect("a bucket");
-    let now = Bucket::HORIZON;
+    let now = Duration::from_secs(100 * 365 * 24 * 3600);
     let state = bucket.empty(now);
-    assert!(state.ticks() < 1 << 63);
+    assert!(state.ticks() < 1 << 62);
     let slow = Bucket::new(31, 1, 86_400).expect("a bucket");
-    assert!(slow.empty(now).ticks() < 1 << 63);
+    assert!(slow.empty(now).ticks() < 1 << 62);
     let refusal = bucket.take(state, now, cost(1_000_000)).expect_err("it is empty");
     assert!(refusal.retry_after.is_some_and(|wait| wait > Duration::from_secs(1)));
     let window = Window::new(1_000_000_000_000, WindowKind::Sliding { seconds: 2_678_400 }).expect("a window");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::calendar::{CalendarUnit, TimeZone};
-use super::{Cost, InvalidLimit, Reading, Refusal};
+use super::{Cost, InvalidLimit, LimitHalf, Reading, Refusal};
 use crate::time::Timestamp;
 
 /// The greatest total.
@@ -189,6 +189,7 @@ impl Left {
             rest
         };
         Reading {
+            half: LimitHalf::Total,
             limit: self.window.total,
             remaining: self.window.total.saturating_sub(taken),
             reset_after: if reset == 0 { Duration::ZERO } else { behind + Duration::from_micros(reset) },

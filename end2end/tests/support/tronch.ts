@@ -158,16 +158,18 @@ export async function signIn(page: Page, tronch: Tronch): Promise<void> {
   await page.waitForURL(`${tronch.url}/t/${owner.tenantSlug}/`);
 }
 
-const made = new WeakMap<Tronch, Promise<{ key: string; successor: string }>>();
+export type Things = { key: string; successor: string; limit: string };
+
+const made = new WeakMap<Tronch, Promise<Things>>();
 
 /** A key with calls of several verdicts, its successor and a token, made once for each server over the API. */
-export function someThings(tronch: Tronch): Promise<{ key: string; successor: string }> {
+export function someThings(tronch: Tronch): Promise<Things> {
   const there = made.get(tronch) ?? makeThings(tronch);
   made.set(tronch, there);
   return there;
 }
 
-async function makeThings(tronch: Tronch): Promise<{ key: string; successor: string }> {
+async function makeThings(tronch: Tronch): Promise<Things> {
   const token = await tronch.bootstrap();
   const post = async (path: string, body: object) => {
     const response = await fetch(`${tronch.url}/api/v1${path}`, {
@@ -187,7 +189,12 @@ async function makeThings(tronch: Tronch): Promise<{ key: string; successor: str
   const rotated = await post(`/keys/${key.id}/rotate`, { grace_seconds: 3600 });
   const other = await post("/keys", { name: "Disabled ".repeat(10).trim() });
   await post(`/keys/${other.key.id}/disable`, {});
-  return { key: key.id, successor: rotated.key.id };
+  const burst = { capacity: 100, refill: 10 };
+  const window = { total: 50000, calendar: "day", time_zone: "Europe/Berlin" };
+  const limit = await post("/limits", { name: "default", key_id: rotated.key.id, burst, window });
+  await post("/limits", { name: "default", owner: { external_id: "cus_42" }, burst });
+  await post("/limits", { name: "exports", project: "default", automatic: false, window });
+  return { key: key.id, successor: rotated.key.id, limit: limit.id };
 }
 
 export const test = base.extend<{ fresh: Tronch }, { tronch: Tronch }>({

@@ -181,7 +181,7 @@ fn conflict(message: &str) -> Error {
 }
 
 /// What has ended stays as it ended, disabled or not: moving its end would bring it back.
-fn require_not_ended(key: &KeyRow) -> Result<(), Error> {
+pub(super) fn require_not_ended(key: &KeyRow) -> Result<(), Error> {
     if key.revoked_at.is_some() {
         return Err(conflict("this key is revoked, which is final"));
     }

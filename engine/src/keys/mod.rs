@@ -202,6 +202,12 @@ pub(crate) async fn require_visible(transaction: &mut TenantTx, key_id: KeyId) -
     sql::find(transaction, key_id).await.map(|_| ())
 }
 
+/// The same, and refuses one that is over for ever.
+pub(crate) async fn require_working(transaction: &mut ChangeTx, key_id: KeyId) -> Result<(), Error> {
+    let (key, _) = sql::lock(transaction, key_id).await?;
+    change::require_not_ended(&key)
+}
+
 /// Everything about a key's settings that no verb takes.
 fn refusals_of_settings(permissions: &[KeyPermission], expires_at: Option<Timestamp>) -> Vec<Error> {
     let too_many = (permissions.len() > PERMISSIONS_PER_KEY_MAX)

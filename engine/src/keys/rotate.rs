@@ -10,6 +10,7 @@ use super::rows::{KeyRow, NewKeyRow};
 use super::{cut_off, find_key, made_before, record, sql};
 use crate::clock;
 use crate::error::Error;
+use crate::limits;
 use crate::projects::{self, find_project, rotation_settings};
 use crate::secret;
 use crate::tenancy::Tenant;
@@ -65,6 +66,7 @@ pub async fn rotate_key(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<
     if successor.revoked_at.is_some() {
         return Err(cut_off::cut_off_at_birth());
     }
+    limits::carry_over(&mut transaction, old.key_id(), successor.key_id(), now).await?;
     let mut ended = old.clone();
     ended.successor_id = Some(successor.id);
     ended.grace_ends_at = plan.grace_ends_at;

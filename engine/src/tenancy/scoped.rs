@@ -40,6 +40,7 @@ tenant_tables!(
     audit_events by tenant_id,
     idempotency_keys by tenant_id,
     key_cutoffs by tenant_id,
+    limits by tenant_id,
 );
 
 /// A statement that begins with the tenant's rows of one table and runs in a [`TenantTx`] alone. Whoever joins another

@@ -1,11 +1,12 @@
 //! A key as validation knows it: all that a verdict and its answer need, read in one SELECT.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use tronch_core::{
@@ -22,6 +23,8 @@ use crate::clock;
 use crate::error::Error;
 use crate::keyring::{Tag, TagKeyId};
 use crate::keys::rows::revoked_at_beside_tenant;
+use crate::limits::cells::KeyLimit;
+use crate::limits::effective::{self, Limited};
 use crate::node::{Kind, Node};
 use crate::schema::{change_log_head, keys, projects, tenants};
 use crate::usage::{Subject, Tallied, Tally};
@@ -53,16 +56,18 @@ struct Extras {
     /// Nothing for an empty object.
     metadata: Option<Box<RawValue>>,
     rotation: Option<RotationView>,
+    limits: Box<[KeyLimit]>,
 }
 
 impl Extras {
     fn has_any(&self) -> bool {
-        let Self { revoked_at, expires_at, grace_ends_at, permissions, owner, metadata, rotation } = self;
+        let Self { revoked_at, expires_at, grace_ends_at, permissions, owner, metadata, rotation, limits } = self;
         [revoked_at, expires_at, grace_ends_at].into_iter().any(Option::is_some)
             || !permissions.is_empty()
             || owner.is_some()
             || metadata.is_some()
             || rotation.is_some()
+            || !limits.is_empty()
     }
 }
 
@@ -168,6 +173,11 @@ impl KeyFacts {
         self.extras.as_ref()?.expires_at
     }
 
+    /// What it is held to.
+    pub(super) fn limits(&self) -> &[KeyLimit] {
+        self.extras.as_ref().map_or(&[], |extras| &extras.limits)
+    }
+
     /// Its place in a rotation.
     pub fn rotation(&self) -> Option<&RotationView> {
         self.extras.as_ref()?.rotation.as_ref()
@@ -204,8 +214,9 @@ struct Columns {
     successor_id: Option<Uuid>,
 }
 
-/// The key, its project's slug, its tenant's, how long it is answered without Postgres, and the number of the last change.
-type Row = (Columns, String, String, i32, Option<i64>);
+/// The key, its project's slug, its tenant's, how long it is answered without Postgres, whether the tenant has limits, and the
+/// number of the last change.
+type Row = (Columns, String, String, i32, bool, Option<i64>);
 
 impl Facts for KeyFacts {
     const KIND: Kind = Kind::Key;
@@ -222,11 +233,16 @@ impl Facts for KeyFacts {
                 projects::slug,
                 tenants::slug,
                 tenants::offline_lease_seconds,
+                tenants::has_limits,
                 change_log_head::table.select(change_log_head::n).single_value(),
             ))
             .load(&mut connection)
             .await?;
-        let of_row = |row: Row| Ok((row.0.handle.parse().map_err(Error::internal)?, of_row(engine, row)));
+        let mut limits = read_limits(engine, &mut connection, &rows).await?;
+        let of_row = |row: Row| {
+            let limits = limits.remove(&row.0.id).unwrap_or_else(|| Ok(Box::default()));
+            Ok((row.0.handle.parse().map_err(Error::internal)?, limits.and_then(|limits| of_row(engine, row, limits))))
+        };
         rows.into_iter().map(of_row).collect()
     }
 
@@ -243,8 +259,32 @@ impl Facts for KeyFacts {
     }
 }
 
-fn of_row(engine: &Engine, row: Row) -> Result<Found<KeyFacts>, Error> {
-    let (row, project, tenant, offline_lease_seconds, known) = row;
+/// The limits of those keys that may have some, by the key's id.
+async fn read_limits(
+    engine: &Engine,
+    connection: &mut AsyncPgConnection,
+    rows: &[Row],
+) -> Result<HashMap<Uuid, Result<Box<[KeyLimit]>, Error>>, Error> {
+    let limited: Vec<Limited<'_>> = rows
+        .iter()
+        .filter(|row| row.4)
+        .map(|(row, ..)| Limited {
+            key_id: row.id,
+            tenant_id: row.tenant_id,
+            project_id: row.project_id,
+            environment: &row.environment,
+            owner: row.owner_external_id.as_deref(),
+        })
+        .collect();
+    if limited.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let found = effective::read_limits(connection, engine.cells(), &limited).await?;
+    Ok(limited.iter().map(|key| key.key_id).zip(found).collect())
+}
+
+fn of_row(engine: &Engine, row: Row, limits: Box<[KeyLimit]>) -> Result<Found<KeyFacts>, Error> {
+    let (row, project, tenant, offline_lease_seconds, _, known) = row;
     let project_id = ProjectId::from_uuid(row.project_id);
     let place = Place {
         tenant_id: TenantId::from_uuid(row.tenant_id),
@@ -269,6 +309,7 @@ fn of_row(engine: &Engine, row: Row) -> Result<Found<KeyFacts>, Error> {
             row.successor_id.map(KeyId::from_uuid),
             row.grace_ends_at,
         ),
+        limits,
     };
     let facts = KeyFacts {
         tag: Tag::of_stored(&row.tag)?,
@@ -301,7 +342,7 @@ const PLACES_MAX: usize = 10_000;
 
 /// The places that keys in memory are of, each once.
 #[derive(Default)]
-pub(crate) struct Places(std::sync::Mutex<std::collections::HashMap<ProjectId, Arc<Place>>>);
+pub(crate) struct Places(std::sync::Mutex<HashMap<ProjectId, Arc<Place>>>);
 
 impl Places {
     fn share(&self, project_id: ProjectId, place: Place) -> Arc<Place> {

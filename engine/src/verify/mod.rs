@@ -4,6 +4,7 @@
 mod absent;
 mod budget;
 mod cache;
+mod charge;
 mod key;
 mod memory;
 mod questions;
@@ -29,10 +30,12 @@ use crate::node::Node;
 use crate::node::lease::LEASE;
 use crate::usage::Event;
 use cache::Remembered;
+use charge::charge_limits;
 use memory::{Known, Memory, Presented};
 use recover::{Proof, Recovery, Unproven};
 use token::TokenFacts;
 
+pub use charge::{Costs, LimitTold};
 pub use key::KeyFacts;
 pub(crate) use key::Places;
 pub use token::ServiceToken;
@@ -53,6 +56,8 @@ pub struct VerifyRequest {
     pub environment: Option<Environment>,
     /// What the key must hold.
     pub permissions: Option<PermissionQuery>,
+    /// What it takes of the key's limits.
+    pub costs: Costs,
 }
 
 /// The answer.
@@ -63,13 +68,15 @@ pub struct Verdict {
     /// Why the text is no key.
     pub reason: Option<MalformedReason>,
     known: Option<Arc<Remembered<KeyFacts>>>,
+    /// What each limit said that the call was charged to, or refused by.
+    pub limits: Vec<LimitTold>,
     /// How old the knowledge behind the answer is; zero when it was read for this call.
     pub data_age: Duration,
 }
 
 impl Verdict {
     fn bare(code: VerdictCode, reason: Option<MalformedReason>) -> Self {
-        Self { code, reason, known: None, data_age: Duration::ZERO }
+        Self { code, reason, known: None, limits: Vec::new(), data_age: Duration::ZERO }
     }
 
     /// What the service may know of the key: with every code but MALFORMED and NOT_FOUND.
@@ -117,7 +124,8 @@ impl Verifier {
         let verdict = match &request.key {
             Ok(presented) => {
                 let permissions = request.permissions.as_ref();
-                self.check(token, presented, Expected { environment, project, permissions }).await?
+                self.check(token, presented, Expected { environment, project, permissions, costs: &request.costs })
+                    .await?
             }
             Err(reason) => Verdict::bare(VerdictCode::Malformed, Some(*reason)),
         };
@@ -253,6 +261,7 @@ struct Expected<'a> {
     environment: Environment,
     project: &'a ProjectSlug,
     permissions: Option<&'a PermissionQuery>,
+    costs: &'a Costs,
 }
 
 fn unproven_key<'a>(facts: &KeyFacts, presented: &'a PresentedKey) -> Unproven<'a> {
@@ -276,7 +285,12 @@ fn judge(token: &ServiceToken, expected: Expected<'_>, known: Known<KeyFacts>) -
     };
     match decide(&facts.snapshot(), &ask, clock::at(known.now)) {
         VerdictCode::NotFound => not_found(),
-        code => Verdict { code, reason: None, known: Some(known.entry), data_age: known.age },
+        // Only what may pass otherwise is charged.
+        VerdictCode::Valid if !facts.limits().is_empty() => {
+            let (code, limits) = charge_limits(facts.limits(), expected.costs, known.now);
+            Verdict { code, reason: None, known: Some(known.entry), limits, data_age: known.age }
+        }
+        code => Verdict { code, reason: None, known: Some(known.entry), limits: Vec::new(), data_age: known.age },
     }
 }
 

@@ -13,6 +13,7 @@ mod problem;
 mod public;
 mod reference;
 mod request_log;
+mod told_limits;
 mod verify;
 
 use std::sync::Arc;

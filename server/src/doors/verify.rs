@@ -19,12 +19,12 @@ use axum::response::Response;
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tronch_core::bounds::BODY_BYTES_MAX;
+use tronch_core::bounds::{BODY_BYTES_MAX, NAMED_LIMITS_MAX};
 use tronch_core::{
-    Environment, ErrorCode, Handle, IdText, KeyId, KeyPermission, MalformedReason, Permission, PermissionQuery,
-    PresentedKey, PresentedToken, ProjectSlug, RequestId, VerdictCode, format_timestamp,
+    Cost, Environment, ErrorCode, Handle, IdText, KeyId, KeyPermission, LimitName, MalformedReason, Permission,
+    PermissionQuery, PresentedKey, PresentedToken, ProjectSlug, RequestId, VerdictCode, format_timestamp,
 };
-use tronch_engine::verify::{KeyFacts, ServiceToken, Verdict, Verifier, VerifyRequest};
+use tronch_engine::verify::{Costs, KeyFacts, LimitTold, ServiceToken, Verdict, Verifier, VerifyRequest};
 use tronch_engine::{Error, Origin};
 use utoipa::ToSchema;
 
@@ -37,6 +37,7 @@ use super::linger;
 use super::origin::REQUEST_ID;
 use super::problem::{CALL_BUDGET, Problem, problem_layer};
 use super::request_log::{Notes, known_method};
+use super::told_limits::{LimitToldOut, add_limit_headers};
 use crate::config::Config;
 use crate::logging::{RequestLine, write_request};
 
@@ -69,6 +70,25 @@ pub(crate) struct VerifyIn<'a> {
     #[serde(borrow)]
     #[schema(value_type = Option<String>)]
     permissions: Option<Cow<'a, str>>,
+    /// What the call takes of each automatic limit, 0–1 000 000; 1 when left out. 0 reads what is left.
+    cost: Option<u32>,
+    /// Further limits to charge, and automatic ones at another cost: all of them, or none. A name that the key has no limit of
+    /// costs nothing.
+    #[serde(borrow)]
+    limits: Option<Vec<NamedCostIn<'a>>>,
+}
+
+/// What a call takes of a limit that it names.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NamedCostIn<'a> {
+    /// The limit's name.
+    #[serde(borrow)]
+    #[schema(value_type = String, example = "exports")]
+    name: Cow<'a, str>,
+    /// 0–1 000 000.
+    #[schema(example = 1)]
+    cost: u32,
 }
 
 /// The verdict on a text that is no key of the caller's tenant.
@@ -108,9 +128,8 @@ pub(crate) struct VerdictOut<'a> {
     #[schema(value_type = Vec<String>)]
     permissions: &'a [KeyPermission],
     expires_at: Option<String>,
-    /// The limits that were charged; a key without limits has none.
-    #[schema(value_type = Vec<Object>)]
-    limits: [(); 0],
+    /// The limits that were charged, or of which one was exceeded; a key without limits has none.
+    limits: Vec<LimitToldOut<'a>>,
     rotation: Option<RotationOut>,
     /// How old the knowledge behind the verdict is: 0 when it was read for this call.
     data_age_ms: u32,
@@ -202,9 +221,12 @@ pub(crate) async fn verify_key(State(door): State<VerifyDoor>, request: Request)
     let mut call = Call::begin("POST");
     let answered = AssertUnwindSafe(door.answer(&mut call, request)).catch_unwind().await;
     let response = match answered {
-        Ok(Ok(body)) => {
+        Ok(Ok((body, limits))) => {
             let mut response = Response::new(Body::from(body));
             *response.headers_mut() = door.0.headers.clone();
+            if !limits.is_empty() {
+                add_limit_headers(response.headers_mut(), &limits);
+            }
             response
         }
         Ok(Err(problem)) => call.refused(problem, door.0.is_https),
@@ -226,7 +248,7 @@ async fn not_allowed(State(door): State<VerifyDoor>, request: Request) -> Respon
 }
 
 impl VerifyDoor {
-    async fn answer(&self, call: &mut Call, request: Request) -> Result<Vec<u8>, Problem> {
+    async fn answer(&self, call: &mut Call, request: Request) -> Result<(Vec<u8>, Vec<LimitTold>), Problem> {
         let (parts, body) = request.into_parts();
         let body = Unread(Some(body));
         Query::read(&parts.uri, &[])?;
@@ -244,7 +266,8 @@ impl VerifyDoor {
         let key = PresentedKey::parse(&asked.key);
         // Whatever comes of it: who was refused as NOT_FOUND is what an operator looks for.
         call.key = key.as_ref().ok().map(PresentedKey::handle);
-        let asked = VerifyRequest { key, project: asked.project, environment: asked.environment, permissions };
+        let costs = costs(asked.cost, asked.limits)?;
+        let asked = VerifyRequest { key, project: asked.project, environment: asked.environment, permissions, costs };
         let verdict = self.0.verifier.verify(&token, asked).await.map_err(|error| call.problem(error))?;
         call.outcome = verdict.code.as_str();
         let (code, request_id) = (verdict.code, Some(call.request_id_text.as_str()));
@@ -254,7 +277,7 @@ impl VerifyDoor {
         };
         let mut body = Vec::with_capacity(ANSWER_BYTES);
         serde_json::to_writer(&mut body, &out).map_err(|error| call.problem(Error::Internal(Box::new(error))))?;
-        Ok(body)
+        Ok((body, verdict.limits))
     }
 
     async fn authenticate(&self, call: &mut Call, headers: &HeaderMap) -> Result<ServiceToken, Problem> {
@@ -265,6 +288,28 @@ impl VerifyDoor {
         call.tenant = Some(token.clone());
         Ok(token)
     }
+}
+
+/// What the call takes.
+fn costs(automatic: Option<u32>, named: Option<Vec<NamedCostIn<'_>>>) -> Result<Costs, Problem> {
+    let refused = |field: String, detail: String| Problem::new(ErrorCode::InvalidField, detail).at(field);
+    let automatic = Cost::new(automatic.unwrap_or(1)).map_err(|error| refused("cost".to_owned(), error.to_string()))?;
+    let named = named.unwrap_or_default();
+    if named.len() > NAMED_LIMITS_MAX {
+        return Err(refused("limits".to_owned(), format!("one call names at most {NAMED_LIMITS_MAX} limits")));
+    }
+    let mut costs = Costs { automatic, named: Vec::with_capacity(named.len()) };
+    for (place, asked) in named.iter().enumerate() {
+        let name = LimitName::parse(&asked.name)
+            .map_err(|error| refused(format!("limits[{place}].name"), error.to_string()))?;
+        let cost =
+            Cost::new(asked.cost).map_err(|error| refused(format!("limits[{place}].cost"), error.to_string()))?;
+        if costs.named.iter().any(|(earlier, _)| *earlier == name) {
+            return Err(refused(format!("limits[{place}].name"), "this limit is named twice".to_owned()));
+        }
+        costs.named.push((name, cost));
+    }
+    Ok(costs)
 }
 
 /// A body that is read to its end even where it was refused before.
@@ -380,7 +425,7 @@ impl Drop for Call {
     }
 }
 
-fn known<'a>(verdict: &Verdict, request_id: Option<&'a str>, facts: &'a KeyFacts) -> VerdictOut<'a> {
+fn known<'a>(verdict: &'a Verdict, request_id: Option<&'a str>, facts: &'a KeyFacts) -> VerdictOut<'a> {
     VerdictOut {
         valid: verdict.code == VerdictCode::Valid,
         code: verdict.code,
@@ -395,7 +440,7 @@ fn known<'a>(verdict: &Verdict, request_id: Option<&'a str>, facts: &'a KeyFacts
         metadata: facts.metadata().map_or(Metadata::Empty {}, Metadata::Some),
         permissions: facts.permissions(),
         expires_at: facts.expires_at().map(format_timestamp),
-        limits: [],
+        limits: verdict.limits.iter().map(LimitToldOut::from).collect(),
         rotation: facts.rotation().cloned().map(RotationOut::from),
         data_age_ms: u32::try_from(verdict.data_age.as_millis()).unwrap_or(u32::MAX),
     }

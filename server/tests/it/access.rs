@@ -22,12 +22,14 @@ enum Body {
     Form(Vec<(&'static str, String)>),
 }
 
-/// Rows that every entry finds: `{tenant}`, `{project}`, `{key}` and `{token}` of the path.
+/// Rows that every entry finds: `{tenant}`, `{project}`, `{key}`, `{token}` and `{limit_id}` of
+/// the path.
 struct Things {
     tenant: &'static str,
     project: String,
     key: String,
     token: String,
+    limit: String,
 }
 
 /// Stands in a sample for a word that no row has yet.
@@ -60,6 +62,17 @@ fn sample(route: &Route) -> Option<Sample> {
         ("POST", "/t/{tenant}/keys/{key}/finish") => see_other(form(&[])),
         ("POST", "/t/{tenant}/tokens/new") => ok(form(&[("name", "from a form"), ("permissions", "keys.read")])),
         ("POST", "/t/{tenant}/tokens/{token}/revoke") => see_other(form(&[])),
+        ("POST", "/t/{tenant}/limits/new") => see_other(form(&[
+            ("project", "default"),
+            ("name", FRESH),
+            ("capacity", "5"),
+            ("refill", "1"),
+            ("period", "1"),
+        ])),
+        ("POST", "/t/{tenant}/limits/{limit}/edit") => {
+            see_other(form(&[("name", "a-limit"), ("total", "5"), ("window", "day"), ("time_zone", "UTC")]))
+        }
+        ("POST", "/t/{tenant}/limits/{limit}/remove") => see_other(form(&[])),
         ("POST", "/t/{tenant}/projects/new") => see_other(form(&[("name", "from a form"), ("slug", FRESH)])),
         ("POST", "/t/{tenant}/projects/{project}/edit") => {
             see_other(form(&[("name", "edited"), ("default_grace_seconds", "0"), ("max_grace_seconds", "0")]))
@@ -74,6 +87,10 @@ fn sample(route: &Route) -> Option<Sample> {
         ("POST", "/api/v1/keys/revoke") => ok(Body::Json(json!({ "owner": { "external_id": "nobody" } }))),
         ("PATCH", "/api/v1/keys/{key_id}") => ok(Body::Json(json!({ "name": "changed" }))),
         ("POST", "/api/v1/keys/{key_id}/rotate") => created(json!({ "grace_seconds": 60 })),
+        ("POST", "/api/v1/limits") => {
+            created(json!({ "name": "from-the-api", "project": "default", "burst": { "capacity": 5, "refill": 1 } }))
+        }
+        ("PATCH", "/api/v1/limits/{limit_id}") => ok(Body::Json(json!({ "automatic": false }))),
         ("POST", "/api/v1/service-tokens") => created(json!({ "name": "a token", "permissions": ["keys.read"] })),
         ("GET" | "DELETE", path) if path.starts_with("/api/v1/") => ok(Body::None),
         ("POST", path) if path.starts_with("/api/v1/keys/{key_id}/") => ok(Body::None),
@@ -90,6 +107,8 @@ fn address(route: &Route, things: &Things) -> String {
         .replace("{key_id}", &things.key)
         .replace("{token}", &things.token)
         .replace("{token_id}", &things.token)
+        .replace("{limit}", &things.limit)
+        .replace("{limit_id}", &things.limit)
 }
 
 async fn ask(visitor: &Visitor, route: &Route, sample: &Sample, things: &Things) -> Answer {
@@ -128,14 +147,16 @@ async fn things(service: &Visitor, tenant: &'static str, route: &Route) -> Thing
     let project = format!("p{}", uuid::Uuid::new_v4().simple());
     let answer = service.post("/api/v1/projects", &json!({ "slug": project })).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
-    Things { tenant, project, key, token }
+    let body = json!({ "name": "a-limit", "key_id": key, "burst": { "capacity": 9, "refill": 1 } });
+    let limit = service.post("/api/v1/limits", &body).await.json()["id"].as_str().expect("an id").to_owned();
+    Things { tenant, project, key, token, limit }
 }
 
 /// Everything a wrong caller must not change, as text. When something was last used is written beside the calls.
 async fn rows(app: &TestApp) -> BTreeMap<String, String> {
     let system = app.database.connect_as_system().await;
     let mut found = BTreeMap::new();
-    for table in ["keys", "service_tokens", "audit_events", "memberships", "tenants", "projects", "users"] {
+    for table in ["keys", "service_tokens", "limits", "audit_events", "memberships", "tenants", "projects", "users"] {
         let row = "(to_jsonb(t) - 'last_used_at' - 'used_at')::text";
         let sql = format!("SELECT coalesce(md5(string_agg({row}, '|' ORDER BY {row})), '') FROM {table} t");
         found.insert(table.to_owned(), system.query_one(&sql, &[]).await.expect("a table").get(0));
@@ -239,8 +260,9 @@ async fn another_tenants_thing_is_absent(
     sample: &Sample,
     theirs: &Things,
 ) {
-    let names_a_thing =
-        ["{project}", "{key}", "{key_id}", "{token}", "{token_id}"].iter().any(|name| route.path.contains(name));
+    let names_a_thing = ["{project}", "{key}", "{key_id}", "{token}", "{token_id}", "{limit}", "{limit_id}"]
+        .iter()
+        .any(|name| route.path.contains(name));
     if !names_a_thing {
         return;
     }
@@ -249,12 +271,14 @@ async fn another_tenants_thing_is_absent(
         project: theirs.project.clone(),
         key: theirs.key.clone(),
         token: theirs.token.clone(),
+        limit: theirs.limit.clone(),
     };
     let nowhere = Things {
         tenant: "other",
         project: "p-that-nobody-has".to_owned(),
         key: tronch_core::KeyId::from_uuid(uuid::Uuid::from_u128(1)).to_string(),
         token: tronch_core::ServiceTokenId::from_uuid(uuid::Uuid::from_u128(1)).to_string(),
+        limit: tronch_core::LimitId::from_uuid(uuid::Uuid::from_u128(1)).to_string(),
     };
     let before = rows(app).await;
     let answer = ask(stranger, route, sample, &there).await;
@@ -272,6 +296,7 @@ async fn another_tenants_thing_is_absent(
             .replace(&things.project, "PROJECT")
             .replace(&things.key, "KEY")
             .replace(&things.token, "TOKEN")
+            .replace(&things.limit, "LIMIT")
     };
     assert_eq!(same(&answer, &there), same(&absent, &nowhere), "{} {}", route.method, route.path);
 }

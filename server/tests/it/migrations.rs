@@ -154,6 +154,8 @@ impl Filled {
         }
         let of_owner = json!({ "owner": { "external_id": "cus_2" } });
         assert_eq!(service.post("/api/v1/keys/revoke", &of_owner).await.status, StatusCode::OK);
+        let limit = json!({ "name": "default", "project": "default", "burst": { "capacity": 1_000, "refill": 10 } });
+        assert_eq!(service.post("/api/v1/limits", &limit).await.status, StatusCode::CREATED);
         let remembered = service.request(Method::POST, "/api/v1/keys").header("Idempotency-Key", "once");
         let remembered = Visitor::send(remembered.json(&json!({ "name": "made once" }))).await;
         assert_eq!(remembered.status, StatusCode::CREATED, "{}", remembered.text);

@@ -13,13 +13,16 @@ use super::query::Query;
 use crate::doors::problem::Problem;
 
 /// What can be waited for: whatever may narrow what a key or token may do.
-const OPERATIONS: [(Method, &str); 7] = [
+const OPERATIONS: [(Method, &str); 10] = [
     (Method::PATCH, "/api/v1/keys/{key_id}"),
     (Method::DELETE, "/api/v1/keys/{key_id}"),
     (Method::POST, "/api/v1/keys/revoke"),
     (Method::POST, "/api/v1/keys/{key_id}/rotate"),
     (Method::POST, "/api/v1/keys/{key_id}/finish-rotation"),
     (Method::POST, "/api/v1/keys/{key_id}/disable"),
+    (Method::POST, "/api/v1/limits"),
+    (Method::PATCH, "/api/v1/limits/{limit_id}"),
+    (Method::DELETE, "/api/v1/limits/{limit_id}"),
     (Method::DELETE, "/api/v1/service-tokens/{token_id}"),
 ];
 

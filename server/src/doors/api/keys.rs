@@ -26,7 +26,7 @@ use crate::doors::problem::Problem;
 pub(crate) struct OwnerIn {
     /// Your own name for them, 1–255 characters.
     #[schema(value_type = String, max_length = 255, example = "cus_42")]
-    external_id: ExternalId,
+    pub(super) external_id: ExternalId,
 }
 
 /// What a new key is to be.

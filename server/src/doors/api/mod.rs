@@ -6,6 +6,8 @@ mod health;
 mod idempotency;
 pub(crate) mod json;
 mod keys;
+mod limit_out;
+mod limits;
 pub(crate) mod openapi;
 pub(crate) mod out;
 mod projects;
@@ -49,8 +51,8 @@ pub(crate) fn routes(config: &Config, engine: &Engine, verifier: &Verifier) -> R
 pub(crate) fn table() -> Vec<Entry<Api>> {
     use Access::{Anyone, Token};
     use Permission::{
-        AuditRead, KeysCreate, KeysRead, KeysRevoke, KeysRotate, KeysUpdate, ProjectsRead, ProjectsWrite, TokensRead,
-        TokensWrite, UsageRead,
+        AuditRead, KeysCreate, KeysRead, KeysRevoke, KeysRotate, KeysUpdate, LimitsRead, LimitsWrite, ProjectsRead,
+        ProjectsWrite, TokensRead, TokensWrite, UsageRead,
     };
     vec![
         get("/api/v1/keys", Token(KeysRead), keys::list_keys),
@@ -69,6 +71,11 @@ pub(crate) fn table() -> Vec<Entry<Api>> {
         patch("/api/v1/projects/{project}", Token(ProjectsWrite), projects::update_project),
         post("/api/v1/projects/{project}/archive", Token(ProjectsWrite), projects::archive_project),
         post("/api/v1/projects/{project}/restore", Token(ProjectsWrite), projects::restore_project),
+        get("/api/v1/limits", Token(LimitsRead), limits::list_limits),
+        post("/api/v1/limits", Token(LimitsWrite), limits::create_limit),
+        get("/api/v1/limits/{limit_id}", Token(LimitsRead), limits::get_limit),
+        patch("/api/v1/limits/{limit_id}", Token(LimitsWrite), limits::update_limit),
+        delete("/api/v1/limits/{limit_id}", Token(LimitsWrite), limits::remove_limit),
         get("/api/v1/service-tokens", Token(TokensRead), service_tokens::list_tokens),
         post("/api/v1/service-tokens", Token(TokensWrite), service_tokens::create_token),
         delete("/api/v1/service-tokens/{token_id}", Token(TokensWrite), service_tokens::revoke_token),

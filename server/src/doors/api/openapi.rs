@@ -8,7 +8,7 @@ use utoipa::openapi::{OpenApi as Description, Server};
 use utoipa::{OpenApi as _, ToResponse};
 
 use super::query::Query;
-use super::{Api, audit_events, health, keys, projects, service_tokens, usage};
+use super::{Api, audit_events, health, keys, limits, projects, service_tokens, usage};
 use crate::doors::problem::{Problem, ProblemOut};
 use crate::doors::verify;
 
@@ -42,6 +42,11 @@ pub(crate) struct Refused(#[expect(dead_code, reason = "it stands for the shape 
         projects::update_project,
         projects::archive_project,
         projects::restore_project,
+        limits::list_limits,
+        limits::create_limit,
+        limits::get_limit,
+        limits::update_limit,
+        limits::remove_limit,
         service_tokens::list_tokens,
         service_tokens::create_token,
         service_tokens::revoke_token,

@@ -2,6 +2,7 @@
 
 mod audit;
 mod keys;
+mod limits;
 mod pages;
 mod projects;
 mod sent;
@@ -108,8 +109,8 @@ pub(crate) fn routes(config: &Config, engine: &Engine) -> anyhow::Result<Router>
 /// The dashboard's table.
 pub(crate) fn table() -> Vec<Entry<Dashboard>> {
     use Permission::{
-        AuditRead, KeysCreate, KeysRead, KeysRevoke, KeysRotate, KeysUpdate, ProjectsRead, ProjectsWrite, TokensRead,
-        TokensWrite,
+        AuditRead, KeysCreate, KeysRead, KeysRevoke, KeysRotate, KeysUpdate, LimitsRead, LimitsWrite, ProjectsRead,
+        ProjectsWrite, TokensRead, TokensWrite,
     };
     let holder = |permission| Access::Member(Some(permission));
     vec![
@@ -146,6 +147,12 @@ pub(crate) fn table() -> Vec<Entry<Dashboard>> {
         post("/t/{tenant}/projects/{project}/edit", holder(ProjectsWrite), projects::change),
         post("/t/{tenant}/projects/{project}/archive", holder(ProjectsWrite), projects::archive),
         post("/t/{tenant}/projects/{project}/restore", holder(ProjectsWrite), projects::restore),
+        get("/t/{tenant}/limits", holder(LimitsRead), page),
+        get("/t/{tenant}/limits/new", holder(LimitsWrite), page),
+        post("/t/{tenant}/limits/new", holder(LimitsWrite), limits::create),
+        get("/t/{tenant}/limits/{limit}/edit", holder(LimitsWrite), page),
+        post("/t/{tenant}/limits/{limit}/edit", holder(LimitsWrite), limits::change),
+        post("/t/{tenant}/limits/{limit}/remove", holder(LimitsWrite), limits::remove),
         get("/t/{tenant}/tokens", holder(TokensRead), page),
         get("/t/{tenant}/tokens/new", holder(TokensWrite), page),
         post("/t/{tenant}/tokens/new", holder(TokensWrite), tokens::create),
@@ -227,6 +234,7 @@ fn page_of_form(path: &str) -> &str {
         Some((page, "search" | "bulk" | "disable" | "enable" | "finish" | "archive" | "restore")) => page,
         Some((page, "edit")) if page.contains("/projects/") => page,
         Some((page, "revoke")) if page.contains("/tokens/") => page.rsplit_once('/').map_or("/", |(list, _)| list),
+        Some((page, "remove")) if page.contains("/limits/") => page.rsplit_once('/').map_or("/", |(list, _)| list),
         _ => path,
     }
 }

@@ -1,0 +1,143 @@
+//! The list of all limits, and how a limit's place is said.
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+use leptos_router::hooks::use_query_map;
+use tronch_core::bounds::PAGE_SIZE_DEFAULT;
+use tronch_core::{LimitOn, LimitView, Permission, TenantSlug};
+use tronch_engine::limits::{LimitFilter, list_limits};
+
+use crate::layout::TenantLayout;
+use crate::server_context::{page, tenant};
+use crate::ui::button::LinkButton;
+use crate::ui::empty::EmptyState;
+use crate::ui::icons::IconName;
+use crate::ui::notice::Notice;
+use crate::ui::page_head::PageHead;
+use crate::ui::table::{Pager, TableWrap};
+
+/// The tenant's limits, the newest first.
+#[component]
+pub(crate) fn LimitsPage() -> impl IntoView {
+    let tenant = tenant();
+    let (cursor, did) = use_query_map().with(|map| (map.get("cursor"), map.get("did")));
+    page(async move {
+        let tenant = tenant?;
+        let found = list_limits(&tenant, &LimitFilter::default(), cursor.as_deref(), PAGE_SIZE_DEFAULT).await?;
+        let slug = tenant.slug().clone();
+        let may_write = tenant.allows(Permission::LimitsWrite);
+        let new = format!("/t/{slug}/limits/new");
+        let create = may_write.then(|| {
+            view! { <LinkButton href=new.clone() label="Set a limit" look="primary" icon=IconName::Plus /> }
+        });
+        let next = found.next_cursor.as_ref().map(|cursor| {
+            let query = form_urlencoded::Serializer::new(String::new()).append_pair("cursor", cursor).finish();
+            format!("/t/{slug}/limits?{query}")
+        });
+        let count = found.items.len();
+        let list = if found.items.is_empty() && cursor.is_none() {
+            view! {
+                <EmptyState
+                    icon=IconName::Clock
+                    title="No limits yet"
+                    sentence="Keys may be used as often as anybody likes. Set a limit on a project's keys, on an owner, or on the page of one key."
+                    action=may_write.then(|| (new, "Set a limit".to_owned()))
+                />
+            }
+            .into_any()
+        } else {
+            view! {
+                <LimitTable slug=slug.clone() limits=found.items may_write with_place=true />
+                <Pager rows=count of=("limit", "limits") begins=cursor.is_none() next />
+            }
+            .into_any()
+        };
+        Ok(view! {
+            <Title text="Limits" />
+            <TenantLayout here="limits">
+                <PageHead title="Limits" subtitle="How much keys may be used.">{create}</PageHead>
+                {did.as_deref().and_then(said).map(|said| view! { <Notice look="ok" role="status">{said}</Notice> })}
+                {list}
+            </TenantLayout>
+        }
+        .into_any())
+    })
+}
+
+/// What a 303 came from.
+pub(super) fn said(did: &str) -> Option<&'static str> {
+    Some(match did {
+        "limited" => "The limit is set.",
+        "limit-changed" => "The limit is changed.",
+        "limit-removed" => "The limit is removed.",
+        _ => return None,
+    })
+}
+
+/// Some limits in a table.
+#[component]
+pub(super) fn LimitTable(slug: TenantSlug, limits: Vec<LimitView>, may_write: bool, with_place: bool) -> impl IntoView {
+    let rows: Vec<_> = limits
+        .iter()
+        .map(|limit| {
+            let edit = format!("/t/{slug}/limits/{}/edit", limit.id);
+            let name = if may_write {
+                view! { <a class="row-link mono" href=edit>{limit.name.to_string()}</a> }.into_any()
+            } else {
+                view! { <span class="mono">{limit.name.to_string()}</span> }.into_any()
+            };
+            let charged = if limit.is_automatic { "each validation" } else { "when named" };
+            let place = with_place.then(|| view! { <td data-label="Counts">{on_words(&slug, limit)}</td> });
+            view! {
+                <tr>
+                    <td data-label="Limit">{name}</td>
+                    {place}
+                    <td data-label="Rule" class="words">{limit.rule.to_string()}</td>
+                    <td data-label="Charged">{charged}</td>
+                </tr>
+            }
+        })
+        .collect();
+    view! {
+        <TableWrap label="Limits">
+            <table class="table cards">
+                <thead>
+                    <tr>
+                        <th scope="col">"Limit"</th>
+                        {with_place.then(|| view! { <th scope="col">"Counts"</th> })}
+                        <th scope="col">"Rule"</th>
+                        <th scope="col">"Charged"</th>
+                    </tr>
+                </thead>
+                <tbody>{rows}</tbody>
+            </table>
+        </TableWrap>
+    }
+}
+
+/// Whose calls it counts, with the way there.
+pub(super) fn on_words(slug: &TenantSlug, limit: &LimitView) -> AnyView {
+    let href = place_of(slug, limit);
+    match &limit.on {
+        LimitOn::Key(_) => view! { <a href=href>"one key"</a> }.into_any(),
+        LimitOn::Owner(owner) => {
+            view! { "all keys of " <a href=href><code>{owner.to_string()}</code></a> " together" }.into_any()
+        }
+        LimitOn::Project { project, environment } => {
+            let environment = environment.map(|environment| format!(", {environment}"));
+            view! { "each key of " <a href=href><code>{project.to_string()}</code></a> {environment} }.into_any()
+        }
+    }
+}
+
+/// Where that is shown.
+pub(super) fn place_of(slug: &TenantSlug, limit: &LimitView) -> String {
+    match &limit.on {
+        LimitOn::Key(key_id) => format!("/t/{slug}/keys/{key_id}"),
+        LimitOn::Project { project, .. } => format!("/t/{slug}/projects/{project}"),
+        LimitOn::Owner(owner) => {
+            let query = form_urlencoded::Serializer::new(String::new()).append_pair("owner", owner.as_str()).finish();
+            format!("/t/{slug}/keys?{query}")
+        }
+    }
+}

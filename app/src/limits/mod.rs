@@ -1,0 +1,10 @@
+//! Limits as pages: all of them, the form that sets or changes one, and what a key or the keys of a project are held to.
+
+mod form;
+mod list;
+mod section;
+
+pub use form::LIMIT_FIELDS;
+pub(crate) use form::{EditLimitPage, NewLimitPage};
+pub(crate) use list::LimitsPage;
+pub(crate) use section::{key_limits, project_limits};

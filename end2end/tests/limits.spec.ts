@@ -1,0 +1,114 @@
+// A limit is set, hit, seen, changed and removed: on a key, on a project, on an owner; with and without JavaScript.
+import { expect, owner, signIn, test, type Tronch } from "./support/tronch.ts";
+import type { Page } from "@playwright/test";
+
+const home = `/t/${owner.tenantSlug}`;
+
+test.beforeEach(async ({ page, tronch }) => {
+  page.on("dialog", (dialog) => void dialog.accept());
+  await signIn(page, tronch);
+});
+
+/** Makes a key through the page: its secret, and its page. */
+async function createKey(page: Page, tronch: Tronch, name: string): Promise<{ secret: string; href: string }> {
+  await page.goto(`${tronch.url}${home}/keys/new`);
+  await page.getByLabel("Name").fill(name);
+  const projects = page.getByLabel("Project");
+  if ((await projects.count()) > 0) await projects.selectOption("default");
+  await page.getByRole("button", { name: "Create key" }).click();
+  const secret = (await page.locator(".secret-value").textContent())!.trim();
+  return { secret, href: (await page.getByRole("link", { name: "Go to the key" }).getAttribute("href"))! };
+}
+
+async function verify(tronch: Tronch, token: string, key: string): Promise<{ code: string; retryAfter: string | null }> {
+  const response = await fetch(`${tronch.url}/api/v1/keys/verify`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+    body: JSON.stringify({ key, environment: "test", project: "default" }),
+  });
+  const { code } = (await response.json()) as { code: string };
+  return { code, retryAfter: response.headers.get("retry-after") };
+}
+
+test("a key is limited on its page, hit, changed and freed again", async ({ page, tronch }) => {
+  const token = await tronch.bootstrap();
+  const { secret, href } = await createKey(page, tronch, "to be limited");
+  await page.goto(tronch.url + href);
+  await expect(page.getByText("None: it may be used as often as anybody likes.")).toBeVisible();
+  await page.getByRole("link", { name: "Set a limit" }).click();
+
+  // Every error beside its field, and what was typed stays.
+  await page.getByLabel("Name").fill("Not A Name");
+  await page.getByLabel("Calls at once").fill("0");
+  await page.getByLabel("Then").fill("1");
+  await page.getByLabel("At most").fill("5");
+  await page.getByLabel("Time zone").fill("Europe/Atlantis");
+  await page.getByRole("button", { name: "Set limit" }).click();
+  await expect(page.locator(".field-error")).toHaveCount(3);
+  await expect(page.getByLabel("At most")).toHaveValue("5");
+
+  await page.getByLabel("Name").fill("default");
+  await page.getByLabel("Calls at once").fill("2");
+  await page.locator("#period").selectOption("3600");
+  await page.getByLabel("At most").fill("50000");
+  await page.getByLabel("Time zone").fill("Europe/Berlin");
+  await page.getByRole("button", { name: "Set limit" }).click();
+  await expect(page.getByRole("status").filter({ hasText: "The limit is set." })).toBeVisible();
+  await expect(page.locator("section", { hasText: "Limits" }).locator("tbody")).toContainText(
+    "2 calls at once, then 1 an hour; at most 50 000 a day, Europe/Berlin",
+  );
+
+  expect([(await verify(tronch, token, secret)).code, (await verify(tronch, token, secret)).code]).toEqual(["VALID", "VALID"]);
+  const refused = await verify(tronch, token, secret);
+  expect(refused.code).toBe("RATE_LIMITED");
+  expect(Number(refused.retryAfter)).toBeGreaterThan(3_000);
+
+  await page.getByRole("link", { name: "default", exact: true }).click();
+  await expect(page.getByLabel("Calls at once")).toHaveValue("2");
+  await expect(page.locator("#period")).toHaveValue("3600");
+  await page.getByLabel("Calls at once").fill("3");
+  await page.getByRole("button", { name: "Save changes" }).click();
+  await expect(page.getByRole("status").filter({ hasText: "The limit is changed." })).toBeVisible();
+  expect((await verify(tronch, token, secret)).code).toBe("VALID");
+
+  await page.getByRole("link", { name: "default", exact: true }).click();
+  await page.getByRole("button", { name: "Remove limit" }).click();
+  await expect(page.getByRole("status").filter({ hasText: "The limit is removed." })).toBeVisible();
+  for (let call = 0; call < 5; call++) expect((await verify(tronch, token, secret)).code).toBe("VALID");
+
+  await page.goto(`${tronch.url}${home}/audit`);
+  for (const words of ["set the limit", "changed the limit", "removed the limit"]) {
+    await expect(page.getByText(words).first()).toBeVisible();
+  }
+});
+
+test("a project's keys and an owner's are limited from the list", async ({ page, tronch }, { project: { name } }) => {
+  const suffix = name.replaceAll("-", "").slice(0, 7);
+  await page.getByRole("link", { name: "Limits", exact: true }).click();
+  await page.getByRole("link", { name: "Set a limit" }).first().click();
+  await page.getByLabel("Each key of the project").selectOption("");
+  await page.getByLabel("Name").fill(`exports-${suffix}`);
+  await page.getByLabel("At most").fill("10");
+  await page.getByLabel("Charge every validation").uncheck();
+  await page.getByRole("button", { name: "Set limit" }).click();
+  await expect(page.locator(".field-error")).toContainText("Choose a project, or name an owner.");
+  await page.getByLabel("Or all keys of one owner together").fill("cus_<7>");
+  await page.getByRole("button", { name: "Set limit" }).click();
+  await expect(page.getByRole("status").filter({ hasText: "The limit is set." })).toBeVisible();
+  const row = page.locator("tbody tr", { hasText: `exports-${suffix}` });
+  await expect(row).toContainText("all keys of cus_<7> together");
+  await expect(row).toContainText("when named");
+
+  await page.goto(`${tronch.url}${home}/projects/default`);
+  await page.getByRole("link", { name: "Set a limit" }).click();
+  await expect(page.getByLabel("Each key of the project")).toHaveValue("default");
+  await page.getByLabel("Name").fill(`project-${suffix}`);
+  await page.getByLabel("At most").fill("1000000");
+  await page.locator("#window").selectOption("sliding:3600");
+  await page.getByRole("button", { name: "Set limit" }).click();
+  await expect(page.getByRole("status").filter({ hasText: "The limit is set." })).toBeVisible();
+  await expect(page.locator("tbody tr", { hasText: `project-${suffix}` })).toContainText("At most 1 000 000 in any hour");
+  const { href } = await createKey(page, tronch, "held to its project's");
+  await page.goto(tronch.url + href);
+  await expect(page.locator("tbody tr", { hasText: `project-${suffix}` })).toContainText("each key of default");
+});

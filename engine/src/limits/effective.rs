@@ -1,0 +1,180 @@
+//! Which limits a key is held to: its own, its owner's, and those of its project, the nearest of each name.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use diesel::prelude::*;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use tronch_core::{KeyView, LimitId, LimitName, LimitView, Permission};
+use uuid::Uuid;
+
+use super::cells::{Cells, KeyLimit, Limit};
+use super::rows::{LimitRow, RuleRow};
+use crate::error::Error;
+use crate::projects;
+use crate::schema::limits;
+use crate::tenancy::Tenant;
+
+/// A key, as far as its limits depend on it.
+pub(crate) struct Limited<'a> {
+    pub(crate) key_id: Uuid,
+    pub(crate) tenant_id: Uuid,
+    pub(crate) project_id: Uuid,
+    pub(crate) environment: &'a str,
+    pub(crate) owner: Option<&'a str>,
+}
+
+/// A limit, and where it was set.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = limits)]
+struct SetLimit {
+    id: Uuid,
+    tenant_id: Uuid,
+    key_id: Option<Uuid>,
+    owner_external_id: Option<String>,
+    project_id: Option<Uuid>,
+    environment: Option<String>,
+    name: String,
+    is_automatic: bool,
+    #[diesel(embed)]
+    rule: RuleRow,
+}
+
+/// How near to a key a limit was set; of two of one name the nearer counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Nearness {
+    Project,
+    Environment,
+    Owner,
+    Key,
+}
+
+impl SetLimit {
+    fn limit(&self) -> Result<Limit, Error> {
+        Ok(Limit {
+            id: LimitId::from_uuid(self.id),
+            name: LimitName::parse(&self.name).map_err(Error::internal)?,
+            is_automatic: self.is_automatic,
+            rule: self.rule.rule()?,
+        })
+    }
+
+    fn nearness(&self, key: &Limited<'_>) -> Option<Nearness> {
+        let Self { key_id, owner_external_id, project_id, environment, .. } = self;
+        if self.tenant_id == key.tenant_id {
+            nearness(*key_id, owner_external_id.as_deref(), *project_id, environment.as_deref(), key)
+        } else {
+            None
+        }
+    }
+}
+
+fn nearness(
+    key_id: Option<Uuid>,
+    owner: Option<&str>,
+    project_id: Option<Uuid>,
+    environment: Option<&str>,
+    key: &Limited<'_>,
+) -> Option<Nearness> {
+    match (key_id, owner, environment) {
+        (Some(id), _, _) => (id == key.key_id).then_some(Nearness::Key),
+        (_, Some(owner), _) => (Some(owner) == key.owner).then_some(Nearness::Owner),
+        _ if project_id != Some(key.project_id) => None,
+        (_, _, Some(environment)) => (environment == key.environment).then_some(Nearness::Environment),
+        (_, _, None) => Some(Nearness::Project),
+    }
+}
+
+/// The limits that a key is held to, by name.
+///
+/// # Errors
+/// `Forbidden` without `limits.read`; `Unavailable`.
+pub async fn limits_of_key(tenant: &Tenant, key: &KeyView) -> Result<Vec<LimitView>, Error> {
+    tenant.require(Permission::LimitsRead)?;
+    let mut transaction = tenant.begin().await?;
+    let project = projects::find_project(&mut transaction, &key.project).await?;
+    let owner = key.owner.as_ref().map(|owner| owner.external_id.as_str());
+    let rows: Vec<LimitRow> = transaction
+        .of(limits::table)
+        .filter(limits::removed_at.is_null())
+        .filter(
+            limits::key_id
+                .eq(key.id.uuid())
+                .or(limits::owner_external_id.eq(owner))
+                .or(limits::project_id.eq(project.id.uuid())),
+        )
+        .select(LimitRow::as_select())
+        .load(&mut transaction)
+        .await?;
+    transaction.commit().await?;
+    let limited = Limited {
+        key_id: key.id.uuid(),
+        tenant_id: tenant.id.uuid(),
+        project_id: project.id.uuid(),
+        environment: key.environment.as_str(),
+        owner,
+    };
+    let mut nearest: BTreeMap<String, (Nearness, LimitRow)> = BTreeMap::new();
+    for row in rows {
+        let environment = row.environment.as_deref();
+        let owner = row.owner_external_id.as_deref();
+        let Some(near) = nearness(row.key_id, owner, row.project_id, environment, &limited) else { continue };
+        if nearest.get(&row.name).is_none_or(|(held, _)| *held < near) {
+            nearest.insert(row.name.clone(), (near, row));
+        }
+    }
+    nearest.into_values().map(|(_, row)| row.view(Some(project.slug.as_str()))).collect()
+}
+
+/// The limits of each of several keys, in the order of the limits' ids. What is wrong with one keeps only those who are held to it
+/// from being answered.
+///
+/// This crosses tenants because keys of several are looked up in one question; each limit is held against its key's tenant.
+pub(crate) async fn read_limits(
+    connection: &mut AsyncPgConnection,
+    cells: &Cells,
+    keys: &[Limited<'_>],
+) -> Result<Vec<Result<Box<[KeyLimit]>, Error>>, Error> {
+    let tenants: Vec<Uuid> = keys.iter().map(|key| key.tenant_id).collect();
+    let ids: Vec<Uuid> = keys.iter().map(|key| key.key_id).collect();
+    let owners: Vec<&str> = keys.iter().filter_map(|key| key.owner).collect();
+    let projects: Vec<Uuid> = keys.iter().map(|key| key.project_id).collect();
+    let rows: Vec<SetLimit> = limits::table
+        .filter(limits::removed_at.is_null())
+        .filter(limits::tenant_id.eq_any(tenants))
+        .filter(
+            limits::key_id
+                .eq_any(ids)
+                .or(limits::owner_external_id.eq_any(owners))
+                .or(limits::project_id.eq_any(projects)),
+        )
+        .select(SetLimit::as_select())
+        .load(connection)
+        .await?;
+    let known = rows.iter().map(|row| (row.id, row.limit().map(Arc::new))).collect();
+    Ok(keys.iter().map(|key| of_key(key, &rows, &known, cells)).collect())
+}
+
+type Known = HashMap<Uuid, Result<Arc<Limit>, Error>>;
+
+fn of_key(key: &Limited<'_>, rows: &[SetLimit], known: &Known, cells: &Cells) -> Result<Box<[KeyLimit]>, Error> {
+    let mut nearest: BTreeMap<&str, (Nearness, &SetLimit)> = BTreeMap::new();
+    for row in rows {
+        let Some(nearness) = row.nearness(key) else { continue };
+        let held = nearest.entry(&row.name).or_insert((nearness, row));
+        if held.0 < nearness {
+            *held = (nearness, row);
+        }
+    }
+    let mut found = Vec::new();
+    for (nearness, row) in nearest.into_values() {
+        let Some(Ok(limit)) = known.get(&row.id) else {
+            return Err(Error::internal(format!("limit {} cannot be read", LimitId::from_uuid(row.id))));
+        };
+        // The keys of an owner are counted together, those of a project each for itself.
+        let whose = if nearness == Nearness::Owner { row.id } else { key.key_id };
+        found.push(cells.of(limit, whose));
+    }
+    found.sort_unstable_by_key(|found| found.limit.id);
+    Ok(found.into())
+}

@@ -1,0 +1,422 @@
+//! Limits: how much a key, the keys of an owner, or each key of a project may use. What the rules mean is said in
+//! `core/src/limit.rs`; the verbs here set them. What was taken lies in memory (`cells.rs`), where calls on all threads take from
+//! it at once (`cell.rs`).
+
+mod atomics;
+pub(crate) mod cell;
+#[cfg(test)]
+mod cell_tests;
+pub(crate) mod cells;
+pub(crate) mod effective;
+mod rows;
+
+use diesel::prelude::*;
+use tronch_core::bounds::{LIMITS_ON_ONE_MAX, PAGE_SIZE_MAX};
+use tronch_core::{
+    Bucket, Environment, ErrorCode, ExternalId, KeyId, LimitId, LimitName, LimitOn, LimitRule, LimitView, Page,
+    Permission, ProjectId, ProjectSlug, Timestamp, Window,
+};
+use uuid::Uuid;
+
+use crate::audit::{self, Change};
+use crate::clock;
+use crate::cursor::Cursor;
+use crate::error::Error;
+use crate::once::ChangeTx;
+use crate::schema::{keys, limits, projects as project_table, tenants};
+use crate::tenancy::{Tenant, TenantTx};
+use crate::{keys as key_verbs, projects};
+pub use effective::limits_of_key;
+use rows::{LimitRow, NewLimitRow, RuleRow, audited};
+
+const NOT_FOUND: Error = Error::NotFound { noun: "limit" };
+
+/// What cursors of this list begin with.
+const LIST: &str = "limits";
+
+/// What a new limit is to be.
+pub struct NewLimit {
+    /// Whose calls it counts.
+    pub on: LimitOn,
+    /// What it is called; one name once on each.
+    pub name: LimitName,
+    /// Whether each call is charged to it, or only one that names it.
+    pub is_automatic: bool,
+    /// How much may be used.
+    pub rule: LimitRule,
+}
+
+/// What is to be different about a limit.
+#[derive(Default)]
+pub struct LimitChange {
+    /// Another name.
+    pub name: Option<LimitName>,
+    /// Whether each call is charged to it.
+    pub is_automatic: Option<bool>,
+    /// Another burst, or none. What was taken by the old rule is forgotten.
+    pub bucket: Option<Option<Bucket>>,
+    /// Another window, or none.
+    pub window: Option<Option<Window>>,
+}
+
+/// Whose limits are listed.
+#[derive(Default)]
+pub struct LimitFilter {
+    /// Those of a key.
+    pub key_id: Option<KeyId>,
+    /// Those of an owner.
+    pub owner: Option<ExternalId>,
+    /// Those of a project.
+    pub project: Option<ProjectSlug>,
+}
+
+/// Sets a limit.
+///
+/// # Errors
+/// `Forbidden` without `limits.write`; `OutsideToken` outside a token's own limits; `NotFound` for a key or project that is not there;
+/// `Conflict` for a name that is taken there, a key that has ended, an archived project, or one limit too many; `Unavailable`.
+pub async fn create_limit(tenant: &Tenant, new_limit: NewLimit) -> Result<LimitView, Error> {
+    tenant.require(Permission::LimitsWrite)?;
+    if let Some(limit) = made_before(tenant).await? {
+        return Ok(limit);
+    }
+    let now = clock::now();
+    let mut transaction = tenant.begin_change().await?;
+    let place = place(tenant, &mut transaction, &new_limit.on).await?;
+    require_room(&mut transaction, &place).await?;
+    let row = NewLimitRow {
+        id: LimitId::generate(now, crate::random::bytes()?).uuid(),
+        key_id: place.key_id,
+        owner_external_id: place.owner.as_deref(),
+        project_id: place.project_id,
+        environment: place.environment.map(Environment::as_str),
+        name: new_limit.name.as_str(),
+        is_automatic: new_limit.is_automatic,
+        rule: RuleRow::of(&new_limit.rule),
+        created_at: now,
+        updated_at: now,
+    };
+    let row: LimitRow = transaction
+        .insert(limits::table, &row)
+        .returning(LimitRow::as_returning())
+        .get_result(&mut transaction)
+        .await?;
+    let limit = row.view(place.project_slug.as_deref())?;
+    record(tenant, &mut transaction, "create_limit", None, Some(&limit)).await?;
+    transaction.commit(limit.id.uuid()).await?;
+    Ok(limit)
+}
+
+/// Changes a limit; what is left out stays as it is.
+///
+/// # Errors
+/// `Forbidden` without `limits.write`; `NotFound`; `Invalid` where neither burst nor window would be left; `Conflict` for a name that is
+/// taken there; `Unavailable`.
+pub async fn update_limit(tenant: &Tenant, limit_id: LimitId, change: LimitChange) -> Result<LimitView, Error> {
+    tenant.require(Permission::LimitsWrite)?;
+    if let Some(limit) = made_before(tenant).await? {
+        return Ok(limit);
+    }
+    let mut transaction = tenant.begin_change().await?;
+    let (row, project) = lock(&mut transaction, limit_id).await?;
+    let before = row.view(project.as_deref())?;
+    let mut after = before.clone();
+    after.name = change.name.unwrap_or(after.name);
+    after.is_automatic = change.is_automatic.unwrap_or(after.is_automatic);
+    let bucket = change.bucket.unwrap_or(before.rule.bucket().copied());
+    let window = change.window.unwrap_or(before.rule.window().copied());
+    after.rule = LimitRule::new(bucket, window).map_err(|error| Error::invalid("burst", error))?;
+    if after != before {
+        after.updated_at = clock::now();
+        transaction
+            .of(limits::table)
+            .filter(limits::id.eq(limit_id.uuid()))
+            .set((
+                limits::name.eq(after.name.as_str()),
+                limits::is_automatic.eq(after.is_automatic),
+                RuleRow::of(&after.rule),
+                limits::updated_at.eq(after.updated_at),
+            ))
+            .execute(&mut transaction)
+            .await?;
+        record(tenant, &mut transaction, "update_limit", Some(&before), Some(&after)).await?;
+    }
+    transaction.commit(limit_id.uuid()).await?;
+    Ok(after)
+}
+
+/// Takes a limit away.
+///
+/// # Errors
+/// `Forbidden` without `limits.write`; `NotFound`; `Unavailable`.
+pub async fn remove_limit(tenant: &Tenant, limit_id: LimitId) -> Result<LimitView, Error> {
+    tenant.require(Permission::LimitsWrite)?;
+    if let Some(limit) = made_before(tenant).await? {
+        return Ok(limit);
+    }
+    let mut transaction = tenant.begin_change().await?;
+    let (row, project) = lock(&mut transaction, limit_id).await?;
+    let limit = row.view(project.as_deref())?;
+    transaction
+        .of(limits::table)
+        .filter(limits::id.eq(limit_id.uuid()))
+        .set(limits::removed_at.eq(clock::now()))
+        .execute(&mut transaction)
+        .await?;
+    record(tenant, &mut transaction, "remove_limit", Some(&limit), None).await?;
+    transaction.commit(limit_id.uuid()).await?;
+    Ok(limit)
+}
+
+/// One limit.
+///
+/// # Errors
+/// `Forbidden` without `limits.read`; `NotFound`; `Unavailable`.
+pub async fn get_limit(tenant: &Tenant, limit_id: LimitId) -> Result<LimitView, Error> {
+    tenant.require(Permission::LimitsRead)?;
+    let mut transaction = tenant.begin().await?;
+    let (row, project) = find(&mut transaction, limit_id.uuid(), false).await?;
+    transaction.commit().await?;
+    row.view(project.as_deref())
+}
+
+/// One page of the limits that the caller may see, the newest first.
+///
+/// # Errors
+/// `Forbidden` without `limits.read`; `Invalid` for a limit, `InvalidCursor` for a cursor that cannot be taken; `NotFound` for a
+/// project that is not there; `Unavailable`.
+pub async fn list_limits(
+    tenant: &Tenant,
+    filter: &LimitFilter,
+    cursor: Option<&str>,
+    limit: u32,
+) -> Result<Page<LimitView>, Error> {
+    tenant.require(Permission::LimitsRead)?;
+    if !(1..=PAGE_SIZE_MAX).contains(&limit) {
+        return Err(Error::invalid("limit", format!("a page has 1 to {PAGE_SIZE_MAX} rows")));
+    }
+    let mut transaction = tenant.begin().await?;
+    let mut query = transaction
+        .of(limits::table)
+        .left_join(project_table::table.on(limits::project_id.eq(project_table::id.nullable())))
+        .into_boxed()
+        .filter(limits::removed_at.is_null());
+    // Of what a limited token may not ask about it hears nothing: neither of other projects, nor of what counts the calls of
+    // several.
+    let scope = transaction.scope();
+    if let Some(project) = scope.project {
+        let of_its_keys = keys::table.filter(keys::project_id.eq(project.uuid())).select(keys::id.nullable());
+        query = query.filter(limits::project_id.eq(project.uuid()).or(limits::key_id.eq_any(of_its_keys)));
+    }
+    if let Some(environment) = scope.environment {
+        let of_its_keys = keys::table.filter(keys::environment.eq(environment.as_str())).select(keys::id.nullable());
+        query = query.filter(limits::environment.eq(environment.as_str()).or(limits::key_id.eq_any(of_its_keys)));
+    }
+    if let Some(key_id) = filter.key_id {
+        query = query.filter(limits::key_id.eq(key_id.uuid()));
+    }
+    if let Some(owner) = &filter.owner {
+        Error::refuse_nul("owner", Some(owner.as_str()))?;
+        query = query.filter(limits::owner_external_id.eq(owner.as_str().to_owned()));
+    }
+    if let Some(slug) = &filter.project {
+        let project = projects::find_project(&mut transaction, slug).await?;
+        query = query.filter(limits::project_id.eq(project.id.uuid()));
+    }
+    if let Some(cursor) = cursor {
+        let (at, id) = Cursor::parse(LIST, cursor)?.time_and_id()?;
+        let at = at.ok_or(Error::InvalidCursor)?;
+        query = query.filter(limits::created_at.le(at)).filter(limits::created_at.lt(at).or(limits::id.lt(id)));
+    }
+    let rows: Vec<(LimitRow, Option<String>)> = query
+        .order((limits::created_at.desc(), limits::id.desc()))
+        .limit(i64::from(limit) + 1)
+        .select((LimitRow::as_select(), project_table::slug.nullable()))
+        .load(&mut transaction)
+        .await?;
+    transaction.commit().await?;
+    let size = limit as usize;
+    let next_cursor = (rows.len() > size)
+        .then(|| Cursor::of_time(LIST, Some(rows[size - 1].0.created_at), rows[size - 1].0.id).to_string());
+    let items: Result<Vec<LimitView>, Error> =
+        rows.into_iter().take(size).map(|(row, project)| row.view(project.as_deref())).collect();
+    Ok(Page { items: items?, next_cursor })
+}
+
+/// Sets the limits of a key on its successor as well. What was used of them stays with the old one: as long as both work, each has
+/// its own.
+pub(crate) async fn carry_over(
+    transaction: &mut ChangeTx,
+    from: KeyId,
+    to: KeyId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let rows: Vec<LimitRow> = transaction
+        .of(limits::table)
+        .filter(limits::key_id.eq(from.uuid()))
+        .filter(limits::removed_at.is_null())
+        .select(LimitRow::as_select())
+        .load(transaction)
+        .await?;
+    let mut copies = Vec::new();
+    for row in &rows {
+        copies.push(NewLimitRow {
+            id: LimitId::generate(now, crate::random::bytes()?).uuid(),
+            key_id: Some(to.uuid()),
+            owner_external_id: None,
+            project_id: None,
+            environment: None,
+            name: &row.name,
+            is_automatic: row.is_automatic,
+            rule: row.rule.clone(),
+            created_at: now,
+            updated_at: now,
+        });
+    }
+    if !copies.is_empty() {
+        transaction.insert_all(limits::table, copies).execute(transaction).await?;
+    }
+    Ok(())
+}
+
+/// Where a new limit is to be, looked up.
+#[derive(Default)]
+struct Place {
+    key_id: Option<Uuid>,
+    owner: Option<String>,
+    project_id: Option<Uuid>,
+    project_slug: Option<String>,
+    environment: Option<Environment>,
+}
+
+async fn place(tenant: &Tenant, transaction: &mut ChangeTx, on: &LimitOn) -> Result<Place, Error> {
+    match on {
+        LimitOn::Key(key_id) => {
+            key_verbs::require_working(transaction, *key_id).await?;
+            Ok(Place { key_id: Some(key_id.uuid()), ..Place::default() })
+        }
+        LimitOn::Owner(owner) => {
+            Error::refuse_nul("owner", Some(owner.as_str()))?;
+            // It counts calls of keys of every project.
+            tenant.scope.require(None, None)?;
+            Ok(Place { owner: Some(owner.as_str().to_owned()), ..Place::default() })
+        }
+        LimitOn::Project { project, environment } => {
+            let project = projects::find_open_project(transaction, project).await?;
+            tenant.scope.require(Some(project.id), *environment)?;
+            Ok(Place {
+                project_id: Some(project.id.uuid()),
+                project_slug: Some(project.slug.as_str().to_owned()),
+                environment: *environment,
+                ..Place::default()
+            })
+        }
+    }
+}
+
+/// Refuses one limit more than there may be in a place. Limits of a tenant are set one after the other, so that no two take
+/// the last room.
+async fn require_room(transaction: &mut ChangeTx, place: &Place) -> Result<(), Error> {
+    let _locked: Uuid =
+        transaction.of(tenants::table).select(tenants::id).for_no_key_update().first(transaction).await?;
+    let there: i64 = transaction
+        .of(limits::table)
+        .filter(limits::removed_at.is_null())
+        .filter(limits::key_id.is_not_distinct_from(place.key_id))
+        .filter(limits::owner_external_id.is_not_distinct_from(place.owner.clone()))
+        .filter(limits::project_id.is_not_distinct_from(place.project_id))
+        .filter(limits::environment.is_not_distinct_from(place.environment.map(Environment::as_str)))
+        .count()
+        .get_result(transaction)
+        .await?;
+    if there < LIMITS_ON_ONE_MAX {
+        return Ok(());
+    }
+    Err(Error::Conflict {
+        code: ErrorCode::Conflict,
+        message: format!(
+            "there are {LIMITS_ON_ONE_MAX} limits here, which is as many as there may be; remove one first"
+        ),
+        field: None,
+    })
+}
+
+/// The limit that the same write made, changed or removed before, as it is now.
+async fn made_before(tenant: &Tenant) -> Result<Option<LimitView>, Error> {
+    let Some(earlier) = tenant.earlier() else { return Ok(None) };
+    let mut transaction = tenant.begin().await?;
+    let (row, project) = find(&mut transaction, earlier, true).await?;
+    transaction.commit().await?;
+    row.view(project.as_deref()).map(Some)
+}
+
+async fn lock(transaction: &mut ChangeTx, limit_id: LimitId) -> Result<(LimitRow, Option<String>), Error> {
+    let locked: Option<Uuid> = transaction
+        .of(limits::table)
+        .filter(limits::id.eq(limit_id.uuid()))
+        .select(limits::id)
+        .for_update()
+        .first(transaction)
+        .await
+        .optional()?;
+    locked.ok_or(NOT_FOUND)?;
+    find(transaction, limit_id.uuid(), false).await
+}
+
+/// A limit that the caller's scope reaches, and the slug of its project, if it is a project's.
+async fn find(transaction: &mut TenantTx, id: Uuid, also_removed: bool) -> Result<(LimitRow, Option<String>), Error> {
+    let row: Option<LimitRow> = transaction
+        .of(limits::table)
+        .filter(limits::id.eq(id))
+        .select(LimitRow::as_select())
+        .first(transaction)
+        .await
+        .optional()?;
+    let row = row.filter(|row| also_removed || row.removed_at.is_none()).ok_or(NOT_FOUND)?;
+    if let Some(key_id) = row.key_id {
+        key_verbs::require_visible(transaction, KeyId::from_uuid(key_id)).await.map_err(unseen)?;
+        return Ok((row, None));
+    }
+    let environment = row.environment.as_deref().map(str::parse).transpose().map_err(Error::internal)?;
+    transaction.scope().require(row.project_id.map(ProjectId::from_uuid), environment).map_err(unseen)?;
+    let project = match row.project_id {
+        None => None,
+        Some(project_id) => Some(
+            transaction
+                .of(project_table::table)
+                .filter(project_table::id.eq(project_id))
+                .select(project_table::slug)
+                .first(transaction)
+                .await?,
+        ),
+    };
+    Ok((row, project))
+}
+
+/// What a caller may not see is not there.
+fn unseen(error: Error) -> Error {
+    match error {
+        Error::NotFound { .. } | Error::OutsideToken { .. } => NOT_FOUND,
+        other => other,
+    }
+}
+
+async fn record(
+    tenant: &Tenant,
+    transaction: &mut ChangeTx,
+    action: &'static str,
+    before: Option<&LimitView>,
+    after: Option<&LimitView>,
+) -> Result<(), Error> {
+    let Some(limit) = after.or(before) else { return Ok(()) };
+    let change = Change {
+        action,
+        target_kind: "limit",
+        target_id: limit.id.to_string(),
+        target_name: limit.name.as_str(),
+        before: before.map(audited),
+        after: after.map(audited),
+        reason: None,
+    };
+    audit::record(transaction, &tenant.caller, change).await
+}

@@ -1,0 +1,267 @@
+//! `/api/v1/limits`: each handler reads its request, calls one verb and writes the answer.
+
+use axum::Json;
+use axum::extract::Path;
+use axum::http::{StatusCode, Uri};
+use serde::Deserialize;
+use tronch_core::{
+    Bucket, CalendarUnit, Environment, ErrorCode, ExternalId, InvalidLimit, KeyId, LimitId, LimitName, LimitOn,
+    LimitRule, ProjectSlug, TimeZone, Window, WindowKind,
+};
+use tronch_engine::limits::{self, LimitChange, LimitFilter, NewLimit};
+use utoipa::ToSchema;
+
+use super::confirm::{WaitParameter, confirmation};
+use super::idempotency::KeyParameter;
+use super::json::{Body, given};
+use super::keys::OwnerIn;
+use super::limit_out::LimitOut;
+use super::openapi::Refused;
+use super::out::ListOut;
+use super::query::Query;
+use super::{Inside, id_of};
+use crate::doors::problem::Problem;
+
+/// How many calls at once, and how fast that many come back.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BurstIn {
+    /// The most at once, 1–1 000 000 000.
+    #[schema(example = 100)]
+    capacity: u64,
+    /// How many come back in a period, 1–1 000 000. An empty burst must be full again within 31 days.
+    #[schema(example = 10)]
+    refill: u32,
+    /// The period, 1–86 400 seconds.
+    #[serde(default = "one_second")]
+    #[schema(example = 1)]
+    period_seconds: u32,
+}
+
+fn one_second() -> u32 {
+    1
+}
+
+/// How many calls in a stretch of time: of so many `seconds`, or of the `calendar`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WindowIn {
+    /// The most in a stretch, 1–1 000 000 000 000.
+    #[schema(example = 50000)]
+    total: u64,
+    /// 1–2 678 400 (31 days).
+    seconds: Option<u32>,
+    /// Whether the last so many seconds count, instead of stretches one after the other.
+    #[serde(default)]
+    sliding: bool,
+    /// `day`, `week` (from Monday) or `month`.
+    #[schema(example = "day")]
+    calendar: Option<String>,
+    /// Where the calendar hangs: a name of the IANA database; `UTC` when left out.
+    #[schema(example = "Europe/Berlin")]
+    time_zone: Option<String>,
+}
+
+/// A new limit: on one of `key_id`, `owner` and `project`; with a burst, a window, or both.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateLimitIn {
+    /// 2–39 small letters, digits and hyphens. Of limits with one name a key is held to its own, else its owner's, else its
+    /// project's.
+    #[schema(value_type = String, example = "default")]
+    name: LimitName,
+    /// Of one key.
+    key_id: Option<String>,
+    /// Of all keys of an owner together.
+    owner: Option<OwnerIn>,
+    /// Of each key of a project by itself.
+    #[schema(value_type = Option<String>)]
+    project: Option<ProjectSlug>,
+    /// With `project`: of keys of this environment alone.
+    #[schema(value_type = Option<String>)]
+    environment: Option<Environment>,
+    /// Whether each validation is charged to it; otherwise only one that names it.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    automatic: bool,
+    burst: Option<BurstIn>,
+    window: Option<WindowIn>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What of a limit is to change; what is left out stays. Under another rule it begins anew.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UpdateLimitIn {
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    name: Option<LimitName>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<bool>)]
+    automatic: Option<bool>,
+    /// `null` takes it away.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<BurstIn>)]
+    burst: Option<Option<BurstIn>>,
+    /// `null` takes it away.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<WindowIn>)]
+    window: Option<Option<WindowIn>>,
+}
+
+fn invalid(field: &str, detail: impl ToString) -> Problem {
+    Problem::new(ErrorCode::InvalidField, detail.to_string()).at(field)
+}
+
+/// The field that each refusal of numbers is about.
+fn at_its_field(error: InvalidLimit) -> Problem {
+    let field = match error {
+        InvalidLimit::Empty | InvalidLimit::TooSlow => "burst",
+        InvalidLimit::Capacity => "burst.capacity",
+        InvalidLimit::Refill => "burst.refill",
+        InvalidLimit::RefillPeriod => "burst.period_seconds",
+        InvalidLimit::Total => "window.total",
+        InvalidLimit::WindowLength => "window.seconds",
+        InvalidLimit::Cost => "cost",
+    };
+    invalid(field, error)
+}
+
+impl BurstIn {
+    fn bucket(self) -> Result<Bucket, Problem> {
+        Bucket::new(self.capacity, self.refill, self.period_seconds).map_err(at_its_field)
+    }
+}
+
+impl WindowIn {
+    fn window(self) -> Result<Window, Problem> {
+        let kind = match (self.seconds, self.calendar.as_deref()) {
+            (Some(seconds), None) if self.sliding => WindowKind::Sliding { seconds },
+            (Some(seconds), None) => WindowKind::Fixed { seconds },
+            (None, Some(_)) if self.sliding => {
+                return Err(invalid("window.sliding", "only a window of seconds slides"));
+            }
+            (None, Some(unit)) => {
+                let unit: CalendarUnit = unit.parse().map_err(|error| invalid("window.calendar", error))?;
+                let zone = self.time_zone.as_deref().map(str::parse).transpose();
+                let zone = zone.map_err(|error: tronch_core::ParseTimeZoneError| invalid("window.time_zone", error))?;
+                WindowKind::Calendar { unit, zone: zone.unwrap_or(TimeZone::UTC) }
+            }
+            _ => {
+                return Err(invalid(
+                    "window.seconds",
+                    "say how long a stretch is: seconds or calendar, one of the two",
+                ));
+            }
+        };
+        if self.time_zone.is_some() && !matches!(kind, WindowKind::Calendar { .. }) {
+            return Err(invalid("window.time_zone", "only a window of the calendar hangs anywhere"));
+        }
+        Window::new(self.total, kind).map_err(at_its_field)
+    }
+}
+
+fn limit_id(text: &str) -> Result<LimitId, Problem> {
+    id_of(text, "limit")
+}
+
+/// List the limits the token may see, the newest first.
+#[utoipa::path(
+    get, path = "/api/v1/limits", tag = "limits", operation_id = "list_limits",
+    security(("service_token" = ["limits.read"])),
+    params(
+        ("key_id" = Option<String>, Query, description = "those set on this key"),
+        ("owner" = Option<String>, Query, description = "those set on this owner, by `external_id`"),
+        ("project" = Option<String>, Query, description = "those set on this project"),
+        ("limit" = Option<u32>, Query, description = "rows of a page, 1–100; 25 when left out"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+    ),
+    responses((status = 200, description = "One page", body = ListOut<LimitOut>), (status = "default", response = Refused))
+)]
+pub(crate) async fn list_limits(inside: Inside, uri: Uri) -> Result<Json<ListOut<LimitOut>>, Problem> {
+    let query = Query::read(&uri, &["key_id", "owner", "project", "limit", "cursor"])?;
+    let filter = LimitFilter {
+        key_id: query.field("key_id", str::parse::<KeyId>)?,
+        owner: query.field("owner", ExternalId::parse)?,
+        project: query.field("project", ProjectSlug::parse)?,
+    };
+    let page = limits::list_limits(&inside.tenant, &filter, query.text("cursor"), query.limit()?).await?;
+    Ok(Json(ListOut::of(page, |limit| Ok(limit.into()))?))
+}
+
+/// Set a limit.
+#[utoipa::path(
+    post, path = "/api/v1/limits", tag = "limits", operation_id = "create_limit",
+    security(("service_token" = ["limits.write"])), params(KeyParameter, WaitParameter), request_body = CreateLimitIn,
+    responses((status = 201, description = "The limit", body = LimitOut), (status = "default", response = Refused))
+)]
+pub(crate) async fn create_limit(
+    inside: Inside,
+    uri: Uri,
+    Body(asked): Body<CreateLimitIn>,
+) -> Result<(StatusCode, Json<LimitOut>), Problem> {
+    if asked.environment.is_some() && asked.project.is_none() {
+        return Err(invalid("environment", "only a limit on a project is of one environment"));
+    }
+    let on = match (asked.key_id, asked.owner, asked.project) {
+        (Some(key_id), None, None) => LimitOn::Key(id_of(&key_id, "key")?),
+        (None, Some(owner), None) => LimitOn::Owner(owner.external_id),
+        (None, None, Some(project)) => LimitOn::Project { project, environment: asked.environment },
+        _ => return Err(invalid("key_id", "say whose calls it counts: key_id, owner or project, one of the three")),
+    };
+    let bucket = asked.burst.map(BurstIn::bucket).transpose()?;
+    let window = asked.window.map(WindowIn::window).transpose()?;
+    let rule = LimitRule::new(bucket, window).map_err(at_its_field)?;
+    let new_limit = NewLimit { on, name: asked.name, is_automatic: asked.automatic, rule };
+    let limit = limits::create_limit(&inside.tenant, new_limit).await?;
+    let out = LimitOut::from(limit).with(confirmation(&inside.tenant, &uri).await?);
+    Ok((StatusCode::CREATED, Json(out)))
+}
+
+/// Read a limit.
+#[utoipa::path(
+    get, path = "/api/v1/limits/{limit_id}", tag = "limits", operation_id = "get_limit",
+    security(("service_token" = ["limits.read"])), params(("limit_id" = String, Path, description = "`lim_…`")),
+    responses((status = 200, description = "The limit", body = LimitOut), (status = "default", response = Refused))
+)]
+pub(crate) async fn get_limit(inside: Inside, Path(id): Path<String>, uri: Uri) -> Result<Json<LimitOut>, Problem> {
+    Query::read(&uri, &[])?;
+    Ok(Json(limits::get_limit(&inside.tenant, limit_id(&id)?).await?.into()))
+}
+
+/// Change a limit.
+#[utoipa::path(
+    patch, path = "/api/v1/limits/{limit_id}", tag = "limits", operation_id = "update_limit",
+    security(("service_token" = ["limits.write"])), params(("limit_id" = String, Path, description = "`lim_…`"), KeyParameter, WaitParameter),
+    request_body = UpdateLimitIn,
+    responses((status = 200, description = "The limit as it is now", body = LimitOut), (status = "default", response = Refused))
+)]
+pub(crate) async fn update_limit(
+    inside: Inside,
+    Path(id): Path<String>,
+    uri: Uri,
+    Body(asked): Body<UpdateLimitIn>,
+) -> Result<Json<LimitOut>, Problem> {
+    let change = LimitChange {
+        name: asked.name,
+        is_automatic: asked.automatic,
+        bucket: asked.burst.map(|burst| burst.map(BurstIn::bucket).transpose()).transpose()?,
+        window: asked.window.map(|window| window.map(WindowIn::window).transpose()).transpose()?,
+    };
+    let limit = limits::update_limit(&inside.tenant, limit_id(&id)?, change).await?;
+    Ok(Json(LimitOut::from(limit).with(confirmation(&inside.tenant, &uri).await?)))
+}
+
+/// Take a limit away.
+#[utoipa::path(
+    delete, path = "/api/v1/limits/{limit_id}", tag = "limits", operation_id = "remove_limit",
+    security(("service_token" = ["limits.write"])), params(("limit_id" = String, Path, description = "`lim_…`"), KeyParameter, WaitParameter),
+    responses((status = 200, description = "The limit as it was", body = LimitOut), (status = "default", response = Refused))
+)]
+pub(crate) async fn remove_limit(inside: Inside, Path(id): Path<String>, uri: Uri) -> Result<Json<LimitOut>, Problem> {
+    let limit = limits::remove_limit(&inside.tenant, limit_id(&id)?).await?;
+    Ok(Json(LimitOut::from(limit).with(confirmation(&inside.tenant, &uri).await?)))
+}

@@ -1,0 +1,188 @@
+//! The forms of limits. Each calls one verb, and answers with a 303 or the form again.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use tronch_app::{FormState, LIMIT_FIELDS, Place};
+use tronch_core::{
+    Bucket, CalendarUnit, Environment, ExternalId, InvalidLimit, LimitId, LimitName, LimitOn, LimitRule, LimitView,
+    ProjectSlug, TimeZone, Window, WindowKind,
+};
+use tronch_engine::Error;
+use tronch_engine::limits::{self, LimitChange, NewLimit};
+
+use super::sent::Sent;
+use super::{Dashboard, Inside, see_other};
+
+/// What the address of a limit's form names.
+type LimitPath = Path<(String, String)>;
+
+/// `POST /t/{tenant}/limits/new`.
+pub(crate) async fn create(State(dashboard): State<Dashboard>, Inside(place): Inside, sent: Sent) -> Response {
+    let mut state = sent.state(&LIMIT_FIELDS);
+    let on = place_of(&sent, &mut state);
+    let name = state.take("name", LimitName::parse(&sent.text("name")));
+    let rule = rule(&sent, &mut state);
+    let (Some(on), Some(name), Some(rule)) = (on, name, rule) else {
+        return dashboard.form_again(sent.parts, place, state).await;
+    };
+    let new_limit = NewLimit { on, name, is_automatic: sent.filled("automatic").is_some(), rule };
+    match async { limits::create_limit(&sent.once(place.tenant.clone()).await?, new_limit).await }.await {
+        Ok(limit) => see_other(&address(&place, &limit, "limited")),
+        Err(error) => refuse(&dashboard, sent, place, state, error).await,
+    }
+}
+
+/// `POST /t/{tenant}/limits/{limit}/edit`.
+pub(crate) async fn change(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    Path((_, limit)): LimitPath,
+    sent: Sent,
+) -> Response {
+    let mut state = sent.state(&LIMIT_FIELDS);
+    let name = state.take("name", LimitName::parse(&sent.text("name")));
+    let rule = rule(&sent, &mut state);
+    let (Some(name), Some(rule)) = (name, rule) else {
+        return dashboard.form_again(sent.parts, place, state).await;
+    };
+    let change = LimitChange {
+        name: Some(name),
+        is_automatic: Some(sent.filled("automatic").is_some()),
+        bucket: Some(rule.bucket().copied()),
+        window: Some(rule.window().copied()),
+    };
+    match async { limits::update_limit(&place.tenant, limit_id(&limit)?, change).await }.await {
+        Ok(limit) => see_other(&address(&place, &limit, "limit-changed")),
+        Err(error) => refuse(&dashboard, sent, place, state, error).await,
+    }
+}
+
+/// `POST /t/{tenant}/limits/{limit}/remove`.
+pub(crate) async fn remove(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    Path((_, limit)): LimitPath,
+    sent: Sent,
+) -> Response {
+    match async { limits::remove_limit(&place.tenant, limit_id(&limit)?).await }.await {
+        Ok(limit) => see_other(&address(&place, &limit, "limit-removed")),
+        // No form stands at this address.
+        Err(error) => dashboard.pages.refusal_in(sent.parts, &dashboard.engine, Some(place), error).await,
+    }
+}
+
+/// What is not there at all is a page of its own, but for what the form names.
+async fn refuse(dashboard: &Dashboard, sent: Sent, place: Place, mut state: FormState, error: Error) -> Response {
+    match &error {
+        Error::NotFound { noun: "project" } => {
+            state.refuse("project", "There is no such project.");
+            dashboard.form_again(sent.parts, place, state).await
+        }
+        _ => dashboard.refuse(sent.parts, place, state, error).await,
+    }
+}
+
+fn limit_id(text: &str) -> Result<LimitId, Error> {
+    text.parse().map_err(|_| Error::NotFound { noun: "limit" })
+}
+
+/// Whose calls it is to count: those of the key in the address, or of what the form names.
+fn place_of(sent: &Sent, state: &mut FormState) -> Option<LimitOn> {
+    let query = sent.parts.uri.query().unwrap_or_default();
+    if let Some((_, key)) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "key") {
+        return state.take("key", key.parse().map_err(|_| "this is no key")).map(LimitOn::Key);
+    }
+    match (sent.filled("project"), sent.filled("owner")) {
+        (Some(project), None) => {
+            let environment = sent.filled("environment").map(|text| text.parse::<Environment>()).transpose();
+            let environment = state.take("environment", environment);
+            let project = state.take("project", ProjectSlug::parse(&project));
+            Some(LimitOn::Project { project: project?, environment: environment? })
+        }
+        (None, Some(owner)) => state.take("owner", ExternalId::parse(&owner)).map(LimitOn::Owner),
+        (None, None) => {
+            state.refuse("owner", "Choose a project, or name an owner.");
+            None
+        }
+        (Some(_), Some(_)) => {
+            state.refuse("owner", "A limit is on a project or on an owner: choose no project, or name no owner.");
+            None
+        }
+    }
+}
+
+/// The rule, with every error beside its field.
+fn rule(sent: &Sent, state: &mut FormState) -> Option<LimitRule> {
+    let bucket = bucket(sent, state);
+    let window = window(sent, state);
+    let rule = LimitRule::new(bucket?, window?);
+    state.take("capacity", rule.map_err(|_| "give a burst, a total, or both"))
+}
+
+/// Nothing where nothing was typed; `None` when what was typed cannot be taken.
+#[expect(clippy::option_option, reason = "refused, left out, and given are three")]
+fn bucket(sent: &Sent, state: &mut FormState) -> Option<Option<Bucket>> {
+    if sent.filled("capacity").is_none() && sent.filled("refill").is_none() {
+        return Some(None);
+    }
+    let capacity = number(sent, state, "capacity");
+    let refill = number(sent, state, "refill");
+    let period = number(sent, state, "period");
+    let bucket = Bucket::new(capacity?, small(refill?), small(period?));
+    bucket.map_err(|error| refuse_at_its_field(state, error)).ok().map(Some)
+}
+
+#[expect(clippy::option_option, reason = "refused, left out, and given are three")]
+fn window(sent: &Sent, state: &mut FormState) -> Option<Option<Window>> {
+    if sent.filled("total").is_none() {
+        return Some(None);
+    }
+    let total = number(sent, state, "total");
+    let kind = match sent.text("window").split_once(':') {
+        Some((kind @ ("fixed" | "sliding"), seconds)) => {
+            let seconds = state.take("window", seconds.parse().map_err(|_| "choose one of the list"))?;
+            Some(if kind == "fixed" { WindowKind::Fixed { seconds } } else { WindowKind::Sliding { seconds } })
+        }
+        _ => {
+            let unit: Result<CalendarUnit, _> = sent.text("window").parse();
+            let unit = state.take("window", unit.map_err(|_| "choose one of the list"));
+            let zone = sent.filled("time_zone").map_or(Ok(TimeZone::UTC), |text| text.trim().parse());
+            let zone = state.take("time_zone", zone);
+            unit.zip(zone).map(|(unit, zone)| WindowKind::Calendar { unit, zone })
+        }
+    };
+    let window = Window::new(total?, kind?);
+    window.map_err(|error| refuse_at_its_field(state, error)).ok().map(Some)
+}
+
+fn number(sent: &Sent, state: &mut FormState, field: &'static str) -> Option<u64> {
+    // People group digits by spaces, as we do.
+    let digits: String = sent.text(field).chars().filter(|character| !character.is_whitespace()).collect();
+    state.take(field, digits.parse::<u64>().map_err(|_| "give a whole number"))
+}
+
+/// What does not fit is far beyond every bound.
+fn small(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn refuse_at_its_field(state: &mut FormState, error: InvalidLimit) {
+    let field = match error {
+        InvalidLimit::Refill => "refill",
+        InvalidLimit::RefillPeriod => "period",
+        InvalidLimit::Total => "total",
+        InvalidLimit::WindowLength => "window",
+        InvalidLimit::Empty | InvalidLimit::Capacity | InvalidLimit::TooSlow | InvalidLimit::Cost => "capacity",
+    };
+    state.take::<(), _>(field, Err(error));
+}
+
+/// Where the limit is seen: on the page of its key or project, or in the list.
+fn address(place: &Place, limit: &LimitView, did: &str) -> String {
+    let slug = place.tenant.slug();
+    match &limit.on {
+        LimitOn::Key(key_id) => format!("/t/{slug}/keys/{key_id}?did={did}#limits"),
+        LimitOn::Project { project, .. } => format!("/t/{slug}/projects/{project}?did={did}#limits"),
+        LimitOn::Owner(_) => format!("/t/{slug}/limits?did={did}"),
+    }
+}
