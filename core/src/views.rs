@@ -181,6 +181,8 @@ pub struct LimitView {
     pub id: LimitId,
     /// Whose calls it counts.
     pub on: LimitOn,
+    /// What that key is called, if it is one key.
+    pub key_name: Option<KeyName>,
     /// What it is called.
     pub name: LimitName,
     /// Whether each call is charged to it, or only one that names it.

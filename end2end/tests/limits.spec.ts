@@ -40,17 +40,17 @@ test("a key is limited on its page, hit, changed and freed again", async ({ page
   // Every error beside its field, and what was typed stays.
   await page.getByLabel("Name").fill("Not A Name");
   await page.getByLabel("Calls at once").fill("0");
-  await page.getByLabel("Then").fill("1");
-  await page.getByLabel("At most").fill("5");
+  await page.getByLabel("Then calls").fill("1");
+  await page.getByLabel("Calls at most").fill("5");
   await page.getByLabel("Time zone").fill("Europe/Atlantis");
   await page.getByRole("button", { name: "Set limit" }).click();
   await expect(page.locator(".field-error")).toHaveCount(3);
-  await expect(page.getByLabel("At most")).toHaveValue("5");
+  await expect(page.getByLabel("Calls at most")).toHaveValue("5");
 
   await page.getByLabel("Name").fill("default");
   await page.getByLabel("Calls at once").fill("2");
-  await page.locator("#period").selectOption("3600");
-  await page.getByLabel("At most").fill("50000");
+  await page.getByLabel("Every", { exact: true }).selectOption("3600");
+  await page.getByLabel("Calls at most").fill("50000");
   await page.getByLabel("Time zone").fill("Europe/Berlin");
   await page.getByRole("button", { name: "Set limit" }).click();
   await expect(page.getByRole("status").filter({ hasText: "The limit is set." })).toBeVisible();
@@ -65,7 +65,7 @@ test("a key is limited on its page, hit, changed and freed again", async ({ page
 
   await page.getByRole("link", { name: "default", exact: true }).click();
   await expect(page.getByLabel("Calls at once")).toHaveValue("2");
-  await expect(page.locator("#period")).toHaveValue("3600");
+  await expect(page.getByLabel("Every", { exact: true })).toHaveValue("3600");
   await page.getByLabel("Calls at once").fill("3");
   await page.getByRole("button", { name: "Save changes" }).click();
   await expect(page.getByRole("status").filter({ hasText: "The limit is changed." })).toBeVisible();
@@ -88,7 +88,7 @@ test("a project's keys and an owner's are limited from the list", async ({ page,
   await page.getByRole("link", { name: "Set a limit" }).first().click();
   await page.getByLabel("Each key of the project").selectOption("");
   await page.getByLabel("Name").fill(`exports-${suffix}`);
-  await page.getByLabel("At most").fill("10");
+  await page.getByLabel("Calls at most").fill("10");
   await page.getByLabel("Charge every validation").uncheck();
   await page.getByRole("button", { name: "Set limit" }).click();
   await expect(page.locator(".field-error")).toContainText("Choose a project, or name an owner.");
@@ -103,8 +103,8 @@ test("a project's keys and an owner's are limited from the list", async ({ page,
   await page.getByRole("link", { name: "Set a limit" }).click();
   await expect(page.getByLabel("Each key of the project")).toHaveValue("default");
   await page.getByLabel("Name").fill(`project-${suffix}`);
-  await page.getByLabel("At most").fill("1000000");
-  await page.locator("#window").selectOption("sliding:3600");
+  await page.getByLabel("Calls at most").fill("1000000");
+  await page.getByLabel("Within").selectOption("sliding:3600");
   await page.getByRole("button", { name: "Set limit" }).click();
   await expect(page.getByRole("status").filter({ hasText: "The limit is set." })).toBeVisible();
   await expect(page.locator("tbody tr", { hasText: `project-${suffix}` })).toContainText("At most 1 000 000 in any hour");

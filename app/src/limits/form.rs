@@ -33,7 +33,7 @@ pub const LIMIT_FIELDS: [&str; 12] = [
 ];
 
 /// In what a burst comes back: seconds, and the word for them.
-const PERIODS: [(u32, &str); 4] = [(1, "a second"), (60, "a minute"), (3_600, "an hour"), (86_400, "a day")];
+const PERIODS: [(u32, &str); 4] = [(1, "second"), (60, "minute"), (3_600, "hour"), (86_400, "day")];
 
 /// What a total may be of: how a form says it, and how people do.
 const WINDOWS: [(&str, &str); 7] = [
@@ -218,14 +218,14 @@ fn RuleFields(form: FormState, limit: Option<LimitView>) -> impl IntoView {
                 />
                 <TextField
                     name="refill"
-                    label="Then"
+                    label="Then calls"
                     value=form.value_or("refill", number(bucket.as_ref().map(|bucket| bucket.refill().into())))
                     error=form.field_error("refill")
                     input_type="number"
                 />
                 <SelectField
                     name="period"
-                    label="In"
+                    label="Every"
                     value=form.value_or("period", period.to_string())
                     options=periods(period)
                     error=form.field_error("period")
@@ -237,14 +237,14 @@ fn RuleFields(form: FormState, limit: Option<LimitView>) -> impl IntoView {
             <div class="fields-beside">
                 <TextField
                     name="total"
-                    label="At most"
+                    label="Calls at most"
                     value=form.value_or("total", number(window.as_ref().map(Window::total)))
                     error=form.field_error("total")
                     input_type="number"
                 />
                 <SelectField
                     name="window"
-                    label="In"
+                    label="Within"
                     value=form.value_or("window", window_value.clone())
                     options=windows(&window_value)
                     error=form.field_error("window")

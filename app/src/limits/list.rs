@@ -119,13 +119,18 @@ pub(super) fn LimitTable(slug: TenantSlug, limits: Vec<LimitView>, may_write: bo
 pub(super) fn on_words(slug: &TenantSlug, limit: &LimitView) -> AnyView {
     let href = place_of(slug, limit);
     match &limit.on {
-        LimitOn::Key(_) => view! { <a href=href>"one key"</a> }.into_any(),
+        LimitOn::Key(_) => {
+            let name = limit.key_name.as_ref().map_or_else(|| "one key".to_owned(), ToString::to_string);
+            view! { <span>"the key " <a href=href>{name}</a></span> }.into_any()
+        }
         LimitOn::Owner(owner) => {
-            view! { "all keys of " <a href=href><code>{owner.to_string()}</code></a> " together" }.into_any()
+            view! { <span>"all keys of " <a href=href><code>{owner.to_string()}</code></a> " together"</span> }
+                .into_any()
         }
         LimitOn::Project { project, environment } => {
             let environment = environment.map(|environment| format!(", {environment}"));
-            view! { "each key of " <a href=href><code>{project.to_string()}</code></a> {environment} }.into_any()
+            view! { <span>"each key of " <a href=href><code>{project.to_string()}</code></a> {environment}</span> }
+                .into_any()
         }
     }
 }

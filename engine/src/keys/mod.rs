@@ -202,10 +202,16 @@ pub(crate) async fn require_visible(transaction: &mut TenantTx, key_id: KeyId) -
     sql::find(transaction, key_id).await.map(|_| ())
 }
 
-/// The same, and refuses one that is over for ever.
-pub(crate) async fn require_working(transaction: &mut ChangeTx, key_id: KeyId) -> Result<(), Error> {
+/// The same, and what it is called.
+pub(crate) async fn visible_name(transaction: &mut TenantTx, key_id: KeyId) -> Result<String, Error> {
+    sql::find(transaction, key_id).await.map(|(key, _)| key.name)
+}
+
+/// The same, locked; refuses one that is over for ever.
+pub(crate) async fn require_working(transaction: &mut ChangeTx, key_id: KeyId) -> Result<String, Error> {
     let (key, _) = sql::lock(transaction, key_id).await?;
-    change::require_not_ended(&key)
+    change::require_not_ended(&key)?;
+    Ok(key.name)
 }
 
 /// Everything about a key's settings that no verb takes.

@@ -123,7 +123,8 @@ pub async fn limits_of_key(tenant: &Tenant, key: &KeyView) -> Result<Vec<LimitVi
             nearest.insert(row.name.clone(), (near, row));
         }
     }
-    nearest.into_values().map(|(_, row)| row.view(Some(project.slug.as_str()))).collect()
+    let called = |row: &LimitRow| if row.key_id.is_some() { key.name.as_str() } else { project.slug.as_str() };
+    nearest.into_values().map(|(_, row)| row.clone().view(Some(called(&row)))).collect()
 }
 
 /// The limits of each of several keys, in the order of the limits' ids. What is wrong with one keeps only those who are held to it

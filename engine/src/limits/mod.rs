@@ -101,7 +101,7 @@ pub async fn create_limit(tenant: &Tenant, new_limit: NewLimit) -> Result<LimitV
         .returning(LimitRow::as_returning())
         .get_result(&mut transaction)
         .await?;
-    let limit = row.view(place.project_slug.as_deref())?;
+    let limit = row.view(place.called.as_deref())?;
     record(tenant, &mut transaction, "create_limit", None, Some(&limit)).await?;
     transaction.commit(limit.id.uuid()).await?;
     Ok(limit)
@@ -199,18 +199,19 @@ pub async fn list_limits(
     let mut query = transaction
         .of(limits::table)
         .left_join(project_table::table.on(limits::project_id.eq(project_table::id.nullable())))
+        .left_join(keys::table.on(limits::key_id.eq(keys::id.nullable())))
         .into_boxed()
         .filter(limits::removed_at.is_null());
     // Of what a limited token may not ask about it hears nothing: neither of other projects, nor of what counts the calls of
     // several.
     let scope = transaction.scope();
     if let Some(project) = scope.project {
-        let of_its_keys = keys::table.filter(keys::project_id.eq(project.uuid())).select(keys::id.nullable());
-        query = query.filter(limits::project_id.eq(project.uuid()).or(limits::key_id.eq_any(of_its_keys)));
+        let of_its_key = keys::project_id.nullable().eq(project.uuid());
+        query = query.filter(limits::project_id.eq(project.uuid()).or(of_its_key));
     }
     if let Some(environment) = scope.environment {
-        let of_its_keys = keys::table.filter(keys::environment.eq(environment.as_str())).select(keys::id.nullable());
-        query = query.filter(limits::environment.eq(environment.as_str()).or(limits::key_id.eq_any(of_its_keys)));
+        let of_its_key = keys::environment.nullable().eq(environment.as_str());
+        query = query.filter(limits::environment.eq(environment.as_str()).or(of_its_key));
     }
     if let Some(key_id) = filter.key_id {
         query = query.filter(limits::key_id.eq(key_id.uuid()));
@@ -228,10 +229,10 @@ pub async fn list_limits(
         let at = at.ok_or(Error::InvalidCursor)?;
         query = query.filter(limits::created_at.le(at)).filter(limits::created_at.lt(at).or(limits::id.lt(id)));
     }
-    let rows: Vec<(LimitRow, Option<String>)> = query
+    let rows: Vec<(LimitRow, Option<String>, Option<String>)> = query
         .order((limits::created_at.desc(), limits::id.desc()))
         .limit(i64::from(limit) + 1)
-        .select((LimitRow::as_select(), project_table::slug.nullable()))
+        .select((LimitRow::as_select(), project_table::slug.nullable(), keys::name.nullable()))
         .load(&mut transaction)
         .await?;
     transaction.commit().await?;
@@ -239,7 +240,7 @@ pub async fn list_limits(
     let next_cursor = (rows.len() > size)
         .then(|| Cursor::of_time(LIST, Some(rows[size - 1].0.created_at), rows[size - 1].0.id).to_string());
     let items: Result<Vec<LimitView>, Error> =
-        rows.into_iter().take(size).map(|(row, project)| row.view(project.as_deref())).collect();
+        rows.into_iter().take(size).map(|(row, project, key)| row.view(project.or(key).as_deref())).collect();
     Ok(Page { items: items?, next_cursor })
 }
 
@@ -285,15 +286,16 @@ struct Place {
     key_id: Option<Uuid>,
     owner: Option<String>,
     project_id: Option<Uuid>,
-    project_slug: Option<String>,
+    /// The project's slug, or the key's name.
+    called: Option<String>,
     environment: Option<Environment>,
 }
 
 async fn place(tenant: &Tenant, transaction: &mut ChangeTx, on: &LimitOn) -> Result<Place, Error> {
     match on {
         LimitOn::Key(key_id) => {
-            key_verbs::require_working(transaction, *key_id).await?;
-            Ok(Place { key_id: Some(key_id.uuid()), ..Place::default() })
+            let name = key_verbs::require_working(transaction, *key_id).await?;
+            Ok(Place { key_id: Some(key_id.uuid()), called: Some(name), ..Place::default() })
         }
         LimitOn::Owner(owner) => {
             Error::refuse_nul("owner", Some(owner.as_str()))?;
@@ -306,7 +308,7 @@ async fn place(tenant: &Tenant, transaction: &mut ChangeTx, on: &LimitOn) -> Res
             tenant.scope.require(Some(project.id), *environment)?;
             Ok(Place {
                 project_id: Some(project.id.uuid()),
-                project_slug: Some(project.slug.as_str().to_owned()),
+                called: Some(project.slug.as_str().to_owned()),
                 environment: *environment,
                 ..Place::default()
             })
@@ -363,7 +365,7 @@ async fn lock(transaction: &mut ChangeTx, limit_id: LimitId) -> Result<(LimitRow
     find(transaction, limit_id.uuid(), false).await
 }
 
-/// A limit that the caller's scope reaches, and the slug of its project, if it is a project's.
+/// A limit that the caller's scope reaches, and what its key or project is called.
 async fn find(transaction: &mut TenantTx, id: Uuid, also_removed: bool) -> Result<(LimitRow, Option<String>), Error> {
     let row: Option<LimitRow> = transaction
         .of(limits::table)
@@ -374,8 +376,8 @@ async fn find(transaction: &mut TenantTx, id: Uuid, also_removed: bool) -> Resul
         .optional()?;
     let row = row.filter(|row| also_removed || row.removed_at.is_none()).ok_or(NOT_FOUND)?;
     if let Some(key_id) = row.key_id {
-        key_verbs::require_visible(transaction, KeyId::from_uuid(key_id)).await.map_err(unseen)?;
-        return Ok((row, None));
+        let name = key_verbs::visible_name(transaction, KeyId::from_uuid(key_id)).await.map_err(unseen)?;
+        return Ok((row, Some(name)));
     }
     let environment = row.environment.as_deref().map(str::parse).transpose().map_err(Error::internal)?;
     transaction.scope().require(row.project_id.map(ProjectId::from_uuid), environment).map_err(unseen)?;

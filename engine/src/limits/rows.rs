@@ -3,8 +3,8 @@
 use diesel::prelude::*;
 use serde_json::{Value, json};
 use tronch_core::{
-    Bucket, CalendarUnit, ExternalId, KeyId, LimitId, LimitName, LimitOn, LimitRule, LimitView, ProjectSlug, Timestamp,
-    Window, WindowKind,
+    Bucket, CalendarUnit, ExternalId, KeyId, KeyName, LimitId, LimitName, LimitOn, LimitRule, LimitView, ProjectSlug,
+    Timestamp, Window, WindowKind,
 };
 use uuid::Uuid;
 
@@ -112,8 +112,9 @@ impl RuleRow {
 }
 
 impl LimitRow {
-    /// `project` is the slug of its project, if it is a project's.
-    pub(super) fn view(self, project: Option<&str>) -> Result<LimitView, Error> {
+    /// `of` is the slug of its project, if it is a project's, or the name of its key, if it is a key's.
+    pub(super) fn view(self, of: Option<&str>) -> Result<LimitView, Error> {
+        let (key_name, project) = if self.key_id.is_some() { (of, None) } else { (None, of) };
         let on = match (self.key_id, self.owner_external_id.as_deref(), project) {
             (Some(key_id), _, _) => LimitOn::Key(KeyId::from_uuid(key_id)),
             (_, Some(owner), _) => LimitOn::Owner(ExternalId::parse(owner).map_err(Error::internal)?),
@@ -126,6 +127,7 @@ impl LimitRow {
         Ok(LimitView {
             id: LimitId::from_uuid(self.id),
             on,
+            key_name: key_name.map(KeyName::parse).transpose().map_err(Error::internal)?,
             name: LimitName::parse(&self.name).map_err(Error::internal)?,
             is_automatic: self.is_automatic,
             rule: self.rule.rule()?,
