@@ -6,6 +6,7 @@ mod client;
 mod cold;
 mod fill;
 mod flood;
+mod limits;
 mod open_loop;
 mod outage;
 mod pipe;
@@ -62,6 +63,14 @@ enum Command {
     Flood {
         #[command(flatten)]
         measured: Measured,
+    },
+    /// Warm keys with two limits each and without any, in turns.
+    Limits {
+        #[command(flatten)]
+        measured: Measured,
+        /// Connections of wrk.
+        #[arg(long, default_value_t = 64)]
+        connections: u32,
     },
     /// Postgres cut off and hanging at full load.
     Outage {
@@ -128,6 +137,7 @@ fn main() -> anyhow::Result<()> {
             runtime()?.block_on(steady::run(&measured, per_second, sign_ins))
         }
         Command::Cold { measured } => runtime()?.block_on(cold::run(&measured)),
+        Command::Limits { measured, connections } => runtime()?.block_on(limits::run(&measured, connections)),
         Command::Flood { measured } => runtime()?.block_on(flood::run(&measured)),
         Command::Outage { measured } => runtime()?.block_on(outage::run(&measured)),
         Command::Pipe { measured, per_second } => runtime()?.block_on(pipe::run(&measured, per_second)),

@@ -279,6 +279,11 @@ fn doer(ids: &Ids, actor: Actor) -> Doer {
     }
 }
 
+/// The person who owns the organisation.
+pub(super) fn owner(ids: &Ids) -> Doer {
+    doer(ids, Actor::Person(0))
+}
+
 fn operator() -> Doer {
     Doer { actor: Caller::operator().actor(), origin: Origin::default() }
 }

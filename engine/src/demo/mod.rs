@@ -5,6 +5,7 @@ mod calls;
 mod cast;
 mod dice;
 mod history;
+mod limits;
 mod remove;
 mod script;
 mod store;
@@ -129,6 +130,7 @@ pub async fn make_demo(engine: &Engine, caller: &Caller, new_demo: NewDemo) -> R
     let history = History::of(&script, &ids, slug.as_str(), &keys, &tokens)?;
     let calls = calls::count(&script, &history.keys, &mut dice);
     store::fill(&mut transaction, history, (&keys, &tokens), &calls).await?;
+    limits::set(&mut transaction, &script, &ids.projects, &history::owner(&ids)).await?;
     transaction.commit().await?;
 
     Ok(MadeDemo {

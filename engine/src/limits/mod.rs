@@ -27,7 +27,8 @@ use crate::schema::{keys, limits, projects as project_table, tenants};
 use crate::tenancy::{Tenant, TenantTx};
 use crate::{keys as key_verbs, projects};
 pub use effective::limits_of_key;
-use rows::{LimitRow, NewLimitRow, RuleRow, audited};
+pub(crate) use rows::audited;
+use rows::{LimitRow, NewLimitRow, RuleRow};
 
 const NOT_FOUND: Error = Error::NotFound { noun: "limit" };
 
@@ -84,8 +85,21 @@ pub async fn create_limit(tenant: &Tenant, new_limit: NewLimit) -> Result<LimitV
     let mut transaction = tenant.begin_change().await?;
     let place = place(tenant, &mut transaction, &new_limit.on).await?;
     require_room(&mut transaction, &place).await?;
+    let limit = insert(&mut transaction, &place, &new_limit, now).await?;
+    record(tenant, &mut transaction, "create_limit", None, Some(&limit)).await?;
+    transaction.commit(limit.id.uuid()).await?;
+    Ok(limit)
+}
+
+/// Inserts a limit as one of that time.
+pub(crate) async fn insert(
+    transaction: &mut TenantTx,
+    place: &Place,
+    new_limit: &NewLimit,
+    at: Timestamp,
+) -> Result<LimitView, Error> {
     let row = NewLimitRow {
-        id: LimitId::generate(now, crate::random::bytes()?).uuid(),
+        id: LimitId::generate(at, crate::random::bytes()?).uuid(),
         key_id: place.key_id,
         owner_external_id: place.owner.as_deref(),
         project_id: place.project_id,
@@ -93,18 +107,12 @@ pub async fn create_limit(tenant: &Tenant, new_limit: NewLimit) -> Result<LimitV
         name: new_limit.name.as_str(),
         is_automatic: new_limit.is_automatic,
         rule: RuleRow::of(&new_limit.rule),
-        created_at: now,
-        updated_at: now,
+        created_at: at,
+        updated_at: at,
     };
-    let row: LimitRow = transaction
-        .insert(limits::table, &row)
-        .returning(LimitRow::as_returning())
-        .get_result(&mut transaction)
-        .await?;
-    let limit = row.view(place.called.as_deref())?;
-    record(tenant, &mut transaction, "create_limit", None, Some(&limit)).await?;
-    transaction.commit(limit.id.uuid()).await?;
-    Ok(limit)
+    let row: LimitRow =
+        transaction.insert(limits::table, &row).returning(LimitRow::as_returning()).get_result(transaction).await?;
+    row.view(place.called.as_deref())
 }
 
 /// Changes a limit; what is left out stays as it is.
@@ -282,13 +290,13 @@ pub(crate) async fn carry_over(
 
 /// Where a new limit is to be, looked up.
 #[derive(Default)]
-struct Place {
-    key_id: Option<Uuid>,
-    owner: Option<String>,
-    project_id: Option<Uuid>,
+pub(crate) struct Place {
+    pub(crate) key_id: Option<Uuid>,
+    pub(crate) owner: Option<String>,
+    pub(crate) project_id: Option<Uuid>,
     /// The project's slug, or the key's name.
-    called: Option<String>,
-    environment: Option<Environment>,
+    pub(crate) called: Option<String>,
+    pub(crate) environment: Option<Environment>,
 }
 
 async fn place(tenant: &Tenant, transaction: &mut ChangeTx, on: &LimitOn) -> Result<Place, Error> {

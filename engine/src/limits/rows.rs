@@ -138,7 +138,7 @@ impl LimitRow {
 }
 
 /// What the audit log keeps: the rule in words, which is what a person compares.
-pub(super) fn audited(view: &LimitView) -> Value {
+pub(crate) fn audited(view: &LimitView) -> Value {
     let on = match &view.on {
         LimitOn::Key(key_id) => json!({ "key": key_id.to_string() }),
         LimitOn::Owner(owner) => json!({ "owner": owner.as_str() }),

@@ -239,6 +239,9 @@ async fn the_key_that_is_shown_passes_until_the_demo_is_removed_and_others_stay_
     app.member(&owner("acme")).await;
     let of_nobody = json!({ "owner": { "external_id": "nobody" } });
     assert_eq!(acme.post("/api/v1/keys/revoke", &of_nobody).await.status, StatusCode::OK);
+    let limit =
+        json!({ "name": "unheard-of", "owner": { "external_id": "nobody" }, "burst": { "capacity": 9, "refill": 1 } });
+    assert_eq!(acme.post("/api/v1/limits", &limit).await.status, StatusCode::CREATED);
     let database = app.database.connect_as_system().await;
     eventually("usage is stored", async || {
         let used = async |table: &str| {

@@ -1,0 +1,72 @@
+//! What the demo's keys are held to: each project's keys by themselves, and one customer for what costs most.
+
+use chrono::TimeDelta;
+use tronch_core::{
+    Bucket, CalendarUnit, ExternalId, LimitName, LimitOn, LimitRule, ProjectSlug, TimeZone, Window, WindowKind,
+};
+use uuid::Uuid;
+
+use super::cast::PROJECTS;
+use super::history::Doer;
+use super::script::Script;
+use crate::audit::{self, Change};
+use crate::error::Error;
+use crate::limits::{self, NewLimit, Place, audited};
+use crate::tenancy::TenantTx;
+
+/// How long after its beginning the organisation thought of it.
+const SET_AFTER: TimeDelta = TimeDelta::days(2);
+
+/// Whom the demo's invoices come from most.
+const HEAVY_CUSTOMER: &str = "cus_1001";
+
+/// Sets them, as somebody did then.
+pub(super) async fn set(
+    transaction: &mut TenantTx,
+    script: &Script,
+    project_ids: &[Uuid],
+    doer: &Doer,
+) -> Result<(), Error> {
+    let daily =
+        WindowKind::Calendar { unit: CalendarUnit::Day, zone: "Europe/Berlin".parse().map_err(Error::internal)? };
+    let monthly = WindowKind::Calendar { unit: CalendarUnit::Month, zone: TimeZone::UTC };
+    let rules = [
+        LimitRule::new(Some(Bucket::new(100, 20, 1).map_err(Error::internal)?), None),
+        LimitRule::new(
+            Some(Bucket::new(50, 10, 1).map_err(Error::internal)?),
+            Some(Window::new(20_000, daily).map_err(Error::internal)?),
+        ),
+        LimitRule::new(None, Some(Window::new(1_000, monthly).map_err(Error::internal)?)),
+    ];
+    for (number, rule) in rules.into_iter().enumerate() {
+        let rule = rule.map_err(Error::internal)?;
+        let (place, on) = match (project_ids.get(number), PROJECTS.get(number)) {
+            (Some(id), Some(project)) => {
+                let slug = ProjectSlug::parse(project.slug).map_err(Error::internal)?;
+                let called = Some(project.slug.to_owned());
+                let place = Place { project_id: Some(*id), called, ..Place::default() };
+                (place, LimitOn::Project { project: slug, environment: None })
+            }
+            _ => {
+                let owner = ExternalId::parse(HEAVY_CUSTOMER).map_err(Error::internal)?;
+                (Place { owner: Some(HEAVY_CUSTOMER.to_owned()), ..Place::default() }, LimitOn::Owner(owner))
+            }
+        };
+        let is_automatic = place.owner.is_none();
+        let name = if is_automatic { "default" } else { "exports" };
+        let name = LimitName::parse(name).map_err(Error::internal)?;
+        let at = script.founded_at + SET_AFTER;
+        let limit = limits::insert(transaction, &place, &NewLimit { on, name, is_automatic, rule }, at).await?;
+        let change = Change {
+            action: "create_limit",
+            target_kind: "limit",
+            target_id: limit.id.to_string(),
+            target_name: limit.name.as_str(),
+            before: None,
+            after: Some(audited(&limit)),
+            reason: None,
+        };
+        audit::record_of(transaction, doer.actor.clone(), &doer.origin, change, at).await?;
+    }
+    Ok(())
+}
