@@ -51,12 +51,8 @@ enum Nearness {
 
 impl SetLimit {
     fn limit(&self) -> Result<Limit, Error> {
-        Ok(Limit {
-            id: LimitId::from_uuid(self.id),
-            name: LimitName::parse(&self.name).map_err(Error::internal)?,
-            is_automatic: self.is_automatic,
-            rule: self.rule.rule()?,
-        })
+        let name = LimitName::parse(&self.name).map_err(Error::internal)?;
+        Ok(Limit::new(LimitId::from_uuid(self.id), name, self.is_automatic, self.rule.rule()?))
     }
 
     fn nearness(&self, key: &Limited<'_>) -> Option<Nearness> {

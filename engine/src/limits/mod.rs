@@ -83,6 +83,7 @@ pub async fn create_limit(tenant: &Tenant, new_limit: NewLimit) -> Result<LimitV
     }
     let now = clock::now();
     let mut transaction = tenant.begin_change().await?;
+    lock_tenant(&mut transaction).await?;
     let place = place(tenant, &mut transaction, &new_limit.on).await?;
     require_room(&mut transaction, &place).await?;
     let limit = insert(&mut transaction, &place, &new_limit, now).await?;
@@ -324,11 +325,16 @@ async fn place(tenant: &Tenant, transaction: &mut ChangeTx, on: &LimitOn) -> Res
     }
 }
 
-/// Refuses one limit more than there may be in a place. Limits of a tenant are set one after the other, so that no two take
-/// the last room.
+/// Limits of a tenant are set one after the other, so that no two take the last room. Before anything else is locked, as cut-offs
+/// do.
+async fn lock_tenant(transaction: &mut ChangeTx) -> Result<(), Error> {
+    let locked = transaction.of(tenants::table).select(tenants::id).for_no_key_update();
+    locked.first::<Uuid>(transaction).await?;
+    Ok(())
+}
+
+/// Refuses one limit more than there may be in a place.
 async fn require_room(transaction: &mut ChangeTx, place: &Place) -> Result<(), Error> {
-    let _locked: Uuid =
-        transaction.of(tenants::table).select(tenants::id).for_no_key_update().first(transaction).await?;
     let there: i64 = transaction
         .of(limits::table)
         .filter(limits::removed_at.is_null())

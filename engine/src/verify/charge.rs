@@ -4,7 +4,7 @@ use tronch_core::{Cost, LimitHalf, LimitName, LimitRule, VerdictCode};
 
 use crate::clock::Moment;
 use crate::limits::cell::{Charge, Outcome, charge};
-use crate::limits::cells::{KeyLimit, time};
+use crate::limits::cells::KeyLimit;
 
 /// What a call costs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,56 +28,59 @@ impl Costs {
     }
 }
 
-/// What a limit said of a call.
-#[derive(Debug, Clone)]
-pub struct LimitTold {
-    limit: KeyLimit,
+/// What a limit said of a call. Which one stands in the key's own list, so that nobody has to hold on to it: all calls of a
+/// project would write to one place in memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Said {
+    place: usize,
     outcome: Outcome,
     window_seconds: u64,
 }
 
-impl LimitTold {
+/// The same, with the limit.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitTold<'a> {
     /// What it is called.
-    pub fn name(&self) -> &LimitName {
-        &self.limit.limit.name
-    }
-
+    pub name: &'a LimitName,
     /// Its rule.
-    pub fn rule(&self) -> &LimitRule {
-        &self.limit.limit.rule
-    }
-
+    pub rule: &'a LimitRule,
     /// What is left, or why the call was refused. Where another limit refused it, what would have been left.
-    pub fn outcome(&self) -> Outcome {
-        self.outcome
-    }
-
+    pub outcome: Outcome,
     /// The time in which as much as its limit may be used, in whole seconds.
-    pub fn window_seconds(&self) -> u64 {
-        self.window_seconds
+    pub window_seconds: u64,
+}
+
+impl Said {
+    pub(super) fn of<'a>(&self, limits: &'a [KeyLimit]) -> Option<LimitTold<'a>> {
+        let limit = &limits.get(self.place)?.limit;
+        let (outcome, window_seconds) = (self.outcome, self.window_seconds);
+        Some(LimitTold { name: &limit.name, rule: &limit.rule, outcome, window_seconds })
     }
 }
 
 /// Charges the limits; gives VALID or why not, and what each limit said.
-pub(super) fn charge_limits(limits: &[KeyLimit], costs: &Costs, now: Moment) -> (VerdictCode, Vec<LimitTold>) {
-    let charged: Vec<(&KeyLimit, Cost)> = limits.iter().filter_map(|limit| Some((limit, costs.of(limit)?))).collect();
-    let mut charges: Vec<Charge<'_>> = charged
+pub(super) fn charge_limits(limits: &[KeyLimit], costs: &Costs, now: Moment) -> (VerdictCode, Box<[Said]>) {
+    let charged = |(place, limit): (usize, &KeyLimit)| Some((place, costs.of(limit)?));
+    let places: Vec<(usize, Cost)> = limits.iter().enumerate().filter_map(charged).collect();
+    let mut charges: Vec<Charge<'_>> = places
         .iter()
-        .map(|(limit, cost)| Charge::new(&limit.limit.rule, &limit.cell, time(&limit.limit.rule, now), *cost))
+        .map(|(place, cost)| {
+            let KeyLimit { limit, cell } = &limits[*place];
+            Charge::new(&limit.rule, cell, limit.time(now), *cost)
+        })
         .collect();
     let passes = charge(&mut charges);
-    let told = |((limit, _), charge): (&(&KeyLimit, Cost), &Charge<'_>)| {
+    let said = |((place, _), charge): (&(usize, Cost), &Charge<'_>)| {
         let outcome = charge.outcome()?;
         let half = outcome.map_or_else(|refusal| refusal.reading.half, |reading| reading.half);
-        let window_seconds = charge.window_seconds(half);
-        Some(LimitTold { limit: (*limit).clone(), outcome, window_seconds })
+        Some(Said { place: *place, outcome, window_seconds: charge.window_seconds(half) })
     };
-    let told: Vec<LimitTold> = charged.iter().zip(&charges).filter_map(told).collect();
-    let halves = told.iter().filter_map(|told| told.outcome.err()).map(|refusal| refusal.reading.half);
+    let said: Box<[Said]> = places.iter().zip(&charges).filter_map(said).collect();
+    let halves = said.iter().filter_map(|said| said.outcome.err()).map(|refusal| refusal.reading.half);
     let code = match halves.min() {
         _ if passes => VerdictCode::Valid,
         Some(LimitHalf::Rate) => VerdictCode::RateLimited,
         Some(LimitHalf::Total) | None => VerdictCode::QuotaExceeded,
     };
-    (code, told)
+    (code, said)
 }

@@ -30,7 +30,7 @@ use crate::node::Node;
 use crate::node::lease::LEASE;
 use crate::usage::Event;
 use cache::Remembered;
-use charge::charge_limits;
+use charge::{Said, charge_limits};
 use memory::{Known, Memory, Presented};
 use recover::{Proof, Recovery, Unproven};
 use token::TokenFacts;
@@ -68,20 +68,25 @@ pub struct Verdict {
     /// Why the text is no key.
     pub reason: Option<MalformedReason>,
     known: Option<Arc<Remembered<KeyFacts>>>,
-    /// What each limit said that the call was charged to, or refused by.
-    pub limits: Vec<LimitTold>,
+    limits: Box<[Said]>,
     /// How old the knowledge behind the answer is; zero when it was read for this call.
     pub data_age: Duration,
 }
 
 impl Verdict {
     fn bare(code: VerdictCode, reason: Option<MalformedReason>) -> Self {
-        Self { code, reason, known: None, limits: Vec::new(), data_age: Duration::ZERO }
+        Self { code, reason, known: None, limits: Box::default(), data_age: Duration::ZERO }
     }
 
     /// What the service may know of the key: with every code but MALFORMED and NOT_FOUND.
     pub fn facts(&self) -> Option<&KeyFacts> {
         self.known.as_ref().map(|entry| &entry.facts)
+    }
+
+    /// What each limit said that the call was charged to, or refused by.
+    pub fn limits(&self) -> impl Iterator<Item = LimitTold<'_>> {
+        let of_key = self.facts().map_or(&[][..], KeyFacts::limits);
+        self.limits.iter().filter_map(|said| said.of(of_key))
     }
 }
 
@@ -290,7 +295,7 @@ fn judge(token: &ServiceToken, expected: Expected<'_>, known: Known<KeyFacts>) -
             let (code, limits) = charge_limits(facts.limits(), expected.costs, known.now);
             Verdict { code, reason: None, known: Some(known.entry), limits, data_age: known.age }
         }
-        code => Verdict { code, reason: None, known: Some(known.entry), limits: Vec::new(), data_age: known.age },
+        code => Verdict { code, reason: None, known: Some(known.entry), limits: Box::default(), data_age: known.age },
     }
 }
 

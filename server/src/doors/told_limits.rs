@@ -33,11 +33,11 @@ pub(crate) struct LimitToldOut<'a> {
     never: bool,
 }
 
-impl<'a> From<&'a LimitTold> for LimitToldOut<'a> {
-    fn from(told: &'a LimitTold) -> Self {
+impl<'a> From<LimitTold<'a>> for LimitToldOut<'a> {
+    fn from(told: LimitTold<'a>) -> Self {
         let (reading, refused) = reading_of(told);
         Self {
-            name: told.name().as_str(),
+            name: told.name.as_str(),
             limit: reading.limit,
             remaining: reading.remaining,
             reset_after_ms: u64::try_from(reading.reset_after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX),
@@ -48,38 +48,55 @@ impl<'a> From<&'a LimitTold> for LimitToldOut<'a> {
 }
 
 /// What is left, and of a limit that was exceeded, after how long the same call passes.
-fn reading_of(told: &LimitTold) -> (Reading, Option<Option<Duration>>) {
-    match told.outcome() {
+fn reading_of(told: LimitTold<'_>) -> (Reading, Option<Option<Duration>>) {
+    match told.outcome {
         Ok(reading) => (reading, None),
         Err(refusal) => (refusal.reading, Some(refusal.retry_after)),
     }
 }
 
-/// Puts the fields of limits that were charged beside a verdict. `t` is when all is there again, or when the call that was refused
-/// passes; `Retry-After` is never before that.
-pub(crate) fn add_limit_headers(headers: &mut HeaderMap, limits: &[LimitTold]) {
-    let (mut policies, mut states, mut retry) = (String::new(), String::new(), Some(0));
-    for told in limits {
-        let (reading, refused) = reading_of(told);
-        let until = refused.map_or(reading.reset_after, |retry_after| retry_after.unwrap_or(reading.reset_after));
-        let (name, half) = (told.name(), if reading.half == LimitHalf::Rate { "burst" } else { "window" });
-        let separator = if policies.is_empty() { "" } else { ", " };
-        // Of a limit with both, the one that is come up against first.
-        let has_both = told.rule().bucket().is_some() && told.rule().window().is_some();
-        let item = if has_both { format!("\"{name}.{half}\"") } else { format!("\"{name}\"") };
-        let seconds = whole_seconds(until);
-        policies += &format!("{separator}{item};q={};w={}", reading.limit, told.window_seconds());
-        states += &format!("{separator}{item};r={};t={seconds}", reading.remaining);
-        match refused {
-            None => {}
-            Some(None) => retry = None,
-            Some(Some(_)) => retry = retry.map(|longest: u64| longest.max(seconds).max(1)),
+/// The fields of limits that were charged, beside a verdict.
+pub(crate) struct LimitHeaders {
+    policies: String,
+    states: String,
+    retry_after: Option<u64>,
+}
+
+impl LimitHeaders {
+    /// `t` is when all is there again, or when the call that was refused passes; `Retry-After` is never before that. Nothing
+    /// where no limit was charged.
+    pub(crate) fn of<'a>(limits: impl Iterator<Item = LimitTold<'a>>) -> Option<Self> {
+        let (mut policies, mut states, mut retry_after) = (String::new(), String::new(), Some(0));
+        for told in limits {
+            let (reading, refused) = reading_of(told);
+            let until = refused.map_or(reading.reset_after, |retry_after| retry_after.unwrap_or(reading.reset_after));
+            let seconds = whole_seconds(until);
+            let separator = if policies.is_empty() { "" } else { ", " };
+            // Of a limit with both, the one that is come up against first.
+            let half = match (told.rule.bucket(), told.rule.window(), reading.half) {
+                (Some(_), Some(_), LimitHalf::Rate) => ".burst",
+                (Some(_), Some(_), LimitHalf::Total) => ".window",
+                _ => "",
+            };
+            let (name, window_seconds) = (told.name, told.window_seconds);
+            policies += &format!("{separator}\"{name}{half}\";q={};w={window_seconds}", reading.limit);
+            states += &format!("{separator}\"{name}{half}\";r={};t={seconds}", reading.remaining);
+            match refused {
+                None => {}
+                Some(None) => retry_after = None,
+                Some(Some(_)) => retry_after = retry_after.map(|longest: u64| longest.max(seconds).max(1)),
+            }
         }
+        let retry_after = retry_after.filter(|seconds| *seconds > 0);
+        (!policies.is_empty()).then_some(Self { policies, states, retry_after })
     }
-    insert(headers, RATE_LIMIT_POLICY, &policies);
-    insert(headers, RATE_LIMIT, &states);
-    if let Some(seconds @ 1..) = retry {
-        insert(headers, header::RETRY_AFTER, &seconds.to_string());
+
+    pub(crate) fn add_to(&self, headers: &mut HeaderMap) {
+        insert(headers, RATE_LIMIT_POLICY, &self.policies);
+        insert(headers, RATE_LIMIT, &self.states);
+        if let Some(seconds) = self.retry_after {
+            insert(headers, header::RETRY_AFTER, &seconds.to_string());
+        }
     }
 }
 

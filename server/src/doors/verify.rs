@@ -24,7 +24,7 @@ use tronch_core::{
     Cost, Environment, ErrorCode, Handle, IdText, KeyId, KeyPermission, LimitName, MalformedReason, Permission,
     PermissionQuery, PresentedKey, PresentedToken, ProjectSlug, RequestId, VerdictCode, format_timestamp,
 };
-use tronch_engine::verify::{Costs, KeyFacts, LimitTold, ServiceToken, Verdict, Verifier, VerifyRequest};
+use tronch_engine::verify::{Costs, KeyFacts, ServiceToken, Verdict, Verifier, VerifyRequest};
 use tronch_engine::{Error, Origin};
 use utoipa::ToSchema;
 
@@ -37,7 +37,7 @@ use super::linger;
 use super::origin::REQUEST_ID;
 use super::problem::{CALL_BUDGET, Problem, problem_layer};
 use super::request_log::{Notes, known_method};
-use super::told_limits::{LimitToldOut, add_limit_headers};
+use super::told_limits::{LimitHeaders, LimitToldOut};
 use crate::config::Config;
 use crate::logging::{RequestLine, write_request};
 
@@ -224,8 +224,8 @@ pub(crate) async fn verify_key(State(door): State<VerifyDoor>, request: Request)
         Ok(Ok((body, limits))) => {
             let mut response = Response::new(Body::from(body));
             *response.headers_mut() = door.0.headers.clone();
-            if !limits.is_empty() {
-                add_limit_headers(response.headers_mut(), &limits);
+            if let Some(limits) = limits {
+                limits.add_to(response.headers_mut());
             }
             response
         }
@@ -248,7 +248,7 @@ async fn not_allowed(State(door): State<VerifyDoor>, request: Request) -> Respon
 }
 
 impl VerifyDoor {
-    async fn answer(&self, call: &mut Call, request: Request) -> Result<(Vec<u8>, Vec<LimitTold>), Problem> {
+    async fn answer(&self, call: &mut Call, request: Request) -> Result<(Vec<u8>, Option<LimitHeaders>), Problem> {
         let (parts, body) = request.into_parts();
         let body = Unread(Some(body));
         Query::read(&parts.uri, &[])?;
@@ -277,7 +277,8 @@ impl VerifyDoor {
         };
         let mut body = Vec::with_capacity(ANSWER_BYTES);
         serde_json::to_writer(&mut body, &out).map_err(|error| call.problem(Error::Internal(Box::new(error))))?;
-        Ok((body, verdict.limits))
+        let limits = LimitHeaders::of(verdict.limits());
+        Ok((body, limits))
     }
 
     async fn authenticate(&self, call: &mut Call, headers: &HeaderMap) -> Result<ServiceToken, Problem> {
@@ -440,7 +441,7 @@ fn known<'a>(verdict: &'a Verdict, request_id: Option<&'a str>, facts: &'a KeyFa
         metadata: facts.metadata().map_or(Metadata::Empty {}, Metadata::Some),
         permissions: facts.permissions(),
         expires_at: facts.expires_at().map(format_timestamp),
-        limits: verdict.limits.iter().map(LimitToldOut::from).collect(),
+        limits: verdict.limits().map(LimitToldOut::from).collect(),
         rotation: facts.rotation().cloned().map(RotationOut::from),
         data_age_ms: u32::try_from(verdict.data_age.as_millis()).unwrap_or(u32::MAX),
     }
