@@ -23,6 +23,8 @@ pub enum KeyHealth {
     ExpiresSoon,
     /// Replaced, and still working.
     Rotating,
+    /// Many of the last day's calls were refused, most of them by a limit.
+    Limited,
     /// Many of the last day's calls were refused.
     ElevatedRefusals,
     /// Nobody has used it for long.
@@ -40,6 +42,7 @@ impl KeyHealth {
             Self::Expired => "Expired",
             Self::ExpiresSoon => "Expires soon",
             Self::Rotating => "Rotating",
+            Self::Limited => "Rate limited",
             Self::ElevatedRefusals => "Elevated refusals",
             Self::Unused => "Unused",
             Self::Active => "Active",
@@ -54,15 +57,21 @@ pub struct CallsOfTheDay {
     pub all: u64,
     /// Those that were not VALID.
     pub refused: u64,
+    /// Those of them that a limit refused.
+    pub limited: u64,
 }
 
 impl CallsOfTheDay {
     /// Adds up the points of a day.
     pub fn of(points: &[UsagePoint]) -> Self {
         let counts = points.iter().flat_map(|point| &point.counts);
-        counts.fold(Self::default(), |calls, (code, count)| Self {
-            all: calls.all + count,
-            refused: calls.refused + if *code == VerdictCode::Valid { 0 } else { *count },
+        counts.fold(Self::default(), |calls, (code, count)| {
+            let is_limit = matches!(code, VerdictCode::RateLimited | VerdictCode::QuotaExceeded);
+            Self {
+                all: calls.all + count,
+                refused: calls.refused + if *code == VerdictCode::Valid { 0 } else { *count },
+                limited: calls.limited + if is_limit { *count } else { 0 },
+            }
         })
     }
 
@@ -87,7 +96,8 @@ pub fn key_health(key: &KeyView, calls: CallsOfTheDay, now: Timestamp) -> KeyHea
         return KeyHealth::Rotating;
     }
     if calls.are_elevated() {
-        return KeyHealth::ElevatedRefusals;
+        let mostly_limits = calls.limited > calls.refused / 2;
+        return if mostly_limits { KeyHealth::Limited } else { KeyHealth::ElevatedRefusals };
     }
     let (since, days) = match key.last_used_at {
         Some(used) => (used, UNUSED_DAYS),
@@ -129,7 +139,8 @@ mod tests {
     #[test]
     fn the_most_pressing_word_wins() {
         let quiet = CallsOfTheDay::default();
-        let bad = CallsOfTheDay { all: 40, refused: 12 };
+        let bad = CallsOfTheDay { all: 40, refused: 12, limited: 6 };
+        let limited = CallsOfTheDay { limited: 7, ..bad };
         let old = |key: &mut KeyView| key.created_at = at("2027-01-01T00:00:00Z");
         let table: Vec<(KeyHealth, KeyView, CallsOfTheDay)> = vec![
             (KeyHealth::Active, key(|_| {}), quiet),
@@ -154,6 +165,8 @@ mod tests {
             (KeyHealth::Unused, key(|key| key.created_at = at("2027-02-22T12:00:00Z")), quiet),
             (KeyHealth::ElevatedRefusals, key(|_| {}), bad),
             (KeyHealth::ElevatedRefusals, key(old), bad),
+            (KeyHealth::Limited, key(old), limited),
+            (KeyHealth::Rotating, key(rotated), limited),
             (KeyHealth::Rotating, key(rotated), bad),
             (
                 KeyHealth::ExpiresSoon,
@@ -206,11 +219,13 @@ mod tests {
         let table =
             [(0, 0, false), (10, 10, true), (9, 9, false), (50, 10, true), (51, 10, false), (u64::MAX, u64::MAX, true)];
         for (all, refused, elevated) in table {
-            assert_eq!(CallsOfTheDay { all, refused }.are_elevated(), elevated, "{refused} of {all}");
+            assert_eq!(CallsOfTheDay { all, refused, limited: 0 }.are_elevated(), elevated, "{refused} of {all}");
         }
         let point = |counts: &[(VerdictCode, u64)]| UsagePoint { at: at(NOW), counts: counts.to_vec() };
-        let points =
-            [point(&[(VerdictCode::Valid, 3), (VerdictCode::Revoked, 1)]), point(&[(VerdictCode::Expired, 2)])];
-        assert_eq!(CallsOfTheDay::of(&points), CallsOfTheDay { all: 6, refused: 3 });
+        let points = [
+            point(&[(VerdictCode::Valid, 3), (VerdictCode::RateLimited, 1)]),
+            point(&[(VerdictCode::QuotaExceeded, 2), (VerdictCode::Expired, 1)]),
+        ];
+        assert_eq!(CallsOfTheDay::of(&points), CallsOfTheDay { all: 7, refused: 4, limited: 3 });
     }
 }

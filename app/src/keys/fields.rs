@@ -19,7 +19,7 @@ pub(super) fn key_id_of_address() -> Result<KeyId, Error> {
 pub(super) fn health_badge(health: KeyHealth) -> impl IntoView {
     let look = match health {
         KeyHealth::Active => "ok",
-        KeyHealth::Disabled | KeyHealth::ExpiresSoon | KeyHealth::ElevatedRefusals => "warn",
+        KeyHealth::Disabled | KeyHealth::ExpiresSoon | KeyHealth::Limited | KeyHealth::ElevatedRefusals => "warn",
         KeyHealth::Rotating => "info",
         KeyHealth::Revoked => "bad",
         KeyHealth::Expired | KeyHealth::Unused => "muted",

@@ -40,6 +40,11 @@ pub(super) fn health_words(tenant: &Tenant, key: &KeyView, health: KeyHealth, ca
                 _ => view! { "Replaced; works until somebody ends it." {see} }.into_any(),
             }
         }
+        KeyHealth::Limited => {
+            let sentence =
+                format!("{} of {} calls in 24 hours over a limit.", grouped(calls.limited), grouped(calls.all));
+            view! { {sentence} {action(Permission::LimitsRead, "#limits", "See its limits")} }.into_any()
+        }
         KeyHealth::ElevatedRefusals => {
             let sentence = format!("{} of {} calls in 24 hours refused.", grouped(calls.refused), grouped(calls.all));
             view! { {sentence} {action(Permission::UsageRead, "#usage", "See why")} }.into_any()

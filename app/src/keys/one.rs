@@ -89,10 +89,11 @@ async fn usage_in(tenant: &Tenant, key: &KeyView, span: Span) -> Result<Option<V
 
 /// What a person should look at; a rotation has a note of its own, and what has ended says so by its badge.
 fn health_note(tenant: &Tenant, key: &KeyView, health: KeyHealth, calls: CallsOfTheDay) -> impl IntoView + use<> {
-    matches!(health, KeyHealth::ExpiresSoon | KeyHealth::ElevatedRefusals | KeyHealth::Unused).then(|| {
-        let words = health_words(tenant, key, health, calls);
-        view! { <Notice look="warn" title=health.label()>". " {words}</Notice> }
-    })
+    matches!(health, KeyHealth::ExpiresSoon | KeyHealth::Limited | KeyHealth::ElevatedRefusals | KeyHealth::Unused)
+        .then(|| {
+            let words = health_words(tenant, key, health, calls);
+            view! { <Notice look="warn" title=health.label()>". " {words}</Notice> }
+        })
 }
 
 fn usage(tenant: &Tenant, key: &KeyView, points: Vec<UsagePoint>, span: Span) -> impl IntoView + use<> {
