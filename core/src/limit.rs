@@ -108,7 +108,7 @@ pub enum InvalidLimit {
 }
 
 /// What a limit bounds: bursts, a total, or both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LimitRule {
     bucket: Option<Bucket>,
     window: Option<Window>,

@@ -131,6 +131,7 @@ diesel::table! {
         last_used_at -> Nullable<Timestamptz>,
         ends_at -> Timestamptz,
         used_at -> Timestamptz,
+        lineage_id -> Nullable<Uuid>,
     }
 }
 
@@ -258,6 +259,7 @@ diesel::table! {
         project_id -> Nullable<Uuid>,
         environment -> Nullable<Text>,
         name -> Text,
+        counts_as -> Nullable<Uuid>,
         is_automatic -> Bool,
         capacity -> Nullable<BigInt>,
         refill -> Nullable<Integer>,

@@ -118,6 +118,25 @@ fn a_single_limit_lets_pass_what_is_there() {
     });
 }
 
+/// What is forgotten because it counts no more takes nothing away from a call beside it.
+#[test]
+fn forgetting_what_is_idle_beside_a_call_loses_nothing() {
+    loom::model(|| {
+        let limit = Arc::new((sliding(1), Cell::new()));
+        let forgets = {
+            let limit = Arc::clone(&limit);
+            thread::spawn(move || {
+                let (rule, cell) = &*limit;
+                let now = Timestamp::from_timestamp(1_800_000_000, 0).expect("a time");
+                cell.forget_idle(rule, LimitTime { passed: Duration::from_secs(5), now, span: rule.span(now) });
+            })
+        };
+        assert!(take(&[&limit]));
+        forgets.join().expect("no panic");
+        assert!(!take(&[&limit]), "there was one");
+    });
+}
+
 /// One of each is left. Of a call to both and one to either, some order decides.
 fn two_calls_share_two_limits(make: fn(u64) -> LimitRule, impatient: bool) {
     loom::model(move || {

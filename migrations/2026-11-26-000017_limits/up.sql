@@ -13,6 +13,8 @@ CREATE TABLE limits (
     CHECK (num_nonnulls(key_id, owner_external_id, project_id) = 1),
     CHECK (environment IS NULL OR project_id IS NOT NULL),
     name text COLLATE "C" NOT NULL,
+    -- The limit of a rotated key that this one goes on counting for; NULL is this one.
+    counts_as uuid,
     -- Whether each call is charged to it, or only one that names it.
     is_automatic boolean NOT NULL,
     -- A burst: at most so many at once, of which so many come back in a period.
@@ -38,9 +40,12 @@ CREATE TABLE limits (
 );
 CREATE UNIQUE INDEX limits_name_unique ON limits (tenant_id, key_id, owner_external_id, project_id, environment, name)
     NULLS NOT DISTINCT WHERE removed_at IS NULL;
-CREATE INDEX limits_of_key ON limits (tenant_id, key_id);
-CREATE INDEX limits_of_owner ON limits (tenant_id, owner_external_id);
-CREATE INDEX limits_of_project ON limits (tenant_id, project_id);
+CREATE INDEX limits_of_tenant ON limits (tenant_id, created_at, id);
+-- For looking up keys of several tenants at once; those that were removed are in nobody's way.
+CREATE INDEX limits_of_key ON limits (key_id) WHERE removed_at IS NULL;
+CREATE INDEX limits_of_owner ON limits (owner_external_id, tenant_id) WHERE removed_at IS NULL;
+CREATE INDEX limits_of_project ON limits (project_id) WHERE removed_at IS NULL;
+CREATE INDEX limits_removed ON limits (removed_at) WHERE removed_at IS NOT NULL;
 SELECT tronch_isolate_tenants('limits', 'tenant_id');
 
 CREATE FUNCTION tronch_note_limits() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -58,8 +63,9 @@ BEGIN
 END
 $$;
 CREATE TRIGGER limits_stay BEFORE UPDATE ON limits FOR EACH ROW
-    WHEN ((OLD.id, OLD.tenant_id, OLD.key_id, OLD.owner_external_id, OLD.project_id, OLD.environment)
-        IS DISTINCT FROM (NEW.id, NEW.tenant_id, NEW.key_id, NEW.owner_external_id, NEW.project_id, NEW.environment))
+    WHEN ((OLD.id, OLD.tenant_id, OLD.key_id, OLD.owner_external_id, OLD.project_id, OLD.environment, OLD.counts_as)
+        IS DISTINCT FROM
+          (NEW.id, NEW.tenant_id, NEW.key_id, NEW.owner_external_id, NEW.project_id, NEW.environment, NEW.counts_as))
     EXECUTE FUNCTION tronch_refuse_moved_limit();
 
 CREATE FUNCTION tronch_log_limit() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -67,6 +73,10 @@ DECLARE
     changed limits := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
     handle text;
 BEGIN
+    -- One that was removed before is in nobody's memory.
+    IF TG_OP = 'DELETE' AND changed.removed_at IS NOT NULL THEN
+        RETURN NULL;
+    END IF;
     IF changed.key_id IS NOT NULL THEN
         -- A key that is gone was logged as such.
         SELECT keys.handle INTO handle FROM keys WHERE id = changed.key_id AND tenant_id = changed.tenant_id;

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tronch_engine::keys::mark_revoked_keys;
+use tronch_engine::limits::forget_removed_limits;
 use tronch_engine::usage::{UsageRetention, keep_usage, roll_up_usage};
 use tronch_engine::verify::Verifier;
 use tronch_engine::{Engine, NodeName, forget_old_changes, forget_old_writes, sessions, tenants};
@@ -186,6 +187,10 @@ async fn sweep(engine: Engine, kept: UsageRetention, stop: CancellationToken) {
         match keep_usage(&engine, kept).await {
             Ok(removed) => tracing::debug!(removed, "old partitions of usage were removed"),
             Err(error) => tracing::warn!(%error, "usage could not be kept in order; trying again later"),
+        }
+        match forget_removed_limits(&engine).await {
+            Ok(deleted) => tracing::debug!(deleted, "limits that were removed long ago were deleted"),
+            Err(error) => tracing::warn!(%error, "removed limits could not be deleted; trying again later"),
         }
         match forget_old_changes(&engine).await {
             Ok(deleted) => tracing::debug!(deleted, "old changes and nodes that are gone were removed"),

@@ -3,7 +3,9 @@
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
-use tronch_core::{Bucket, Environment, KeyId, LimitId, LimitOn, LimitView, Permission, Window, WindowKind};
+use tronch_core::{
+    Bucket, Environment, KeyId, LimitId, LimitOn, LimitView, Permission, Window, WindowKind, format_timestamp,
+};
 use tronch_engine::projects::list_open_projects;
 use tronch_engine::{Error, Tenant, keys, limits};
 
@@ -164,6 +166,7 @@ pub(crate) fn EditLimitPage() -> impl IntoView {
                 />
                 <form class="form" method="post" action=format!("{here}/edit")>
                     <FormError message=form.error() />
+                    <input type="hidden" name="seen" value=form.value_or("seen", format_timestamp(limit.updated_at)) />
                     <p>"It counts the calls of " {whose} "."</p>
                     <RuleFields form=form limit=Some(limit.clone()) />
                     <Notice title="Under another rule it begins anew:">" what was used by the old one is forgotten."</Notice>

@@ -47,7 +47,7 @@ pub(crate) fn LimitsPage() -> impl IntoView {
             .into_any()
         } else {
             view! {
-                <LimitTable slug=slug.clone() limits=found.items may_write with_place=true />
+                <LimitTable slug=slug.clone() limits=found.items may_write />
                 <Pager rows=count of=("limit", "limits") begins=cursor.is_none() next />
             }
             .into_any()
@@ -76,7 +76,7 @@ pub(super) fn said(did: &str) -> Option<&'static str> {
 
 /// Some limits in a table.
 #[component]
-pub(super) fn LimitTable(slug: TenantSlug, limits: Vec<LimitView>, may_write: bool, with_place: bool) -> impl IntoView {
+pub(super) fn LimitTable(slug: TenantSlug, limits: Vec<LimitView>, may_write: bool) -> impl IntoView {
     let rows: Vec<_> = limits
         .iter()
         .map(|limit| {
@@ -87,11 +87,10 @@ pub(super) fn LimitTable(slug: TenantSlug, limits: Vec<LimitView>, may_write: bo
                 view! { <span class="mono">{limit.name.to_string()}</span> }.into_any()
             };
             let charged = if limit.is_automatic { "each validation" } else { "when named" };
-            let place = with_place.then(|| view! { <td data-label="Counts">{on_words(&slug, limit)}</td> });
             view! {
                 <tr>
                     <td data-label="Limit">{name}</td>
-                    {place}
+                    <td data-label="Counts">{on_words(&slug, limit)}</td>
                     <td data-label="Rule" class="words">{limit.rule.to_string()}</td>
                     <td data-label="Charged">{charged}</td>
                 </tr>
@@ -104,7 +103,7 @@ pub(super) fn LimitTable(slug: TenantSlug, limits: Vec<LimitView>, may_write: bo
                 <thead>
                     <tr>
                         <th scope="col">"Limit"</th>
-                        {with_place.then(|| view! { <th scope="col">"Counts"</th> })}
+                        <th scope="col">"Counts"</th>
                         <th scope="col">"Rule"</th>
                         <th scope="col">"Charged"</th>
                     </tr>

@@ -22,7 +22,7 @@ pub(crate) async fn key_limits(tenant: &Tenant, key: &KeyView, did: Option<&str>
     let body = if limits.is_empty() {
         view! { <p class="muted">"None: it may be used as often as anybody likes."</p> }.into_any()
     } else {
-        view! { <LimitTable slug limits may_write with_place=true /> }.into_any()
+        view! { <LimitTable slug limits may_write /> }.into_any()
     };
     Ok(section(new, did, body))
 }
@@ -45,7 +45,7 @@ pub(crate) async fn project_limits(
         view! { <p class="muted">"None: its keys are held to limits of their own or of their owners alone."</p> }
             .into_any()
     } else {
-        view! { <LimitTable slug limits may_write with_place=true /> }.into_any()
+        view! { <LimitTable slug limits may_write /> }.into_any()
     };
     Ok(section(new, did, body))
 }

@@ -19,7 +19,7 @@ const MILLIS_OF_SECOND: u64 = 1_000;
 ///
 /// Time goes in milliseconds, and is counted in ticks of which a whole number makes a token and a whole number a millisecond. So
 /// nothing is ever rounded: with 7 tokens in 3 seconds a millisecond is 7 ticks and a token 3 000.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Bucket {
     capacity: u64,
     refill: u32,

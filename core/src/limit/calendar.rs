@@ -66,7 +66,7 @@ impl FromStr for CalendarUnit {
 }
 
 /// A time zone of the IANA database, such as `Europe/Berlin`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TimeZone(chrono_tz::Tz);
 
 impl TimeZone {

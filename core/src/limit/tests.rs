@@ -107,6 +107,16 @@ impl Sums {
         (taken(number) + i128::from(cost)) * length + before <= self.total * length
     }
 
+    /// In whole units, what is left; what the stretch before still counts for is rounded up.
+    fn remaining(&mut self, now: Timestamp) -> u64 {
+        let (number, elapsed) = self.place(now, false);
+        let length = self.seconds * 1_000_000;
+        let taken = |number| self.passed.get(&number).copied().unwrap_or(0);
+        let before = if self.slides { taken(number - 1) * (length - elapsed) } else { 0 };
+        let left = (self.total - taken(number)) * length - before;
+        u64::try_from(left.div_euclid(length).max(0)).expect("no more than the total")
+    }
+
     fn take(&mut self, now: Timestamp, cost: u32) {
         let (number, _) = self.place(now, true);
         *self.passed.entry(number).or_default() += i128::from(cost);
@@ -202,6 +212,10 @@ fn a_million_calls_are_judged_as_the_models_judge_them() {
                 }
                 if let Some(model) = &mut limit.sums {
                     model.take(now, *units);
+                    assert!(reading.remaining <= model.remaining(now));
+                    if limit.fractions.is_none() {
+                        assert_eq!(reading.remaining, model.remaining(now), "{}", limit.rule);
+                    }
                 }
             }
         }

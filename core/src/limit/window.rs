@@ -16,7 +16,7 @@ const LENGTH_SECONDS_MAX: u32 = 31 * 24 * 3600;
 const MICROS_OF_SECOND: i64 = 1_000_000;
 
 /// How time is cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WindowKind {
     /// Stretches of so many seconds, counted from 1970-01-01 UTC.
     Fixed {
@@ -39,7 +39,7 @@ pub enum WindowKind {
 }
 
 /// At most `total` in a stretch of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Window {
     total: u64,
     kind: WindowKind,

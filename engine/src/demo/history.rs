@@ -172,6 +172,7 @@ fn first_row(ids: &Ids, part: &KeyPart, id: KeyId, minted: &Minted) -> KeyRow {
         grace_ends_at: None,
         predecessor_id: part.predecessor.map(|index| ids.keys[index].uuid()),
         successor_id: None,
+        lineage_id: None,
         last_used_at: None,
     }
 }

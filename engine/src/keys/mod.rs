@@ -148,6 +148,7 @@ pub async fn create_key(tenant: &Tenant, new_key: NewKey) -> Result<MadeKey, Err
         expires_at: new_key.expires_at,
         disabled_at: None,
         predecessor_id: None,
+        lineage_id: None,
     };
     let key = sql::insert(&mut transaction, &row).await?;
     if key.revoked_at.is_some() {

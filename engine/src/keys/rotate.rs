@@ -61,12 +61,13 @@ pub async fn rotate_key(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<
         expires_at: old.expires_at,
         disabled_at: plan.successor_disabled.then_some(now),
         predecessor_id: Some(old.id),
+        lineage_id: Some(old.lineage_id.unwrap_or(old.id)),
     };
     let successor = sql::insert(&mut transaction, &row).await?;
     if successor.revoked_at.is_some() {
         return Err(cut_off::cut_off_at_birth());
     }
-    limits::carry_over(&mut transaction, old.key_id(), successor.key_id(), now).await?;
+    limits::carry_over(tenant, &mut transaction, old.key_id(), successor.key_id(), now).await?;
     let mut ended = old.clone();
     ended.successor_id = Some(successor.id);
     ended.grace_ends_at = plan.grace_ends_at;

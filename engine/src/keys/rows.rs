@@ -78,6 +78,7 @@ pub(crate) struct KeyRow {
     pub(crate) grace_ends_at: Option<Timestamp>,
     pub(crate) predecessor_id: Option<Uuid>,
     pub(crate) successor_id: Option<Uuid>,
+    pub(crate) lineage_id: Option<Uuid>,
     pub(crate) last_used_at: Option<Timestamp>,
 }
 
@@ -100,6 +101,7 @@ pub(super) struct NewKeyRow<'a> {
     pub(super) expires_at: Option<Timestamp>,
     pub(super) disabled_at: Option<Timestamp>,
     pub(super) predecessor_id: Option<Uuid>,
+    pub(super) lineage_id: Option<Uuid>,
 }
 
 impl KeyRow {

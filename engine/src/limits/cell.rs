@@ -39,8 +39,8 @@ pub(crate) struct Charge<'a> {
     cell: &'a Cell,
     time: LimitTime,
     cost: Cost,
-    /// The first word as it was found, and the state that the call makes of it.
-    found: u64,
+    /// The first word: as it was found, and then as it is to be.
+    word: u64,
     after: LimitState,
     outcome: Option<Outcome>,
 }
@@ -49,7 +49,7 @@ pub(crate) type Outcome = Result<Reading, Refusal>;
 
 impl<'a> Charge<'a> {
     pub(crate) fn new(rule: &'a LimitRule, cell: &'a Cell, time: LimitTime, cost: Cost) -> Self {
-        Self { rule, cell, time, cost, found: 0, after: LimitState::default(), outcome: None }
+        Self { rule, cell, time, cost, word: 0, after: LimitState::default(), outcome: None }
     }
 
     /// The time in which as much as the limit may be used, in whole seconds.
@@ -57,8 +57,15 @@ impl<'a> Charge<'a> {
         self.rule.window_seconds(half, self.time.span)
     }
 
-    /// What the limit says of it, once it was charged. Where others refused the call, what this one would have said; nothing
-    /// was taken then.
+    /// Others refused the call: this limit says what it would have said to nobody.
+    fn tell_what_is_left(&mut self) {
+        if let Some(Ok(_)) = self.outcome {
+            let state = self.cell.read(self.word, self.rule, self.time);
+            self.outcome = Some(self.rule.take(state, self.time, Cost::NOTHING).map(|(_, reading)| reading));
+        }
+    }
+
+    /// What the limit says of it, once it was charged. Where others refused the call nothing was taken, and it says what is left.
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         self.outcome
     }
@@ -92,12 +99,11 @@ pub(crate) fn charge(charges: &mut [Charge<'_>]) -> bool {
     {
         return charge_one_word(only);
     }
-    for charge in charges.iter_mut() {
-        charge.found = charge.cell.hold();
-    }
+    let mut held = Held { charges, count: 0 };
+    held.begin();
     let mut passes = true;
-    for charge in charges.iter_mut() {
-        let before = charge.cell.read(charge.found, charge.rule, charge.time);
+    for charge in held.charges.iter_mut() {
+        let before = charge.cell.read(charge.word, charge.rule, charge.time);
         let taken = charge.rule.take(before, charge.time, charge.cost);
         passes &= taken.is_ok();
         charge.outcome = Some(taken.map(|(after, reading)| {
@@ -105,11 +111,37 @@ pub(crate) fn charge(charges: &mut [Charge<'_>]) -> bool {
             reading
         }));
     }
-    for charge in charges {
-        let takes = passes && charge.cost != Cost::NOTHING;
-        charge.cell.release(if takes { charge.cell.write(charge.rule, charge.after) } else { charge.found });
+    for charge in held.charges.iter_mut() {
+        if !passes {
+            charge.tell_what_is_left();
+        } else if charge.cost != Cost::NOTHING {
+            charge.word = charge.cell.write(charge.rule, charge.after);
+        }
     }
     passes
+}
+
+/// Changes that are going on. They are over with this value, however that comes to be.
+struct Held<'h, 'a> {
+    charges: &'h mut [Charge<'a>],
+    count: usize,
+}
+
+impl Held<'_, '_> {
+    fn begin(&mut self) {
+        for charge in self.charges.iter_mut() {
+            charge.word = charge.cell.hold();
+            self.count += 1;
+        }
+    }
+}
+
+impl Drop for Held<'_, '_> {
+    fn drop(&mut self) {
+        for charge in self.charges.iter().take(self.count) {
+            charge.cell.release(charge.word);
+        }
+    }
 }
 
 fn charge_one_word(charge: &mut Charge<'_>) -> bool {
@@ -150,9 +182,14 @@ impl Cell {
 
     /// Forgets what does not count any more. Whether all of it does not.
     pub(crate) fn forget_idle(&self, rule: &LimitRule, time: LimitTime) -> bool {
-        let word = self.hold();
-        let is_idle = rule.is_idle(self.read(word, rule, time), time);
-        self.release(if is_idle { self.write(rule, LimitState::default()) } else { word });
+        let mut one = [Charge::new(rule, self, time, Cost::NOTHING)];
+        let mut held = Held { charges: &mut one, count: 0 };
+        held.begin();
+        let [charge] = held.charges else { return false };
+        let is_idle = rule.is_idle(self.read(charge.word, rule, time), time);
+        if is_idle {
+            charge.word = self.write(rule, LimitState::default());
+        }
         is_idle
     }
 
@@ -214,14 +251,22 @@ fn unit_seconds(rule: &LimitRule) -> i64 {
     }
 }
 
+/// How far ahead the next stretch may begin, in units, with much to spare; the product's time never goes back.
+fn ahead_max(rule: &LimitRule) -> i64 {
+    match rule.window().map(tronch_core::Window::kind) {
+        Some(WindowKind::Calendar { .. }) => STRETCHES / 4,
+        _ => 64,
+    }
+}
+
 fn packed(rule: &LimitRule, state: WindowState) -> u64 {
     let number = state.start_seconds.div_euclid(unit_seconds(rule)).rem_euclid(STRETCHES);
     (number.unsigned_abs() << USED_BITS) | state.used.min(USED)
 }
 
-/// The number's upper bits are such that it is nearest to the stretch that the call sees: before it, or after it where a call
-/// looked at the clock before another that was faster. What does not count any more is forgotten long before that is wrong, see
-/// [`Cell::forget_idle`]: with stretches of a second in 24 days.
+/// The number's upper bits are such that it is before the stretch that the call sees, or a little after it: a call may have looked
+/// at the clock before another that was faster. What does not count any more is forgotten long before that is wrong, see
+/// [`Cell::forget_idle`]: with stretches of a second in 48 days.
 fn unpacked(word: u64, used_before: u64, rule: &LimitRule, time: LimitTime) -> WindowState {
     if word == 0 && used_before == 0 {
         return WindowState::default();
@@ -229,6 +274,9 @@ fn unpacked(word: u64, used_before: u64, rule: &LimitRule, time: LimitTime) -> W
     let unit = unit_seconds(rule);
     let seen = time.span.start.timestamp().div_euclid(unit);
     let number = i64::try_from((word >> USED_BITS) & ((1 << STRETCH_BITS) - 1)).unwrap_or(0);
-    let ahead = (number - seen + STRETCHES / 2).rem_euclid(STRETCHES) - STRETCHES / 2;
+    let mut ahead = (number - seen).rem_euclid(STRETCHES);
+    if ahead > ahead_max(rule) {
+        ahead -= STRETCHES;
+    }
     WindowState { start_seconds: (seen + ahead) * unit, used: word & USED, used_before }
 }

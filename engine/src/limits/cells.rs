@@ -2,7 +2,6 @@
 //! counts.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,18 +22,16 @@ pub(crate) struct Limit {
     pub(crate) name: LimitName,
     pub(crate) is_automatic: bool,
     pub(crate) rule: LimitRule,
+    /// The limit whose count this one goes on with; itself, unless its key is a successor.
+    counts_as: LimitId,
     /// The stretch of the calendar that was found last: its first minute since 1970, and the first of the next. To find one takes
     /// longer than all else that a charge does.
     stretch: AtomicU64,
 }
 
 impl Limit {
-    pub(crate) fn new(id: LimitId, name: LimitName, is_automatic: bool, rule: LimitRule) -> Self {
-        Self { id, name, is_automatic, rule, stretch: AtomicU64::new(0) }
-    }
-
-    fn is_like(&self, other: &Self) -> bool {
-        (self.id, &self.name, self.is_automatic, self.rule) == (other.id, &other.name, other.is_automatic, other.rule)
+    pub(crate) fn new(id: LimitId, counts_as: LimitId, name: LimitName, is_automatic: bool, rule: LimitRule) -> Self {
+        Self { id, name, is_automatic, rule, counts_as, stretch: AtomicU64::new(0) }
     }
 
     /// What time it is for it.
@@ -75,47 +72,49 @@ pub(crate) struct KeyLimit {
     pub(crate) cell: Arc<Cell>,
 }
 
-/// Whose calls a cell counts, of which limit.
+/// Whose calls a cell counts, of which limit, by which rule. A late read of a rule that was changed finds the old rule's cell,
+/// and does no harm to the new one's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Counted {
     limit_id: LimitId,
-    /// The key, or the limit itself where it counts the calls of several together.
+    /// The first key of the key's rotations, or the limit itself where it counts the calls of several together.
     whose: Uuid,
+    rule: u32,
 }
 
+/// A cell, and the limit it was made for.
 type Part = Mutex<HashMap<Counted, KeyLimit, ahash::RandomState>>;
 
 /// All of a process.
 pub(crate) struct Cells {
     parts: Box<[Part]>,
+    /// Every rule there ever was in this process, by a number. People set them, so they are few.
+    rules: Mutex<HashMap<LimitRule, u32, ahash::RandomState>>,
     hasher: ahash::RandomState,
 }
 
 impl Default for Cells {
     fn default() -> Self {
-        Self { parts: (0..PARTS).map(|_| Part::default()).collect(), hasher: ahash::RandomState::new() }
+        let parts = (0..PARTS).map(|_| Part::default()).collect();
+        Self { parts, rules: Mutex::default(), hasher: ahash::RandomState::new() }
     }
 }
 
 impl Cells {
-    /// The cell of a limit for whoever's calls it counts. Under another rule than before it begins anew: what was taken by the
-    /// old one means nothing by the new.
+    /// The cell of a limit for whoever's calls it counts. Under another rule it begins anew: what was taken by the old one means
+    /// nothing by the new.
     pub(crate) fn of(&self, limit: &Arc<Limit>, whose: Uuid) -> KeyLimit {
-        let counted = Counted { limit_id: limit.id, whose };
+        let counted = Counted { limit_id: limit.counts_as, whose, rule: self.number_of(limit.rule) };
         let mut part = self.part(&counted).lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || KeyLimit { limit: Arc::clone(limit), cell: Arc::new(Cell::new()) };
-        match part.entry(counted) {
-            Entry::Vacant(vacant) => vacant.insert(fresh()).clone(),
-            Entry::Occupied(mut occupied) => {
-                let held = occupied.get_mut();
-                if held.limit.rule != limit.rule {
-                    *held = fresh();
-                } else if !held.limit.is_like(limit) {
-                    held.limit = Arc::clone(limit);
-                }
-                held.clone()
-            }
-        }
+        let cell = Arc::clone(&part.entry(counted).or_insert_with(fresh).cell);
+        KeyLimit { limit: Arc::clone(limit), cell }
+    }
+
+    fn number_of(&self, rule: LimitRule) -> u32 {
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = u32::try_from(rules.len()).unwrap_or(u32::MAX);
+        *rules.entry(rule).or_insert(next)
     }
 
     fn part(&self, counted: &Counted) -> &Part {
@@ -129,9 +128,10 @@ impl Cells {
         for part in &self.parts {
             let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
             part.retain(|_, held| {
+                // Whoever remembers the key charges this very cell. Asked first: with nobody else, nobody can begin to.
+                let is_held = Arc::strong_count(&held.cell) > 1;
                 let is_idle = held.cell.forget_idle(&held.limit.rule, held.limit.time(now));
-                // Whoever remembers the key charges this very cell.
-                !is_idle || Arc::strong_count(&held.cell) > 1
+                is_held || !is_idle
             });
             left += part.len();
         }
@@ -152,12 +152,61 @@ mod tests {
                 WindowKind::Calendar { unit: tronch_core::CalendarUnit::Day, zone: zone.parse().expect("a zone") };
             let rule = LimitRule::new(None, Some(Window::new(1, kind).expect("a window"))).expect("a rule");
             let id = LimitId::from_uuid(Uuid::from_u128(1));
-            let limit = Limit::new(id, LimitName::parse("daily").expect("a name"), true, rule);
+            let limit = Limit::new(id, id, LimitName::parse("daily").expect("a name"), true, rule);
             let mut at = tronch_core::parse_timestamp("2026-01-01T00:00:00Z").expect("a time");
             for step in 0..20_000 {
                 assert_eq!(limit.span(at), rule.span(at), "{zone} {at}");
                 at += TimeDelta::minutes(if step % 7 == 0 { -20 } else { 31 });
             }
         }
+    }
+
+    fn limit(id: u128, counts_as: u128, capacity: u64) -> Arc<Limit> {
+        let bucket = tronch_core::Bucket::new(capacity, 1, 60).expect("a bucket");
+        let rule = LimitRule::new(Some(bucket), None).expect("a rule");
+        let [id, counts_as] = [id, counts_as].map(|id| LimitId::from_uuid(Uuid::from_u128(id)));
+        Arc::new(Limit::new(id, counts_as, LimitName::parse("default").expect("a name"), true, rule))
+    }
+
+    fn take(from: &KeyLimit) -> bool {
+        let mut charges = [super::super::cell::Charge::new(
+            &from.limit.rule,
+            &from.cell,
+            from.limit.time(Moment::from_nanos(5_000_000_000)),
+            tronch_core::Cost::ONE,
+        )];
+        super::super::cell::charge(&mut charges)
+    }
+
+    #[test]
+    fn one_limit_has_one_cell_for_each_whose_calls_it_counts_and_for_each_rule() {
+        let cells = Cells::default();
+        let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let (narrow, wide) = (limit(7, 7, 1), limit(7, 7, 2));
+        assert!(take(&cells.of(&narrow, one)) && !take(&cells.of(&narrow, one)));
+        assert!(take(&cells.of(&narrow, other)), "another key's calls are its own");
+        assert!(take(&cells.of(&wide, one)), "another rule begins anew");
+        // A read that was late brings the old rule back for a moment: neither cell hears of the other.
+        assert!(!take(&cells.of(&narrow, one)));
+        assert!(take(&cells.of(&wide, one)) && !take(&cells.of(&wide, one)));
+        // A successor's goes on with its predecessor's.
+        assert!(!take(&cells.of(&limit(8, 7, 1), one)));
+    }
+
+    #[test]
+    fn what_counts_or_is_held_on_to_is_not_forgotten() {
+        let cells = Cells::default();
+        let (narrow, whose) = (limit(7, 7, 1), Uuid::from_u128(1));
+        let held = cells.of(&narrow, whose);
+        assert!(take(&held));
+        let at = |seconds: u64| Moment::from_nanos(seconds * 1_000_000_000);
+        drop(held);
+        assert_eq!(cells.forget_idle(at(5)), 1, "it counts");
+        assert!(!take(&cells.of(&narrow, whose)));
+        let held = cells.of(&narrow, whose);
+        assert_eq!(cells.forget_idle(at(500)), 1, "somebody may charge it");
+        assert!(take(&cells.of(&narrow, whose)) && !take(&held), "it is the same, and was full again");
+        drop(held);
+        assert_eq!(cells.forget_idle(at(5_000)), 0);
     }
 }

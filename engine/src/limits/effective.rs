@@ -18,6 +18,8 @@ use crate::tenancy::Tenant;
 /// A key, as far as its limits depend on it.
 pub(crate) struct Limited<'a> {
     pub(crate) key_id: Uuid,
+    /// The first of its rotations: all of them are counted together.
+    pub(crate) lineage_id: Uuid,
     pub(crate) tenant_id: Uuid,
     pub(crate) project_id: Uuid,
     pub(crate) environment: &'a str,
@@ -35,6 +37,7 @@ struct SetLimit {
     project_id: Option<Uuid>,
     environment: Option<String>,
     name: String,
+    counts_as: Option<Uuid>,
     is_automatic: bool,
     #[diesel(embed)]
     rule: RuleRow,
@@ -52,7 +55,8 @@ enum Nearness {
 impl SetLimit {
     fn limit(&self) -> Result<Limit, Error> {
         let name = LimitName::parse(&self.name).map_err(Error::internal)?;
-        Ok(Limit::new(LimitId::from_uuid(self.id), name, self.is_automatic, self.rule.rule()?))
+        let [id, counts_as] = [self.id, self.counts_as.unwrap_or(self.id)].map(LimitId::from_uuid);
+        Ok(Limit::new(id, counts_as, name, self.is_automatic, self.rule.rule()?))
     }
 
     fn nearness(&self, key: &Limited<'_>) -> Option<Nearness> {
@@ -105,6 +109,8 @@ pub async fn limits_of_key(tenant: &Tenant, key: &KeyView) -> Result<Vec<LimitVi
     transaction.commit().await?;
     let limited = Limited {
         key_id: key.id.uuid(),
+        // Nothing is counted here.
+        lineage_id: key.id.uuid(),
         tenant_id: tenant.id.uuid(),
         project_id: project.id.uuid(),
         environment: key.environment.as_str(),
@@ -138,11 +144,10 @@ pub(crate) async fn read_limits(
     let projects: Vec<Uuid> = keys.iter().map(|key| key.project_id).collect();
     let rows: Vec<SetLimit> = limits::table
         .filter(limits::removed_at.is_null())
-        .filter(limits::tenant_id.eq_any(tenants))
         .filter(
             limits::key_id
                 .eq_any(ids)
-                .or(limits::owner_external_id.eq_any(owners))
+                .or(limits::owner_external_id.eq_any(owners).and(limits::tenant_id.eq_any(tenants)))
                 .or(limits::project_id.eq_any(projects)),
         )
         .select(SetLimit::as_select())
@@ -168,8 +173,8 @@ fn of_key(key: &Limited<'_>, rows: &[SetLimit], known: &Known, cells: &Cells) ->
         let Some(Ok(limit)) = known.get(&row.id) else {
             return Err(Error::internal(format!("limit {} cannot be read", LimitId::from_uuid(row.id))));
         };
-        // The keys of an owner are counted together, those of a project each for itself.
-        let whose = if nearness == Nearness::Owner { row.id } else { key.key_id };
+        // The keys of an owner are counted together, those of a project each for itself, with those it replaced.
+        let whose = if nearness == Nearness::Owner { row.id } else { key.lineage_id };
         found.push(cells.of(limit, whose));
     }
     found.sort_unstable_by_key(|found| found.limit.id);

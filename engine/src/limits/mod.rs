@@ -23,8 +23,9 @@ use crate::clock;
 use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::once::ChangeTx;
-use crate::schema::{keys, limits, projects as project_table, tenants};
+use crate::schema::{keys, limits, projects as project_table};
 use crate::tenancy::{Tenant, TenantTx};
+use crate::{Engine, system};
 use crate::{keys as key_verbs, projects};
 pub use effective::limits_of_key;
 pub(crate) use rows::audited;
@@ -58,6 +59,8 @@ pub struct LimitChange {
     pub bucket: Option<Option<Bucket>>,
     /// Another window, or none.
     pub window: Option<Option<Window>>,
+    /// When whoever changes it saw it last: one that somebody changed since then is not changed.
+    pub unless_changed_since: Option<Timestamp>,
 }
 
 /// Whose limits are listed.
@@ -83,8 +86,10 @@ pub async fn create_limit(tenant: &Tenant, new_limit: NewLimit) -> Result<LimitV
     }
     let now = clock::now();
     let mut transaction = tenant.begin_change().await?;
-    lock_tenant(&mut transaction).await?;
+    // Limits of a tenant are set one after the other, so that no two take the last room.
+    transaction.lock_tenant().await?;
     let place = place(tenant, &mut transaction, &new_limit.on).await?;
+    refuse_shadow(tenant, &mut transaction, &new_limit.name).await?;
     require_room(&mut transaction, &place).await?;
     let limit = insert(&mut transaction, &place, &new_limit, now).await?;
     record(tenant, &mut transaction, "create_limit", None, Some(&limit)).await?;
@@ -106,6 +111,7 @@ pub(crate) async fn insert(
         project_id: place.project_id,
         environment: place.environment.map(Environment::as_str),
         name: new_limit.name.as_str(),
+        counts_as: None,
         is_automatic: new_limit.is_automatic,
         rule: RuleRow::of(&new_limit.rule),
         created_at: at,
@@ -120,7 +126,7 @@ pub(crate) async fn insert(
 ///
 /// # Errors
 /// `Forbidden` without `limits.write`; `NotFound`; `Invalid` where neither burst nor window would be left; `Conflict` for a name that is
-/// taken there; `Unavailable`.
+/// taken there, or one that was changed since `unless_changed_since`; `Unavailable`.
 pub async fn update_limit(tenant: &Tenant, limit_id: LimitId, change: LimitChange) -> Result<LimitView, Error> {
     tenant.require(Permission::LimitsWrite)?;
     if let Some(limit) = made_before(tenant).await? {
@@ -129,12 +135,16 @@ pub async fn update_limit(tenant: &Tenant, limit_id: LimitId, change: LimitChang
     let mut transaction = tenant.begin_change().await?;
     let (row, project) = lock(&mut transaction, limit_id).await?;
     let before = row.view(project.as_deref())?;
+    Error::refuse_stale("limit", change.unless_changed_since, before.updated_at)?;
     let mut after = before.clone();
     after.name = change.name.unwrap_or(after.name);
     after.is_automatic = change.is_automatic.unwrap_or(after.is_automatic);
     let bucket = change.bucket.unwrap_or(before.rule.bucket().copied());
     let window = change.window.unwrap_or(before.rule.window().copied());
     after.rule = LimitRule::new(bucket, window).map_err(|error| Error::invalid("burst", error))?;
+    if after.name != before.name {
+        refuse_shadow(tenant, &mut transaction, &after.name).await?;
+    }
     if after != before {
         after.updated_at = clock::now();
         transaction
@@ -253,40 +263,53 @@ pub async fn list_limits(
     Ok(Page { items: items?, next_cursor })
 }
 
-/// Sets the limits of a key on its successor as well. What was used of them stays with the old one: as long as both work, each has
-/// its own.
+/// Sets the limits of a key on its successor as well, where they go on with what was used of them.
 pub(crate) async fn carry_over(
+    tenant: &Tenant,
     transaction: &mut ChangeTx,
     from: KeyId,
     to: KeyId,
     now: Timestamp,
 ) -> Result<(), Error> {
+    // Locked, so that none is changed between being copied and being seen as a copy.
     let rows: Vec<LimitRow> = transaction
         .of(limits::table)
         .filter(limits::key_id.eq(from.uuid()))
         .filter(limits::removed_at.is_null())
+        .order(limits::id)
         .select(LimitRow::as_select())
+        .for_share()
         .load(transaction)
         .await?;
-    let mut copies = Vec::new();
-    for row in &rows {
-        copies.push(NewLimitRow {
+    for row in rows {
+        let copy = NewLimitRow {
             id: LimitId::generate(now, crate::random::bytes()?).uuid(),
             key_id: Some(to.uuid()),
             owner_external_id: None,
             project_id: None,
             environment: None,
             name: &row.name,
+            counts_as: Some(row.counts_as.unwrap_or(row.id)),
             is_automatic: row.is_automatic,
             rule: row.rule.clone(),
             created_at: now,
             updated_at: now,
-        });
-    }
-    if !copies.is_empty() {
-        transaction.insert_all(limits::table, copies).execute(transaction).await?;
+        };
+        let inserted = transaction.insert(limits::table, &copy).returning(LimitRow::as_returning());
+        let copy: LimitRow = inserted.get_result(transaction).await?;
+        let name = key_verbs::visible_name(transaction, to).await?;
+        record(tenant, transaction, "create_limit", None, Some(&copy.view(Some(&name))?)).await?;
     }
     Ok(())
+}
+
+/// Deletes limits that were removed so long ago that nobody sends the removal again. Returns how many.
+///
+/// # Errors
+/// `Unavailable` when Postgres is.
+pub async fn forget_removed_limits(engine: &Engine) -> Result<usize, Error> {
+    let mut connection = engine.db().system().await?;
+    system::delete_in_portions(&mut connection, "limits", "removed_at <= now() - interval '25 hours'").await
 }
 
 /// Where a new limit is to be, looked up.
@@ -325,12 +348,32 @@ async fn place(tenant: &Tenant, transaction: &mut ChangeTx, on: &LimitOn) -> Res
     }
 }
 
-/// Limits of a tenant are set one after the other, so that no two take the last room. Before anything else is locked, as cut-offs
-/// do.
-async fn lock_tenant(transaction: &mut ChangeTx) -> Result<(), Error> {
-    let locked = transaction.of(tenants::table).select(tenants::id).for_no_key_update();
-    locked.first::<Uuid>(transaction).await?;
-    Ok(())
+/// Of limits with one name the nearest counts. So a limited token may not use the name of one that it could not change: it would
+/// free its keys from that.
+async fn refuse_shadow(tenant: &Tenant, transaction: &mut ChangeTx, name: &LimitName) -> Result<(), Error> {
+    let (project, environment) = (tenant.scope.project, tenant.scope.environment);
+    if project.is_none() && environment.is_none() {
+        return Ok(());
+    }
+    let mut outside = transaction
+        .of(limits::table)
+        .filter(limits::removed_at.is_null())
+        .filter(limits::name.eq(name.as_str()))
+        .into_boxed();
+    outside = if environment.is_some() {
+        outside.filter(limits::key_id.is_null()).filter(limits::environment.is_null())
+    } else {
+        outside.filter(limits::owner_external_id.is_not_null())
+    };
+    let outside: i64 = outside.count().get_result(transaction).await?;
+    if outside == 0 {
+        return Ok(());
+    }
+    Err(Error::Conflict {
+        code: ErrorCode::NameTaken,
+        message: "a limit of this name counts more than this token reaches; choose another name".to_owned(),
+        field: Some("name"),
+    })
 }
 
 /// Refuses one limit more than there may be in a place.

@@ -21,6 +21,7 @@ pub(crate) struct LimitRow {
     pub(crate) project_id: Option<Uuid>,
     pub(crate) environment: Option<String>,
     pub(crate) name: String,
+    pub(crate) counts_as: Option<Uuid>,
     pub(crate) is_automatic: bool,
     #[diesel(embed)]
     pub(crate) rule: RuleRow,
@@ -51,6 +52,7 @@ pub(super) struct NewLimitRow<'a> {
     pub(super) project_id: Option<Uuid>,
     pub(super) environment: Option<&'a str>,
     pub(super) name: &'a str,
+    pub(super) counts_as: Option<Uuid>,
     pub(super) is_automatic: bool,
     #[diesel(embed)]
     pub(super) rule: RuleRow,

@@ -1,6 +1,6 @@
 //! Charging a call that may pass otherwise to the limits that its key is held to: to all of them, or to none.
 
-use tronch_core::{Cost, LimitHalf, LimitName, LimitRule, VerdictCode};
+use tronch_core::{Cost, LimitHalf, LimitName, LimitRule, Refusal, VerdictCode};
 
 use crate::clock::Moment;
 use crate::limits::cell::{Charge, Outcome, charge};
@@ -59,25 +59,28 @@ impl Said {
 }
 
 /// Charges the limits; gives VALID or why not, and what each limit said.
-pub(super) fn charge_limits(limits: &[KeyLimit], costs: &Costs, now: Moment) -> (VerdictCode, Box<[Said]>) {
-    let charged = |(place, limit): (usize, &KeyLimit)| Some((place, costs.of(limit)?));
-    let places: Vec<(usize, Cost)> = limits.iter().enumerate().filter_map(charged).collect();
-    let mut charges: Vec<Charge<'_>> = places
-        .iter()
-        .map(|(place, cost)| {
-            let KeyLimit { limit, cell } = &limits[*place];
-            Charge::new(&limit.rule, cell, limit.time(now), *cost)
-        })
-        .collect();
+pub(super) fn charge_limits(limits: &[KeyLimit], costs: &Costs, now: Moment) -> (VerdictCode, Vec<Said>) {
+    let mut places = Vec::with_capacity(limits.len());
+    let mut charges = Vec::with_capacity(limits.len());
+    for (place, KeyLimit { limit, cell }) in limits.iter().enumerate() {
+        if let Some(cost) = costs.of(&limits[place]) {
+            places.push(place);
+            charges.push(Charge::new(&limit.rule, cell, limit.time(now), cost));
+        }
+    }
     let passes = charge(&mut charges);
-    let said = |((place, _), charge): (&(usize, Cost), &Charge<'_>)| {
-        let outcome = charge.outcome()?;
+    let mut said = Vec::with_capacity(charges.len());
+    let mut longest: Option<Refusal> = None;
+    for (place, charge) in places.into_iter().zip(&charges) {
+        let Some(outcome) = charge.outcome() else { continue };
+        if let Err(refusal) = outcome {
+            longest = Some(longest.map_or(refusal, |earlier| earlier.or_longer(refusal)));
+        }
         let half = outcome.map_or_else(|refusal| refusal.reading.half, |reading| reading.half);
-        Some(Said { place: *place, outcome, window_seconds: charge.window_seconds(half) })
-    };
-    let said: Box<[Said]> = places.iter().zip(&charges).filter_map(said).collect();
-    let halves = said.iter().filter_map(|said| said.outcome.err()).map(|refusal| refusal.reading.half);
-    let code = match halves.min() {
+        said.push(Said { place, outcome, window_seconds: charge.window_seconds(half) });
+    }
+    // As a limit with both halves does, the call says what it is refused by for longest.
+    let code = match longest.map(|refusal| refusal.reading.half) {
         _ if passes => VerdictCode::Valid,
         Some(LimitHalf::Rate) => VerdictCode::RateLimited,
         Some(LimitHalf::Total) | None => VerdictCode::QuotaExceeded,

@@ -212,6 +212,7 @@ struct Columns {
     grace_ends_at: Option<Timestamp>,
     predecessor_id: Option<Uuid>,
     successor_id: Option<Uuid>,
+    lineage_id: Option<Uuid>,
 }
 
 /// The key, its project's slug, its tenant's, how long it is answered without Postgres, whether the tenant has limits, and the
@@ -270,6 +271,7 @@ async fn read_limits(
         .filter(|row| row.4)
         .map(|(row, ..)| Limited {
             key_id: row.id,
+            lineage_id: row.lineage_id.unwrap_or(row.id),
             tenant_id: row.tenant_id,
             project_id: row.project_id,
             environment: &row.environment,

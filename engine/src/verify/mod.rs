@@ -68,14 +68,14 @@ pub struct Verdict {
     /// Why the text is no key.
     pub reason: Option<MalformedReason>,
     known: Option<Arc<Remembered<KeyFacts>>>,
-    limits: Box<[Said]>,
+    limits: Vec<Said>,
     /// How old the knowledge behind the answer is; zero when it was read for this call.
     pub data_age: Duration,
 }
 
 impl Verdict {
     fn bare(code: VerdictCode, reason: Option<MalformedReason>) -> Self {
-        Self { code, reason, known: None, limits: Box::default(), data_age: Duration::ZERO }
+        Self { code, reason, known: None, limits: Vec::new(), data_age: Duration::ZERO }
     }
 
     /// What the service may know of the key: with every code but MALFORMED and NOT_FOUND.
@@ -295,7 +295,7 @@ fn judge(token: &ServiceToken, expected: Expected<'_>, known: Known<KeyFacts>) -
             let (code, limits) = charge_limits(facts.limits(), expected.costs, known.now);
             Verdict { code, reason: None, known: Some(known.entry), limits, data_age: known.age }
         }
-        code => Verdict { code, reason: None, known: Some(known.entry), limits: Box::default(), data_age: known.age },
+        code => Verdict { code, reason: None, known: Some(known.entry), limits: Vec::new(), data_age: known.age },
     }
 }
 

@@ -23,7 +23,11 @@ impl Verifier {
             // Before the question: what is committed from now on may be missing in the answer.
             let read_at = self.node.marks.position();
             for (handle, found) in KeyFacts::read(&self.engine, some).await? {
-                self.keys.take_in(&self.node, handle, read_at, found?);
+                match found {
+                    Ok(found) => self.keys.take_in(&self.node, handle, read_at, found),
+                    // What is wrong with one keeps no other from being read.
+                    Err(error) => error.log_if_ours(),
+                }
             }
         }
         Ok(handles.len())

@@ -1,8 +1,10 @@
 //! What limits said of a call: in the verdict, and in headers that a service can pass on (draft-ietf-httpapi-ratelimit-headers,
 //! RFC 9651, RFC 9110).
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Serialize;
 use tronch_core::{LimitHalf, Reading};
@@ -66,7 +68,8 @@ impl LimitHeaders {
     /// `t` is when all is there again, or when the call that was refused passes; `Retry-After` is never before that. Nothing
     /// where no limit was charged.
     pub(crate) fn of<'a>(limits: impl Iterator<Item = LimitTold<'a>>) -> Option<Self> {
-        let (mut policies, mut states, mut retry_after) = (String::new(), String::new(), Some(0));
+        let (mut policies, mut states) = (String::with_capacity(FIELD_BYTES), String::with_capacity(FIELD_BYTES));
+        let mut retry_after = Some(0);
         for told in limits {
             let (reading, refused) = reading_of(told);
             let until = refused.map_or(reading.reset_after, |retry_after| retry_after.unwrap_or(reading.reset_after));
@@ -79,8 +82,10 @@ impl LimitHeaders {
                 _ => "",
             };
             let (name, window_seconds) = (told.name, told.window_seconds);
-            policies += &format!("{separator}\"{name}{half}\";q={};w={window_seconds}", reading.limit);
-            states += &format!("{separator}\"{name}{half}\";r={};t={seconds}", reading.remaining);
+            let (limit, remaining) = (reading.limit, reading.remaining);
+            let written = write!(policies, "{separator}\"{name}{half}\";q={limit};w={window_seconds}")
+                .and(write!(states, "{separator}\"{name}{half}\";r={remaining};t={seconds}"));
+            written.expect("a String takes whatever is written");
             match refused {
                 None => {}
                 Some(None) => retry_after = None,
@@ -91,22 +96,25 @@ impl LimitHeaders {
         (!policies.is_empty()).then_some(Self { policies, states, retry_after })
     }
 
-    pub(crate) fn add_to(&self, headers: &mut HeaderMap) {
-        insert(headers, RATE_LIMIT_POLICY, &self.policies);
-        insert(headers, RATE_LIMIT, &self.states);
+    pub(crate) fn add_to(self, headers: &mut HeaderMap) {
+        insert(headers, RATE_LIMIT_POLICY, self.policies);
+        insert(headers, RATE_LIMIT, self.states);
         if let Some(seconds) = self.retry_after {
-            insert(headers, header::RETRY_AFTER, &seconds.to_string());
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
     }
 }
+
+/// Room for a field about two limits.
+const FIELD_BYTES: usize = 96;
 
 /// Rounded up.
 fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
         headers.insert(name, value);
     }
 }

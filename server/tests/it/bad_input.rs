@@ -26,7 +26,7 @@ async fn each_bad_body_has_its_own_code_and_names_its_field() {
         ("POST", verify(), json!({ "key": null }), invalid("key")),
         // What does not exist yet is never accepted silently.
         ("POST", verify(), json!({ "key": secret, "price": 1 }), unknown("price")),
-        ("POST", verify(), json!({ "key": secret, "limits": [] }), unknown("limits")),
+        ("POST", verify(), json!({ "key": secret, "limits": {} }), invalid("limits")),
         ("POST", verify(), json!({ "key": secret, "client_ip": "192.0.2.1" }), unknown("client_ip")),
         ("POST", verify(), json!({ "key": secret, "request": {} }), unknown("request")),
         ("POST", verify(), json!({ "key": secret, "tags": [] }), unknown("tags")),

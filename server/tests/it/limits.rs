@@ -141,7 +141,16 @@ async fn a_call_is_charged_to_all_of_its_limits_or_to_none() {
     let export = json!({ "limits": [{ "name": "exports", "cost": 1 }, { "name": "unheard-of", "cost": 7 }] });
     assert_eq!(code(&service, &key, export.clone()).await, "VALID");
     assert_eq!(left().await, [9, 1, 0]);
-    assert_eq!(code(&service, &key, export).await, "QUOTA_EXCEEDED");
+    let refused = ask(&service, &key, export).await.json();
+    assert_eq!(refused["code"], "QUOTA_EXCEEDED");
+    // Of those that would have let it pass, what is left without it.
+    let told = |name: &str| {
+        let limits = refused["limits"].as_array().expect("limits");
+        let limit = limits.iter().find(|limit| limit["name"] == name).expect("a limit");
+        (limit["remaining"].clone(), limit["exceeded"].clone())
+    };
+    assert_eq!([told("wide"), told("narrow")], [(json!(9), json!(false)), (json!(1), json!(false))]);
+    assert_eq!(told("exports"), (json!(0), json!(true)));
     assert_eq!(left().await, [9, 1, 0]);
     assert_eq!(code(&service, &key, json!({})).await, "VALID");
     assert_eq!(code(&service, &key, json!({})).await, "QUOTA_EXCEEDED");
@@ -247,10 +256,12 @@ async fn a_successor_is_held_to_what_the_old_key_was() {
     let rotated = service.post(&format!("/api/v1/keys/{id}/rotate"), &json!({ "grace_seconds": 600 })).await.json();
     let new = json!({ "key": rotated["secret"] });
     let named = json!({ "limits": [{ "name": "monthly", "cost": 5 }] });
-    for key in [&old, &new] {
-        assert_eq!(code(&service, key, named.clone()).await, "VALID");
-        assert_eq!(code(&service, key, named.clone()).await, "QUOTA_EXCEEDED");
-    }
+    // However often it is rotated, no more is to be had: both are counted together, and so is the next.
+    assert_eq!(code(&service, &old, named.clone()).await, "VALID");
+    assert_eq!(code(&service, &new, named.clone()).await, "QUOTA_EXCEEDED");
+    let new_id = rotated["key"]["id"].as_str().expect("an id");
+    let again = service.post(&format!("/api/v1/keys/{new_id}/rotate"), &json!({ "grace_seconds": 0 })).await.json();
+    assert_eq!(code(&service, &json!({ "key": again["secret"] }), named).await, "QUOTA_EXCEEDED");
     let path = format!("/api/v1/limits?key_id={}", rotated["key"]["id"].as_str().expect("an id"));
     let copied = service.get(&path).await.json();
     assert_eq!(
@@ -371,8 +382,11 @@ async fn a_limited_token_sees_and_sets_limits_of_its_own_place_alone() {
         (json!({ "owner": { "external_id": "cus_2" } }), 403),
         (json!({ "project": "default" }), 403),
         (json!({ "project": "default", "environment": "live" }), 403),
-        (json!({ "key_id": test }), 201),
-        (json!({ "project": "default", "environment": "test" }), 201),
+        // The name is one of limits that it could not change: it would free its keys from them.
+        (json!({ "key_id": test }), 409),
+        (json!({ "project": "default", "environment": "test" }), 409),
+        (json!({ "key_id": test, "name": "own" }), 201),
+        (json!({ "project": "default", "environment": "test", "name": "own" }), 201),
     ] {
         let answer = limited.post("/api/v1/limits", &on(place.clone())).await;
         assert_eq!(answer.status.as_u16(), status, "{place}: {}", answer.text);
@@ -395,4 +409,8 @@ async fn a_limit_that_cannot_be_read_lets_its_key_not_pass_and_no_other_wait() {
     let refused = service.post("/api/v1/keys/verify", &broken).await;
     assert_eq!(refused.refusal(), (503, "unavailable".into(), None));
     assert_eq!(code(&service, &whole, json!({})).await, "VALID");
+    // Nor does it keep others from being read before they are asked about.
+    system.execute("UPDATE keys SET last_used_at = now()", &[]).await.expect("an update");
+    let beside = app.beside().await;
+    assert_eq!(beside.verifier.warm_up(10).await.expect("a warm-up"), 2);
 }

@@ -107,7 +107,11 @@ async fn handles_are_compared_byte_by_byte() {
 
 /// No answer depends on these. Of all others a change must be logged, or processes would go on with what was.
 const OF_NO_ANSWER: &[(&str, &[&str])] = &[
-    ("keys", &["name_folded", "kdf_phc", "updated_at", "revoke_reason", "last_used_at", "ends_at", "used_at"]),
+    // Which line a key is of is said when it is made, and never changes.
+    (
+        "keys",
+        &["name_folded", "kdf_phc", "updated_at", "revoke_reason", "last_used_at", "ends_at", "used_at", "lineage_id"],
+    ),
     ("service_tokens", &["kdf_phc", "last_used_at", "bootstrap"]),
     ("projects", &["name", "grace_default_seconds", "grace_max_seconds", "auto_revoke", "created_at", "updated_at"]),
     // These two follow rows of key_cutoffs and limits, which are logged.

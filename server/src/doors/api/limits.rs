@@ -250,6 +250,7 @@ pub(crate) async fn update_limit(
         is_automatic: asked.automatic,
         bucket: asked.burst.map(|burst| burst.map(BurstIn::bucket).transpose()).transpose()?,
         window: asked.window.map(|window| window.map(WindowIn::window).transpose()).transpose()?,
+        unless_changed_since: None,
     };
     let limit = limits::update_limit(&inside.tenant, limit_id(&id)?, change).await?;
     Ok(Json(LimitOut::from(limit).with(confirmation(&inside.tenant, &uri).await?)))

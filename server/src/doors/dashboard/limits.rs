@@ -45,7 +45,12 @@ pub(crate) async fn change(
     let (Some(name), Some(rule)) = (name, rule) else {
         return dashboard.form_again(sent.parts, place, state).await;
     };
+    let seen = match sent.seen() {
+        Ok(seen) => seen,
+        Err(error) => return dashboard.refuse(sent.parts, place, state, error).await,
+    };
     let change = LimitChange {
+        unless_changed_since: seen,
         name: Some(name),
         is_automatic: Some(sent.filled("automatic").is_some()),
         bucket: Some(rule.bucket().copied()),

@@ -30,6 +30,7 @@ pub struct TestApp {
     pub url: String,
     pub ops_url: String,
     pub engine: Engine,
+    pub verifier: tronch_engine::verify::Verifier,
     pub database: Arc<TestDatabase>,
     servers: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -92,7 +93,7 @@ impl TestApp {
         let doors = doors::build(&config, &engine, &verifier, phase, metrics, Open::All).expect("doors");
         let servers = vec![serve_public(listener, doors.public), serve(ops_listener, doors.ops)];
         let (url, ops_url) = (format!("http://localhost:{}", address.port()), format!("http://{ops_address}"));
-        Self { url, ops_url, engine, database, servers }
+        Self { url, ops_url, engine, verifier, database, servers }
     }
 
     /// Makes a tenant and its owner.
