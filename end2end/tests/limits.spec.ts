@@ -10,29 +10,42 @@ test.beforeEach(async ({ page, tronch }) => {
 });
 
 /** Makes a key through the page: its secret, and its page. */
-async function createKey(page: Page, tronch: Tronch, name: string): Promise<{ secret: string; href: string }> {
+async function createKey(page: Page, tronch: Tronch, name: string, project: string): Promise<{ secret: string; href: string }> {
   await page.goto(`${tronch.url}${home}/keys/new`);
   await page.getByLabel("Name").fill(name);
   const projects = page.getByLabel("Project");
-  if ((await projects.count()) > 0) await projects.selectOption("default");
+  if ((await projects.count()) > 0) await projects.selectOption(project);
   await page.getByRole("button", { name: "Create key" }).click();
   const secret = (await page.locator(".secret-value").textContent())!.trim();
   return { secret, href: (await page.getByRole("link", { name: "Go to the key" }).getAttribute("href"))! };
 }
 
-async function verify(tronch: Tronch, token: string, key: string): Promise<{ code: string; retryAfter: string | null }> {
+/** Makes a project that nobody has set a limit on. */
+async function createProject(tronch: Tronch, token: string, slug: string): Promise<void> {
+  const response = await fetch(`${tronch.url}/api/v1/projects`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+    body: JSON.stringify({ slug }),
+  });
+  if (!response.ok) throw new Error(`making a project answered ${response.status}: ${await response.text()}`);
+}
+
+type Told = { code: string; retryAfter: string | null };
+
+async function verify(tronch: Tronch, token: string, project: string, key: string): Promise<Told> {
   const response = await fetch(`${tronch.url}/api/v1/keys/verify`, {
     method: "POST",
     headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
-    body: JSON.stringify({ key, environment: "test", project: "default" }),
+    body: JSON.stringify({ key, environment: "test", project }),
   });
   const { code } = (await response.json()) as { code: string };
   return { code, retryAfter: response.headers.get("retry-after") };
 }
 
-test("a key is limited on its page, hit, changed and freed again", async ({ page, tronch }) => {
-  const token = await tronch.bootstrap();
-  const { secret, href } = await createKey(page, tronch, "to be limited");
+test("a key is limited on its page, hit, changed and freed again", async ({ page, tronch }, { project: { name } }) => {
+  const [token, project] = [await tronch.bootstrap(), `limited-${name.replaceAll("-", "").slice(0, 7)}`];
+  await createProject(tronch, token, project);
+  const { secret, href } = await createKey(page, tronch, "to be limited", project);
   await page.goto(tronch.url + href);
   await expect(page.getByText("None: it may be used as often as anybody likes.")).toBeVisible();
   await page.getByRole("link", { name: "Set a limit" }).click();
@@ -58,8 +71,8 @@ test("a key is limited on its page, hit, changed and freed again", async ({ page
     "2 calls at once, then 1 an hour; at most 50 000 a day, Europe/Berlin",
   );
 
-  expect([(await verify(tronch, token, secret)).code, (await verify(tronch, token, secret)).code]).toEqual(["VALID", "VALID"]);
-  const refused = await verify(tronch, token, secret);
+  expect([(await verify(tronch, token, project, secret)).code, (await verify(tronch, token, project, secret)).code]).toEqual(["VALID", "VALID"]);
+  const refused = await verify(tronch, token, project, secret);
   expect(refused.code).toBe("RATE_LIMITED");
   expect(Number(refused.retryAfter)).toBeGreaterThan(3_000);
 
@@ -69,12 +82,12 @@ test("a key is limited on its page, hit, changed and freed again", async ({ page
   await page.getByLabel("Calls at once").fill("3");
   await page.getByRole("button", { name: "Save changes" }).click();
   await expect(page.getByRole("status").filter({ hasText: "The limit is changed." })).toBeVisible();
-  expect((await verify(tronch, token, secret)).code).toBe("VALID");
+  expect((await verify(tronch, token, project, secret)).code).toBe("VALID");
 
   await page.getByRole("link", { name: "default", exact: true }).click();
   await page.getByRole("button", { name: "Remove limit" }).click();
   await expect(page.getByRole("status").filter({ hasText: "The limit is removed." })).toBeVisible();
-  for (let call = 0; call < 5; call++) expect((await verify(tronch, token, secret)).code).toBe("VALID");
+  for (let call = 0; call < 5; call++) expect((await verify(tronch, token, project, secret)).code).toBe("VALID");
 
   await page.goto(`${tronch.url}${home}/audit`);
   for (const words of ["set the limit", "changed the limit", "removed the limit"]) {
@@ -108,7 +121,7 @@ test("a project's keys and an owner's are limited from the list", async ({ page,
   await page.getByRole("button", { name: "Set limit" }).click();
   await expect(page.getByRole("status").filter({ hasText: "The limit is set." })).toBeVisible();
   await expect(page.locator("tbody tr", { hasText: `project-${suffix}` })).toContainText("At most 1 000 000 in any hour");
-  const { href } = await createKey(page, tronch, "held to its project's");
+  const { href } = await createKey(page, tronch, "held to its project's", "default");
   await page.goto(tronch.url + href);
   await expect(page.locator("tbody tr", { hasText: `project-${suffix}` })).toContainText("each key of default");
 });
