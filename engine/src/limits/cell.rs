@@ -1,7 +1,7 @@
 //! What was taken of one limit, in words that calls on all threads change at once, without a lock that anybody could sleep with.
 //!
 //! Where one word holds all, a charge is one compare-and-swap. Where it does not, and where a call is charged to several limits,
-//! the highest bit of the first word says that a change is going on: the bits are set in the order of the limits' ids, all are
+//! the highest bit of the first word says that a change is going on: the bits are set in one order for all calls, all are
 //! looked at, all are charged or none, and the bits are taken away again. Whoever changes a single word waits for that bit, too.
 
 use tronch_core::{
@@ -92,7 +92,7 @@ impl Layout {
     }
 }
 
-/// Charges a call to all its limits, or to none of them; they stand in the order of their ids, each once. Whether it passed.
+/// Charges a call to all its limits, or to none of them; they stand in one order for all calls, each cell once. Whether it passed.
 pub(crate) fn charge(charges: &mut [Charge<'_>]) -> bool {
     if let [only] = charges
         && Layout::of(only.rule) != Layout::Whole

@@ -55,8 +55,8 @@ enum Nearness {
 impl SetLimit {
     fn limit(&self) -> Result<Limit, Error> {
         let name = LimitName::parse(&self.name).map_err(Error::internal)?;
-        let [id, counts_as] = [self.id, self.counts_as.unwrap_or(self.id)].map(LimitId::from_uuid);
-        Ok(Limit::new(id, counts_as, name, self.is_automatic, self.rule.rule()?))
+        let counts_as = LimitId::from_uuid(self.counts_as.unwrap_or(self.id));
+        Ok(Limit::new(counts_as, name, self.is_automatic, self.rule.rule()?))
     }
 
     fn nearness(&self, key: &Limited<'_>) -> Option<Nearness> {
@@ -129,7 +129,7 @@ pub async fn limits_of_key(tenant: &Tenant, key: &KeyView) -> Result<Vec<LimitVi
     nearest.into_values().map(|(_, row)| row.clone().view(Some(called(&row)))).collect()
 }
 
-/// The limits of each of several keys, in the order of the limits' ids. What is wrong with one keeps only those who are held to it
+/// The limits of each of several keys, in an order that is the same for all keys. What is wrong with one keeps only those who are held to it
 /// from being answered.
 ///
 /// This crosses tenants because keys of several are looked up in one question; each limit is held against its key's tenant.
@@ -177,6 +177,60 @@ fn of_key(key: &Limited<'_>, rows: &[SetLimit], known: &Known, cells: &Cells) ->
         let whose = if nearness == Nearness::Owner { row.id } else { key.lineage_id };
         found.push(cells.of(limit, whose));
     }
-    found.sort_unstable_by_key(|found| found.limit.id);
+    // By what they count, which a successor shares with its predecessor: two calls that hold the same cells must not hold them in
+    // two orders, nor one call hold one twice.
+    found.sort_unstable_by_key(KeyLimit::counts_as);
+    found.dedup_by_key(|found| found.counts_as());
     Ok(found.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use tronch_core::{Bucket, LimitRule};
+
+    use super::*;
+
+    fn set(id: u128, key: u128, name: &str, counts_as: Option<u128>) -> SetLimit {
+        let rule = LimitRule::new(Some(Bucket::new(5, 1, 1).expect("a bucket")), None).expect("a rule");
+        SetLimit {
+            id: Uuid::from_u128(id),
+            tenant_id: Uuid::from_u128(1),
+            key_id: Some(Uuid::from_u128(key)),
+            owner_external_id: None,
+            project_id: None,
+            environment: None,
+            name: name.to_owned(),
+            counts_as: counts_as.map(Uuid::from_u128),
+            is_automatic: true,
+            rule: RuleRow::of(&rule),
+        }
+    }
+
+    /// The copies of a successor were given ids in another order than those that they go on counting for.
+    #[test]
+    fn keys_of_one_line_hold_the_same_cells_in_the_same_order() {
+        let rows = [
+            set(10, 2, "first", None),
+            set(11, 2, "second", None),
+            set(20, 3, "second", Some(11)),
+            set(21, 3, "first", Some(10)),
+        ];
+        let known: Known = rows.iter().map(|row| (row.id, row.limit().map(Arc::new))).collect();
+        let cells = Cells::default();
+        let [old, new] = [2, 3].map(|key| {
+            let limited = Limited {
+                key_id: Uuid::from_u128(key),
+                lineage_id: Uuid::from_u128(2),
+                tenant_id: Uuid::from_u128(1),
+                project_id: Uuid::from_u128(9),
+                environment: "live",
+                owner: None,
+            };
+            of_key(&limited, &rows, &known, &cells).expect("limits")
+        });
+        assert_eq!((old.len(), new.len()), (2, 2));
+        for (old, new) in old.iter().zip(&new) {
+            assert!(Arc::ptr_eq(&old.cell, &new.cell) && old.limit.name == new.limit.name);
+        }
+    }
 }
