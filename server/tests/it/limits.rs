@@ -262,6 +262,9 @@ async fn a_successor_is_held_to_what_the_old_key_was() {
     let new_id = rotated["key"]["id"].as_str().expect("an id");
     let again = service.post(&format!("/api/v1/keys/{new_id}/rotate"), &json!({ "grace_seconds": 0 })).await.json();
     assert_eq!(code(&service, &json!({ "key": again["secret"] }), named).await, "QUOTA_EXCEEDED");
+    let events = service.get("/api/v1/audit-events?limit=100").await.json();
+    let set = events["items"].as_array().expect("events").iter().filter(|event| event["action"] == "create_limit");
+    assert_eq!(set.count(), 3, "each copy is told of: {events}");
     let path = format!("/api/v1/limits?key_id={}", rotated["key"]["id"].as_str().expect("an id"));
     let copied = service.get(&path).await.json();
     assert_eq!(
@@ -391,6 +394,68 @@ async fn a_limited_token_sees_and_sets_limits_of_its_own_place_alone() {
         let answer = limited.post("/api/v1/limits", &on(place.clone())).await;
         assert_eq!(answer.status.as_u16(), status, "{place}: {}", answer.text);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_changes_no_limit_that_somebody_changed_meanwhile() {
+    let app = TestApp::start().await;
+    let service = app.everything_in("acme").await;
+    let member = app.member(&crate::support::owner("acme")).await;
+    let window = |total: u64| json!({ "total": total, "calendar": "day" });
+    let limit = set(&service, &json!({ "name": "default", "project": "default", "window": window(100) })).await;
+    let id = limit["id"].as_str().expect("an id");
+    let address = format!("/t/acme/limits/{id}/edit");
+    let send = async |total: &str| {
+        let page = member.get(&address).await.text;
+        let seen = page.split_once("name=\"seen\" value=\"").and_then(|(_, rest)| rest.split('"').next());
+        let fields =
+            [("name", "default"), ("total", total), ("window", "day"), ("time_zone", "UTC"), ("automatic", "on")];
+        (seen.expect("a time").to_owned(), fields.map(|(name, value)| (name, value.to_owned())))
+    };
+    let (seen, fields) = send("200").await;
+    assert_eq!(
+        service.patch(&format!("/api/v1/limits/{id}"), &json!({ "window": window(5) })).await.status,
+        StatusCode::OK
+    );
+    let as_sent = |seen: &str, fields: &[(&'static str, String); 5]| {
+        let mut all: Vec<(&str, String)> = vec![("seen", seen.to_owned())];
+        all.extend(fields.iter().cloned());
+        all
+    };
+    let post = async |all: Vec<(&str, String)>| {
+        let all: Vec<(&str, &str)> = all.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        member.form(&address, &all).await
+    };
+    let refused = post(as_sent(&seen, &fields)).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert!(refused.text.contains("omebody changed this limit since you opened it"), "{}", refused.text);
+    let (seen, fields) = send("200").await;
+    assert_eq!(post(as_sent(&seen, &fields)).await.status, StatusCode::SEE_OTHER);
+    let now = service.get(&format!("/api/v1/limits/{id}")).await.json();
+    assert_eq!(now["window"]["total"], 200);
+}
+
+/// A removal may be sent again for a day; after that the row goes, and no process has to hear of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_was_removed_long_ago_is_deleted_unheard() {
+    let app = TestApp::start().await;
+    let service = app.everything_in("acme").await;
+    let burst = json!({ "capacity": 5, "refill": 1 });
+    for name in ["one", "two", "three"] {
+        set(&service, &json!({ "name": name, "project": "default", "burst": burst })).await;
+    }
+    let listed = service.get("/api/v1/limits").await.json();
+    for limit in &listed["items"].as_array().expect("limits")[..2] {
+        service.delete(&format!("/api/v1/limits/{}", limit["id"].as_str().expect("an id"))).await;
+    }
+    let system = app.database.connect_as_system().await;
+    let number = async |sql: &str| system.query_one(sql, &[]).await.expect("a number").get::<_, i64>(0);
+    let age = "UPDATE limits SET removed_at = removed_at - interval '26 hours' WHERE name = 'three'";
+    assert_eq!(system.execute(age, &[]).await.expect("an update"), 1);
+    let changes = number("SELECT n FROM change_log_head").await;
+    assert_eq!(tronch_engine::limits::forget_removed_limits(&app.engine).await.expect("a deletion"), 1);
+    assert_eq!(number("SELECT count(*) FROM limits").await, 2);
+    assert_eq!(number("SELECT n FROM change_log_head").await, changes);
 }
 
 /// One that cannot be read stands for a limit that nobody knows: its key is not let through, and all others are.
