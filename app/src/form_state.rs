@@ -11,6 +11,7 @@ pub struct FormState {
     values: Vec<(&'static str, String)>,
     field_errors: Vec<(&'static str, String)>,
     error: Option<String>,
+    notes: Vec<String>,
 }
 
 impl FormState {
@@ -42,14 +43,29 @@ impl FormState {
         self.error.is_some() || !self.field_errors.is_empty()
     }
 
+    /// Says something about what was typed, which is shown again without being refused.
+    pub fn note(&mut self, notes: Vec<String>) {
+        self.notes = notes;
+    }
+
+    /// What is said about it.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Whether what was typed is shown again.
+    pub fn is_shown_again(&self) -> bool {
+        self.is_refused() || !self.notes.is_empty()
+    }
+
     /// What was typed into a field, or nothing.
     pub fn value(&self, field: &str) -> String {
         self.values.iter().find(|(name, _)| *name == field).map(|(_, value)| value.clone()).unwrap_or_default()
     }
 
-    /// What was typed into a field of a refused form, or what stands there at first.
+    /// What was typed into a field of a form that is shown again, or what stands there at first.
     pub fn value_or(&self, field: &str, first: impl Into<String>) -> String {
-        if self.is_refused() { self.value(field) } else { first.into() }
+        if self.is_shown_again() { self.value(field) } else { first.into() }
     }
 
     /// The sentence beside a field.

@@ -7,6 +7,7 @@ mod calendar;
 #[cfg(test)]
 mod calendar_tests;
 mod sentence;
+mod simulate;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub use bucket::{Bucket, BucketState};
 pub use calendar::{CalendarUnit, ParseCalendarUnitError, ParseTimeZoneError, TimeZone};
+pub use simulate::{Simulated, simulate};
 pub use window::{Span, Window, WindowKind, WindowState};
 
 use crate::bounds::COST_MAX;

@@ -63,6 +63,11 @@ test("a key is limited on its page, hit, changed and freed again", async ({ page
   await page.getByLabel("Name").fill("default");
   await page.getByLabel("Calls at once").fill("2");
   await page.getByLabel("Every", { exact: true }).selectOption("3600");
+  // Tried first: it says what it would have done, keeps what was typed, and sets nothing.
+  await page.getByLabel("Time zone").fill("Europe/Berlin");
+  await page.getByRole("button", { name: "Try it on last week" }).click();
+  await expect(page.getByRole("status")).toContainText("There were no calls that it would have counted.");
+  await expect(page.getByLabel("Calls at once")).toHaveValue("2");
   await page.getByLabel("Calls at most").fill("50000");
   await page.getByLabel("Time zone").fill("Europe/Berlin");
   await page.getByRole("button", { name: "Set limit" }).click();

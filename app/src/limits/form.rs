@@ -4,8 +4,10 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
 use tronch_core::{
-    Bucket, Environment, KeyId, LimitId, LimitOn, LimitView, Permission, Window, WindowKind, format_timestamp,
+    Bucket, Environment, KeyId, LimitId, LimitOn, LimitView, Permission, Simulated, Window, WindowKind,
+    format_timestamp,
 };
+use tronch_engine::limits::{SimulatedKey, Simulation};
 use tronch_engine::projects::list_open_projects;
 use tronch_engine::{Error, Tenant, keys, limits};
 
@@ -14,6 +16,7 @@ use crate::form_state::{FormState, OnceField};
 use crate::layout::TenantLayout;
 use crate::server_context::{form_state, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
+use crate::ui::chart::grouped;
 use crate::ui::field::{CheckboxField, SelectField, TextField};
 use crate::ui::notice::{FormError, Notice};
 use crate::ui::page_head::PageHead;
@@ -89,9 +92,11 @@ pub(crate) fn NewLimitPage() -> impl IntoView {
                     <OnceField />
                     <FormError message=form.error() />
                     {whose}
-                    <RuleFields form=form limit=None />
+                    <RuleFields form=form.clone() limit=None />
+                    {simulated(&form)}
                     <div class="form-actions">
                         <SubmitButton label="Set limit" />
+                        {simulate_button(&tenant)}
                         <LinkButton href=back label="Cancel" look="quiet" />
                     </div>
                 </form>
@@ -168,10 +173,12 @@ pub(crate) fn EditLimitPage() -> impl IntoView {
                     <FormError message=form.error() />
                     <input type="hidden" name="seen" value=form.value_or("seen", format_timestamp(limit.updated_at)) />
                     <p>"It counts the calls of " {whose} "."</p>
-                    <RuleFields form=form limit=Some(limit.clone()) />
+                    <RuleFields form=form.clone() limit=Some(limit.clone()) />
+                    {simulated(&form)}
                     <Notice title="Under another rule it begins anew:">" what was used by the old one is forgotten."</Notice>
                     <div class="form-actions">
                         <SubmitButton label="Save changes" />
+                        {simulate_button(&tenant)}
                         <LinkButton href=back label="Cancel" look="quiet" />
                     </div>
                 </form>
@@ -186,6 +193,55 @@ pub(crate) fn EditLimitPage() -> impl IntoView {
     })
 }
 
+/// Asks what the limit would have done, instead of setting it.
+fn simulate_button(tenant: &Tenant) -> impl IntoView + use<> {
+    tenant.allows(Permission::UsageRead).then(|| {
+        view! { <button class="button" name="then" value="simulate">"Try it on last week"</button> }
+    })
+}
+
+/// What came of that.
+fn simulated(form: &FormState) -> impl IntoView + use<> {
+    let notes = form.notes().to_vec();
+    let (sentence, keys) = notes.split_first().map(|(sentence, keys)| (sentence.clone(), keys.to_vec()))?;
+    let keys: Vec<_> = keys.into_iter().map(|key| view! { <li>{key}</li> }).collect();
+    let list = (!keys.is_empty()).then(|| view! { <ul class="plain">{keys}</ul> });
+    Some(view! { <Notice title="Last week." role="status">" " {sentence} {list}</Notice> })
+}
+
+/// Keys that a simulation names.
+const NAMED_KEYS: usize = 10;
+
+/// A simulation in words: a sentence, and a line for each key that would have been refused most.
+pub fn simulation_words(simulation: &Simulation) -> Vec<String> {
+    let Simulation { total, counted, refused, is_partial, .. } = simulation;
+    if total.calls == 0 {
+        return vec!["There were no calls that it would have counted.".to_owned()];
+    }
+    let range = |simulated: &Simulated| match (simulated.least, simulated.most) {
+        (least, most) if least == most => grouped(most),
+        (least, most) => format!("{} to {}", grouped(least), grouped(most)),
+    };
+    let calls = grouped(total.calls);
+    let keys = grouped(*counted as u64);
+    let mut sentence = if total.most == 0 {
+        format!("It would have let all {calls} calls pass.")
+    } else {
+        format!(
+            "It would have refused {} of {calls} calls, of {} of {keys} keys, depending on how they lay inside their minutes.",
+            range(total),
+            grouped(refused.len() as u64)
+        )
+    };
+    if *is_partial {
+        sentence += " There were so many calls that not all keys were looked at.";
+    }
+    let named = refused.iter().take(NAMED_KEYS);
+    let line =
+        |key: &SimulatedKey| format!("{}: {} of {}", key.name, range(&key.simulated), grouped(key.simulated.calls));
+    [sentence].into_iter().chain(named.map(line)).collect()
+}
+
 /// Name and rule. Of a new limit the fields are empty, of another as it is now.
 #[component]
 fn RuleFields(form: FormState, limit: Option<LimitView>) -> impl IntoView {
@@ -195,7 +251,7 @@ fn RuleFields(form: FormState, limit: Option<LimitView>) -> impl IntoView {
     let name = limit.as_ref().map_or_else(|| "default".to_owned(), |limit| limit.name.to_string());
     let is_automatic = limit.as_ref().is_none_or(|limit| limit.is_automatic);
     // A box that is not ticked is not sent.
-    let automatic = if form.is_refused() { form.value("automatic") == "on" } else { is_automatic };
+    let automatic = if form.is_shown_again() { form.value("automatic") == "on" } else { is_automatic };
     let period = bucket.as_ref().map_or(1, Bucket::period_seconds);
     let (window_value, zone) = window.as_ref().map_or(("day".to_owned(), "UTC"), window_value);
     view! {

@@ -4,7 +4,7 @@ mod form;
 mod list;
 mod section;
 
-pub use form::LIMIT_FIELDS;
 pub(crate) use form::{EditLimitPage, NewLimitPage};
+pub use form::{LIMIT_FIELDS, simulation_words};
 pub(crate) use list::LimitsPage;
 pub(crate) use section::{key_limits, project_limits};

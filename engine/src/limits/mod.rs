@@ -9,6 +9,7 @@ mod cell_tests;
 pub(crate) mod cells;
 pub(crate) mod effective;
 mod rows;
+mod simulate;
 
 use diesel::prelude::*;
 use tronch_core::bounds::{LIMITS_ON_ONE_MAX, PAGE_SIZE_MAX};
@@ -30,6 +31,7 @@ use crate::{keys as key_verbs, projects};
 pub use effective::limits_of_key;
 pub(crate) use rows::audited;
 use rows::{LimitRow, NewLimitRow, RuleRow};
+pub use simulate::{SimulatedKey, Simulation, simulate_limit};
 
 const NOT_FOUND: Error = Error::NotFound { noun: "limit" };
 

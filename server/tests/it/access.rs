@@ -90,6 +90,9 @@ fn sample(route: &Route) -> Option<Sample> {
         ("POST", "/api/v1/limits") => {
             created(json!({ "name": "from-the-api", "project": "default", "burst": { "capacity": 5, "refill": 1 } }))
         }
+        ("POST", "/api/v1/limits/simulate") => {
+            ok(Body::Json(json!({ "name": "tried", "project": "default", "burst": { "capacity": 5, "refill": 1 } })))
+        }
         ("PATCH", "/api/v1/limits/{limit_id}") => ok(Body::Json(json!({ "automatic": false }))),
         ("POST", "/api/v1/service-tokens") => created(json!({ "name": "a token", "permissions": ["keys.read"] })),
         ("GET" | "DELETE", path) if path.starts_with("/api/v1/") => ok(Body::None),

@@ -1,4 +1,4 @@
-//! Limits through the doors: what passes, what is told, who is counted with whom, and what of bad input is refused.
+//! Limits through the doors: what passes, what is told, and who is counted with whom.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -6,13 +6,13 @@ use sfv::{BareItem, List, ListEntry, Parser};
 
 use crate::support::{Answer, TestApp, Visitor};
 
-async fn set(service: &Visitor, body: &Value) -> Value {
+pub(crate) async fn set(service: &Visitor, body: &Value) -> Value {
     let answer = service.post("/api/v1/limits", body).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
     answer.json()
 }
 
-async fn key(service: &Visitor, wish: Value) -> (String, Value) {
+pub(crate) async fn key(service: &Visitor, wish: Value) -> (String, Value) {
     let mut body = json!({ "name": "a key", "environment": "live" });
     body.as_object_mut().expect("an object").extend(wish.as_object().expect("an object").clone());
     let (id, secret) = service.create_key(&body).await;
@@ -27,7 +27,7 @@ async fn ask(service: &Visitor, key: &Value, with: Value) -> Answer {
     answer
 }
 
-async fn code(service: &Visitor, key: &Value, with: Value) -> String {
+pub(crate) async fn code(service: &Visitor, key: &Value, with: Value) -> String {
     ask(service, key, with).await.json()["code"].as_str().expect("a code").to_owned()
 }
 
@@ -274,188 +274,6 @@ async fn a_successor_is_held_to_what_the_old_key_was() {
             &json!(false)
         )
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_makes_no_limit_is_refused_at_its_field() {
-    let app = TestApp::start().await;
-    let service = app.everything_in("acme").await;
-    let (id, key) = key(&service, json!({})).await;
-    let burst = |change: Value| {
-        let mut burst = json!({ "capacity": 10, "refill": 1, "period_seconds": 1 });
-        burst.as_object_mut().expect("an object").extend(change.as_object().expect("an object").clone());
-        json!({ "burst": burst })
-    };
-    let window = |change: Value| json!({ "window": change });
-    for (change, field) in [
-        (json!({}), "burst"),
-        (burst(json!({ "capacity": 0 })), "burst.capacity"),
-        (burst(json!({ "capacity": 1_000_000_001 })), "burst.capacity"),
-        (burst(json!({ "capacity": -1 })), "burst.capacity"),
-        (burst(json!({ "capacity": 1e300 })), "burst.capacity"),
-        (burst(json!({ "refill": 0 })), "burst.refill"),
-        (burst(json!({ "period_seconds": 0 })), "burst.period_seconds"),
-        (burst(json!({ "capacity": 1_000_000, "period_seconds": 86_400 })), "burst"),
-        (window(json!({ "total": 0, "seconds": 60 })), "window.total"),
-        (window(json!({ "total": 1, "seconds": 0 })), "window.seconds"),
-        (window(json!({ "total": 1, "seconds": 9_999_999 })), "window.seconds"),
-        (window(json!({ "total": 1 })), "window.seconds"),
-        (window(json!({ "total": 1, "seconds": 60, "calendar": "day" })), "window.seconds"),
-        (window(json!({ "total": 1, "calendar": "year" })), "window.calendar"),
-        (window(json!({ "total": 1, "calendar": "day", "time_zone": "Europe/Atlantis" })), "window.time_zone"),
-        (window(json!({ "total": 1, "seconds": 60, "time_zone": "UTC" })), "window.time_zone"),
-        (window(json!({ "total": 1, "calendar": "day", "sliding": true })), "window.sliding"),
-        (json!({ "name": "Not A Name", "burst": { "capacity": 1, "refill": 1 } }), "name"),
-        (json!({ "owner": { "external_id": "x" }, "burst": { "capacity": 1, "refill": 1 } }), "key_id"),
-        (json!({ "environment": "live", "burst": { "capacity": 1, "refill": 1 } }), "environment"),
-    ] {
-        let mut body = json!({ "name": "default", "key_id": id });
-        body.as_object_mut().expect("an object").extend(change.as_object().expect("an object").clone());
-        let (status, _, at) = service.post("/api/v1/limits", &body).await.refusal();
-        assert_eq!((status, at.as_deref()), (422, Some(field)), "{body}");
-    }
-    let good = json!({ "name": "default", "key_id": id, "burst": { "capacity": 1, "refill": 1 } });
-    set(&service, &good).await;
-    let twice = service.post("/api/v1/limits", &good).await.refusal();
-    assert_eq!(twice, (409, "name_taken".into(), Some("name".into())));
-    for number in 2..=8 {
-        set(&service, &json!({ "name": format!("limit-{number}"), "key_id": id, "burst": good["burst"] })).await;
-    }
-    let one_more = json!({ "name": "limit-9", "key_id": id, "burst": good["burst"] });
-    assert_eq!(service.post("/api/v1/limits", &one_more).await.refusal().0, 409);
-    for (with, field) in [
-        (json!({ "cost": -1 }), "cost"),
-        (json!({ "cost": 1_000_001 }), "cost"),
-        (json!({ "limits": [{ "name": "Not A Name", "cost": 1 }] }), "limits[0].name"),
-        (json!({ "limits": [{ "name": "default", "cost": 1_000_001 }] }), "limits[0].cost"),
-        (json!({ "limits": [{ "name": "default", "cost": 1 }, { "name": "default", "cost": 1 }] }), "limits[1].name"),
-    ] {
-        let mut body = key.clone();
-        body.as_object_mut().expect("an object").extend(with.as_object().expect("an object").clone());
-        let (status, _, at) = service.post("/api/v1/keys/verify", &body).await.refusal();
-        assert_eq!((status, at.as_deref()), (422, Some(field)), "{with}");
-    }
-    let (revoked, _) = self::key(&service, json!({})).await;
-    service.delete(&format!("/api/v1/keys/{revoked}")).await;
-    let late = json!({ "name": "default", "key_id": revoked, "burst": good["burst"] });
-    assert_eq!(service.post("/api/v1/limits", &late).await.refusal(), (409, "key_not_active".into(), None));
-    let nowhere = json!({ "name": "default", "project": "nowhere", "burst": good["burst"] });
-    assert_eq!(service.post("/api/v1/limits", &nowhere).await.refusal().0, 404);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_limited_token_sees_and_sets_limits_of_its_own_place_alone() {
-    let app = TestApp::start().await;
-    let service = app.everything_in("acme").await;
-    let (live, _) = key(&service, json!({})).await;
-    let (test, _) = key(&service, json!({ "environment": "test" })).await;
-    let burst = json!({ "capacity": 1, "refill": 1 });
-    let on = |change: Value| {
-        let mut body = json!({ "name": "default", "burst": burst });
-        body.as_object_mut().expect("an object").extend(change.as_object().expect("an object").clone());
-        body
-    };
-    let mut ids = Vec::new();
-    for place in [
-        json!({ "key_id": live }),
-        json!({ "owner": { "external_id": "cus_1" } }),
-        json!({ "project": "default" }),
-        json!({ "project": "default", "environment": "live" }),
-        json!({ "key_id": test }),
-        json!({ "project": "default", "environment": "test" }),
-    ] {
-        ids.push(set(&service, &on(place)).await["id"].as_str().expect("an id").to_owned());
-    }
-    let wish = json!({ "permissions": tronch_core::Permission::ALL, "project": "default", "environment": "test" });
-    let limited = app.service(&app.token("acme", &wish).await);
-    let listed = limited.get("/api/v1/limits").await.json();
-    let mut seen: Vec<&str> =
-        listed["items"].as_array().expect("a list").iter().filter_map(|limit| limit["id"].as_str()).collect();
-    seen.sort_unstable();
-    assert_eq!(seen, [&ids[4], &ids[5]]);
-    for (place, id) in ids.iter().enumerate() {
-        let path = format!("/api/v1/limits/{id}");
-        let expected = if place < 4 { 404 } else { 200 };
-        assert_eq!(limited.get(&path).await.status.as_u16(), expected, "{place}");
-        assert_eq!(limited.patch(&path, &json!({ "automatic": false })).await.status.as_u16(), expected, "{place}");
-        assert_eq!(limited.delete(&path).await.status.as_u16(), expected, "{place}");
-    }
-    for (place, status) in [
-        (json!({ "key_id": live }), 404),
-        (json!({ "owner": { "external_id": "cus_2" } }), 403),
-        (json!({ "project": "default" }), 403),
-        (json!({ "project": "default", "environment": "live" }), 403),
-        // The name is one of limits that it could not change: it would free its keys from them.
-        (json!({ "key_id": test }), 409),
-        (json!({ "project": "default", "environment": "test" }), 409),
-        (json!({ "key_id": test, "name": "own" }), 201),
-        (json!({ "project": "default", "environment": "test", "name": "own" }), 201),
-    ] {
-        let answer = limited.post("/api/v1/limits", &on(place.clone())).await;
-        assert_eq!(answer.status.as_u16(), status, "{place}: {}", answer.text);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_form_changes_no_limit_that_somebody_changed_meanwhile() {
-    let app = TestApp::start().await;
-    let service = app.everything_in("acme").await;
-    let member = app.member(&crate::support::owner("acme")).await;
-    let window = |total: u64| json!({ "total": total, "calendar": "day" });
-    let limit = set(&service, &json!({ "name": "default", "project": "default", "window": window(100) })).await;
-    let id = limit["id"].as_str().expect("an id");
-    let address = format!("/t/acme/limits/{id}/edit");
-    let send = async |total: &str| {
-        let page = member.get(&address).await.text;
-        let seen = page.split_once("name=\"seen\" value=\"").and_then(|(_, rest)| rest.split('"').next());
-        let fields =
-            [("name", "default"), ("total", total), ("window", "day"), ("time_zone", "UTC"), ("automatic", "on")];
-        (seen.expect("a time").to_owned(), fields.map(|(name, value)| (name, value.to_owned())))
-    };
-    let (seen, fields) = send("200").await;
-    assert_eq!(
-        service.patch(&format!("/api/v1/limits/{id}"), &json!({ "window": window(5) })).await.status,
-        StatusCode::OK
-    );
-    let as_sent = |seen: &str, fields: &[(&'static str, String); 5]| {
-        let mut all: Vec<(&str, String)> = vec![("seen", seen.to_owned())];
-        all.extend(fields.iter().cloned());
-        all
-    };
-    let post = async |all: Vec<(&str, String)>| {
-        let all: Vec<(&str, &str)> = all.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        member.form(&address, &all).await
-    };
-    let refused = post(as_sent(&seen, &fields)).await;
-    assert_eq!(refused.status, StatusCode::CONFLICT);
-    assert!(refused.text.contains("omebody changed this limit since you opened it"), "{}", refused.text);
-    let (seen, fields) = send("200").await;
-    assert_eq!(post(as_sent(&seen, &fields)).await.status, StatusCode::SEE_OTHER);
-    let now = service.get(&format!("/api/v1/limits/{id}")).await.json();
-    assert_eq!(now["window"]["total"], 200);
-}
-
-/// A removal may be sent again for a day; after that the row goes, and no process has to hear of it.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_limit_that_was_removed_long_ago_is_deleted_unheard() {
-    let app = TestApp::start().await;
-    let service = app.everything_in("acme").await;
-    let burst = json!({ "capacity": 5, "refill": 1 });
-    for name in ["one", "two", "three"] {
-        set(&service, &json!({ "name": name, "project": "default", "burst": burst })).await;
-    }
-    let listed = service.get("/api/v1/limits").await.json();
-    for limit in &listed["items"].as_array().expect("limits")[..2] {
-        service.delete(&format!("/api/v1/limits/{}", limit["id"].as_str().expect("an id"))).await;
-    }
-    let system = app.database.connect_as_system().await;
-    let number = async |sql: &str| system.query_one(sql, &[]).await.expect("a number").get::<_, i64>(0);
-    let age = "UPDATE limits SET removed_at = removed_at - interval '26 hours' WHERE name = 'three'";
-    assert_eq!(system.execute(age, &[]).await.expect("an update"), 1);
-    let changes = number("SELECT n FROM change_log_head").await;
-    assert_eq!(tronch_engine::limits::forget_removed_limits(&app.engine).await.expect("a deletion"), 1);
-    assert_eq!(number("SELECT count(*) FROM limits").await, 2);
-    assert_eq!(number("SELECT n FROM change_log_head").await, changes);
 }
 
 /// One that cannot be read stands for a limit that nobody knows: its key is not let through, and all others are.

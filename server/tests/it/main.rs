@@ -13,6 +13,7 @@ mod idempotency;
 mod keyring;
 mod keys_table;
 mod kill;
+mod limit_settings;
 mod limits;
 mod lives;
 mod many_keys;

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use tronch_core::{Bucket, LimitOn, LimitView, Window, WindowKind, format_timestamp};
+use tronch_engine::limits::Simulation;
 use utoipa::ToSchema;
 
 use super::confirm::ConfirmationOut;
@@ -110,6 +111,64 @@ impl From<LimitView> for LimitOut {
             created_at: format_timestamp(view.created_at),
             updated_at: format_timestamp(view.updated_at),
             confirmation: None,
+        }
+    }
+}
+
+/// Keys that an answer names.
+const SIMULATED_KEYS: usize = 100;
+
+/// What a limit would have refused of the last week's calls.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SimulationOut {
+    /// Since when calls are looked at.
+    from: String,
+    /// All that the limit would have counted.
+    calls: u64,
+    /// How many would have been refused if those of a minute came evenly.
+    refused_least: u64,
+    /// How many if those of a minute came at once.
+    refused_most: u64,
+    /// Keys with calls; one for all keys of an owner.
+    keys: usize,
+    /// How many of them could have been refused.
+    keys_refused: usize,
+    /// At most 100 of those, the ones with most refusals first.
+    refused: Vec<SimulatedKeyOut>,
+    /// Whether there were so many calls that some keys were left out.
+    partial: bool,
+}
+
+/// A key of which calls could have been refused.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SimulatedKeyOut {
+    /// Which, as its rotations began; `null` where an owner's keys are counted together.
+    key_id: Option<String>,
+    name: String,
+    calls: u64,
+    refused_least: u64,
+    refused_most: u64,
+}
+
+impl From<Simulation> for SimulationOut {
+    fn from(simulation: Simulation) -> Self {
+        let keys_refused = simulation.refused.len();
+        let refused = simulation.refused.into_iter().take(SIMULATED_KEYS).map(|key| SimulatedKeyOut {
+            key_id: key.key_id.map(|key_id| key_id.to_string()),
+            name: key.name,
+            calls: key.simulated.calls,
+            refused_least: key.simulated.least,
+            refused_most: key.simulated.most,
+        });
+        Self {
+            from: format_timestamp(simulation.from),
+            calls: simulation.total.calls,
+            refused_least: simulation.total.least,
+            refused_most: simulation.total.most,
+            keys: simulation.counted,
+            keys_refused,
+            refused: refused.collect(),
+            partial: simulation.is_partial,
         }
     }
 }

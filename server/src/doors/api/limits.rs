@@ -15,7 +15,7 @@ use super::confirm::{WaitParameter, confirmation};
 use super::idempotency::KeyParameter;
 use super::json::{Body, given};
 use super::keys::OwnerIn;
-use super::limit_out::LimitOut;
+use super::limit_out::{LimitOut, SimulationOut};
 use super::openapi::Refused;
 use super::out::ListOut;
 use super::query::Query;
@@ -130,6 +130,26 @@ fn at_its_field(error: InvalidLimit) -> Problem {
     invalid(field, error)
 }
 
+impl CreateLimitIn {
+    fn new_limit(self) -> Result<NewLimit, Problem> {
+        if self.environment.is_some() && self.project.is_none() {
+            return Err(invalid("environment", "only a limit on a project is of one environment"));
+        }
+        let on = match (self.key_id, self.owner, self.project) {
+            (Some(key_id), None, None) => LimitOn::Key(id_of(&key_id, "key")?),
+            (None, Some(owner), None) => LimitOn::Owner(owner.external_id),
+            (None, None, Some(project)) => LimitOn::Project { project, environment: self.environment },
+            _ => {
+                return Err(invalid("key_id", "say whose calls it counts: key_id, owner or project, one of the three"));
+            }
+        };
+        let bucket = self.burst.map(BurstIn::bucket).transpose()?;
+        let window = self.window.map(WindowIn::window).transpose()?;
+        let rule = LimitRule::new(bucket, window).map_err(at_its_field)?;
+        Ok(NewLimit { on, name: self.name, is_automatic: self.automatic, rule })
+    }
+}
+
 impl BurstIn {
     fn bucket(self) -> Result<Bucket, Problem> {
         Bucket::new(self.capacity, self.refill, self.period_seconds).map_err(at_its_field)
@@ -203,22 +223,23 @@ pub(crate) async fn create_limit(
     uri: Uri,
     Body(asked): Body<CreateLimitIn>,
 ) -> Result<(StatusCode, Json<LimitOut>), Problem> {
-    if asked.environment.is_some() && asked.project.is_none() {
-        return Err(invalid("environment", "only a limit on a project is of one environment"));
-    }
-    let on = match (asked.key_id, asked.owner, asked.project) {
-        (Some(key_id), None, None) => LimitOn::Key(id_of(&key_id, "key")?),
-        (None, Some(owner), None) => LimitOn::Owner(owner.external_id),
-        (None, None, Some(project)) => LimitOn::Project { project, environment: asked.environment },
-        _ => return Err(invalid("key_id", "say whose calls it counts: key_id, owner or project, one of the three")),
-    };
-    let bucket = asked.burst.map(BurstIn::bucket).transpose()?;
-    let window = asked.window.map(WindowIn::window).transpose()?;
-    let rule = LimitRule::new(bucket, window).map_err(at_its_field)?;
-    let new_limit = NewLimit { on, name: asked.name, is_automatic: asked.automatic, rule };
-    let limit = limits::create_limit(&inside.tenant, new_limit).await?;
+    let limit = limits::create_limit(&inside.tenant, asked.new_limit()?).await?;
     let out = LimitOut::from(limit).with(confirmation(&inside.tenant, &uri).await?);
     Ok((StatusCode::CREATED, Json(out)))
+}
+
+/// Look what a limit would have refused of the last week's calls, without setting it.
+#[utoipa::path(
+    post, path = "/api/v1/limits/simulate", tag = "limits", operation_id = "simulate_limit",
+    security(("service_token" = ["usage.read"])), request_body = CreateLimitIn,
+    responses((status = 200, description = "What it would have refused", body = SimulationOut), (status = "default", response = Refused))
+)]
+pub(crate) async fn simulate_limit(
+    inside: Inside,
+    Body(asked): Body<CreateLimitIn>,
+) -> Result<Json<SimulationOut>, Problem> {
+    let limit = asked.new_limit()?;
+    Ok(Json(limits::simulate_limit(&inside.tenant, &limit.on, &limit.rule).await?.into()))
 }
 
 /// Read a limit.

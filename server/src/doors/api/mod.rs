@@ -73,6 +73,7 @@ pub(crate) fn table() -> Vec<Entry<Api>> {
         post("/api/v1/projects/{project}/restore", Token(ProjectsWrite), projects::restore_project),
         get("/api/v1/limits", Token(LimitsRead), limits::list_limits),
         post("/api/v1/limits", Token(LimitsWrite), limits::create_limit),
+        post("/api/v1/limits/simulate", Token(UsageRead), limits::simulate_limit),
         get("/api/v1/limits/{limit_id}", Token(LimitsRead), limits::get_limit),
         patch("/api/v1/limits/{limit_id}", Token(LimitsWrite), limits::update_limit),
         delete("/api/v1/limits/{limit_id}", Token(LimitsWrite), limits::remove_limit),

@@ -44,6 +44,7 @@ pub(crate) struct Refused(#[expect(dead_code, reason = "it stands for the shape 
         projects::restore_project,
         limits::list_limits,
         limits::create_limit,
+        limits::simulate_limit,
         limits::get_limit,
         limits::update_limit,
         limits::remove_limit,

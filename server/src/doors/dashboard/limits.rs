@@ -2,7 +2,7 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use tronch_app::{FormState, LIMIT_FIELDS, Place};
+use tronch_app::{Answer, FormState, LIMIT_FIELDS, Place, simulation_words};
 use tronch_core::{
     Bucket, CalendarUnit, Environment, ExternalId, InvalidLimit, LimitId, LimitName, LimitOn, LimitRule, LimitView,
     ProjectSlug, TimeZone, Window, WindowKind,
@@ -25,6 +25,9 @@ pub(crate) async fn create(State(dashboard): State<Dashboard>, Inside(place): In
     let (Some(on), Some(name), Some(rule)) = (on, name, rule) else {
         return dashboard.form_again(sent.parts, place, state).await;
     };
+    if wants_simulation(&sent) {
+        return simulated(&dashboard, sent, place, state, (&on, &rule)).await;
+    }
     let new_limit = NewLimit { on, name, is_automatic: sent.filled("automatic").is_some(), rule };
     match async { limits::create_limit(&sent.once(place.tenant.clone()).await?, new_limit).await }.await {
         Ok(limit) => see_other(&address(&place, &limit, "limited")),
@@ -45,6 +48,12 @@ pub(crate) async fn change(
     let (Some(name), Some(rule)) = (name, rule) else {
         return dashboard.form_again(sent.parts, place, state).await;
     };
+    if wants_simulation(&sent) {
+        return match async { limits::get_limit(&place.tenant, limit_id(&limit)?).await }.await {
+            Ok(limit) => simulated(&dashboard, sent, place, state, (&limit.on, &rule)).await,
+            Err(error) => refuse(&dashboard, sent, place, state, error).await,
+        };
+    }
     let seen = match sent.seen() {
         Ok(seen) => seen,
         Err(error) => return dashboard.refuse(sent.parts, place, state, error).await,
@@ -73,6 +82,28 @@ pub(crate) async fn remove(
         Ok(limit) => see_other(&address(&place, &limit, "limit-removed")),
         // No form stands at this address.
         Err(error) => dashboard.pages.refusal_in(sent.parts, &dashboard.engine, Some(place), error).await,
+    }
+}
+
+fn wants_simulation(sent: &Sent) -> bool {
+    sent.text("then") == "simulate"
+}
+
+/// The form again, with what the limit would have done; nothing is set.
+async fn simulated(
+    dashboard: &Dashboard,
+    sent: Sent,
+    place: Place,
+    mut state: FormState,
+    (on, rule): (&LimitOn, &LimitRule),
+) -> Response {
+    match limits::simulate_limit(&place.tenant, on, rule).await {
+        Ok(simulation) => {
+            state.note(simulation_words(&simulation));
+            let answer = Some(Answer::Refused(state));
+            dashboard.pages.render(sent.parts, &dashboard.engine, Some(place), answer).await
+        }
+        Err(error) => refuse(dashboard, sent, place, state, error).await,
     }
 }
 

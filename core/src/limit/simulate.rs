@@ -1,0 +1,192 @@
+//! What a limit would have refused of calls that are known by the minute. How they lay inside their minutes nobody knows, so the
+//! answer is a range: from calls that came as evenly as they could to calls that came all at once at the minute's begin.
+
+use super::{LimitRule, WindowKind};
+use crate::time::Timestamp;
+
+const MILLIS_OF_MINUTE: u128 = 60_000;
+const SECONDS_OF_MINUTE: u32 = 60;
+
+/// How many calls there were, and how many of them would have been refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Simulated {
+    /// All of them.
+    pub calls: u64,
+    /// Refused if they came evenly.
+    pub least: u64,
+    /// Refused if those of a minute came at once.
+    pub most: u64,
+}
+
+/// Calls of cost 1 in whole minutes, each with its first moment, in their order. The limit begins unused.
+pub fn simulate(rule: &LimitRule, minutes: &[(Timestamp, u64)]) -> Simulated {
+    let [even, at_once] = [Spread::Even, Spread::AtOnce].map(|spread| refused(rule, minutes, spread));
+    // Who passes earlier may find less left later.
+    let (least, most) = (even.min(at_once), even.max(at_once));
+    Simulated { calls: minutes.iter().map(|(_, calls)| calls).sum(), least, most }
+}
+
+/// How calls lie in their minute.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spread {
+    Even,
+    AtOnce,
+}
+
+fn refused(rule: &LimitRule, minutes: &[(Timestamp, u64)], spread: Spread) -> u64 {
+    let mut refused = 0;
+    let mut level = rule.bucket().map(|bucket| u128::from(bucket.capacity()) * unit(rule));
+    let mut stretch = Stretch::default();
+    let mut before: Option<Timestamp> = None;
+    for (start, calls) in minutes {
+        if let (Some(level), Some(before)) = (&mut level, before) {
+            let idle = (*start - before).num_milliseconds().max(0).unsigned_abs();
+            // What came back in the minute before is there already.
+            let idle = u128::from(idle).saturating_sub(MILLIS_OF_MINUTE);
+            *level = full(rule).min(*level + idle * gain_of_milli(rule));
+        }
+        let gain = MILLIS_OF_MINUTE * gain_of_milli(rule);
+        let in_burst = level.map_or(u64::MAX, |level| {
+            let there = if spread == Spread::Even { level + gain } else { level };
+            u64::try_from(there / unit(rule)).unwrap_or(u64::MAX)
+        });
+        let in_window = stretch.left(rule, *start, spread);
+        let passed = (*calls).min(in_burst).min(in_window);
+        refused += calls - passed;
+        stretch.used += passed;
+        if let Some(level) = &mut level {
+            *level = full(rule).min((*level + gain).saturating_sub(u128::from(passed) * unit(rule)));
+        }
+        before = Some(*start);
+    }
+    refused
+}
+
+/// Parts of a token of which a whole number comes back in a millisecond.
+fn unit(rule: &LimitRule) -> u128 {
+    rule.bucket().map_or(1, |bucket| u128::from(bucket.period_seconds()) * 1_000)
+}
+
+fn gain_of_milli(rule: &LimitRule) -> u128 {
+    rule.bucket().map_or(0, |bucket| bucket.refill().into())
+}
+
+fn full(rule: &LimitRule) -> u128 {
+    rule.bucket().map_or(0, |bucket| u128::from(bucket.capacity()) * unit(rule))
+}
+
+/// What passed in the stretch of the window that a minute lies in, and in the one before.
+#[derive(Default)]
+struct Stretch {
+    start: Option<Timestamp>,
+    used: u64,
+    used_before: u64,
+}
+
+impl Stretch {
+    fn left(&mut self, rule: &LimitRule, minute: Timestamp, spread: Spread) -> u64 {
+        let Some(window) = rule.window() else { return u64::MAX };
+        let span = window.span(minute);
+        if self.start != Some(span.start) {
+            let is_next = self.start.is_some_and(|start| window.span(start).end == span.start);
+            let slides = matches!(window.kind(), WindowKind::Sliding { .. });
+            self.used_before = if slides && is_next { self.used } else { 0 };
+            self.used = 0;
+            self.start = Some(span.start);
+        }
+        match window.kind() {
+            // Several of them lie in one minute.
+            WindowKind::Fixed { seconds } | WindowKind::Sliding { seconds } if seconds < SECONDS_OF_MINUTE => {
+                let stretches = if spread == Spread::Even { SECONDS_OF_MINUTE / seconds } else { 1 };
+                self.used = 0;
+                window.total() * u64::from(stretches)
+            }
+            _ => {
+                let length = (span.end - span.start).num_seconds().max(1).unsigned_abs();
+                let elapsed = (minute - span.start).num_seconds().max(0).unsigned_abs();
+                let elapsed = if spread == Spread::Even { elapsed + u64::from(SECONDS_OF_MINUTE) } else { elapsed };
+                let covered = length.saturating_sub(elapsed);
+                let weighed = (u128::from(self.used_before) * u128::from(covered)).div_ceil(u128::from(length));
+                window.total().saturating_sub(self.used).saturating_sub(u64::try_from(weighed).unwrap_or(u64::MAX))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use chrono::TimeDelta;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::limit::{Bucket, CalendarUnit, Cost, LimitState, LimitTime, TimeZone, Window};
+    use crate::time::parse_timestamp;
+
+    fn rules() -> Vec<LimitRule> {
+        let bucket = |capacity, refill, seconds| Some(Bucket::new(capacity, refill, seconds).expect("a bucket"));
+        let window = |total, kind| Some(Window::new(total, kind).expect("a window"));
+        let daily = WindowKind::Calendar { unit: CalendarUnit::Day, zone: TimeZone::UTC };
+        [
+            (bucket(20, 1, 3), None),
+            (bucket(3, 7, 60), None),
+            (None, window(50, WindowKind::Fixed { seconds: 300 })),
+            (None, window(30, WindowKind::Sliding { seconds: 600 })),
+            (None, window(400, daily)),
+            (bucket(20, 1, 3), window(60, WindowKind::Fixed { seconds: 600 })),
+        ]
+        .into_iter()
+        .map(|(bucket, window)| LimitRule::new(bucket, window).expect("a rule"))
+        .collect()
+    }
+
+    /// One call after the other, each by the rule itself; those of a minute at these seconds of it.
+    fn replayed(rule: &LimitRule, minutes: &[(Timestamp, u64)], second_of: impl Fn(u64, u64) -> f64) -> u64 {
+        let (mut state, mut refused, begin) = (LimitState::default(), 0, minutes[0].0);
+        for (start, calls) in minutes {
+            for call in 0..*calls {
+                let now = *start + TimeDelta::milliseconds((second_of(call, *calls) * 1_000.0) as i64);
+                let passed = Duration::from_millis((now - begin).num_milliseconds().unsigned_abs());
+                match rule.take(state, LimitTime { passed, now, span: rule.span(now) }, Cost::ONE) {
+                    Ok((after, _)) => state = after,
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+        refused
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_what_calls_one_after_the_other_would_have_met(
+            number in 0_usize..6, pauses in proptest::collection::vec((1_i64..4, 0_u64..40), 1..60),
+        ) {
+            let rule = rules()[number];
+            let mut at = parse_timestamp("2026-11-26T23:40:00Z").expect("a time");
+            let mut minutes = Vec::new();
+            for (pause, calls) in pauses {
+                at += TimeDelta::minutes(pause);
+                minutes.push((at, calls));
+            }
+            let at_once = replayed(&rule, &minutes, |_, _| 0.0);
+            prop_assert_eq!(refused(&rule, &minutes, Spread::AtOnce), at_once, "{}", rule);
+            // Evenly: to the call that falls on the edge of a minute.
+            let even = replayed(&rule, &minutes, |call, calls| 60.0 * (call as f64 + 0.5) / calls as f64);
+            let told = refused(&rule, &minutes, Spread::Even);
+            prop_assert!(told <= even && even - told <= minutes.len() as u64, "{}: {told} and {even}", rule);
+            let both = simulate(&rule, &minutes);
+            prop_assert!(both.least <= both.most && both.most <= both.calls);
+        }
+    }
+
+    #[test]
+    fn a_burst_inside_a_minute_makes_the_range() {
+        let rule = rules()[0];
+        let at = parse_timestamp("2026-11-26T12:00:00Z").expect("a time");
+        // 20 at once and 20 more in the minute.
+        assert_eq!(simulate(&rule, &[(at, 40)]), Simulated { calls: 40, least: 0, most: 20 });
+        assert_eq!(simulate(&rule, &[(at, 50)]), Simulated { calls: 50, least: 10, most: 30 });
+        assert_eq!(simulate(&rule, &[]), Simulated::default());
+    }
+}
