@@ -227,11 +227,9 @@ pub fn simulation_words(simulation: &Simulation) -> Vec<String> {
     let mut sentence = if total.most == 0 {
         format!("It would have let all {calls} calls pass.")
     } else {
-        format!(
-            "It would have refused {} of {calls} calls, of {} of {keys} keys, depending on how they lay inside their minutes.",
-            range(total),
-            grouped(refused.len() as u64)
-        )
+        let depending = if total.least == total.most { "" } else { ", depending on how they lay inside their minutes" };
+        let keys_refused = grouped(refused.len() as u64);
+        format!("It would have refused {} of {calls} calls, of {keys_refused} of {keys} keys{depending}.", range(total))
     };
     if *is_partial {
         sentence += " There were so many calls that not all keys were looked at.";
