@@ -175,7 +175,7 @@ pub(crate) fn EditLimitPage() -> impl IntoView {
                     <p>"It counts the calls of " {whose} "."</p>
                     <RuleFields form=form.clone() limit=Some(limit.clone()) />
                     {simulated(&form)}
-                    <Notice title="Under another rule it begins anew:">" what was used by the old one is forgotten."</Notice>
+                    <Notice title="Under another rule it begins anew:">" what was used under the old one does not count."</Notice>
                     <div class="form-actions">
                         <SubmitButton label="Save changes" />
                         {simulate_button(&tenant)}
@@ -232,7 +232,7 @@ pub fn simulation_words(simulation: &Simulation) -> Vec<String> {
         format!("It would have refused {} of {calls} calls, of {keys_refused} of {keys} keys{depending}.", range(total))
     };
     if *is_partial {
-        sentence += " There were so many calls that not all keys were looked at.";
+        sentence += " Only the 200 keys that were used last were looked at.";
     }
     let named = refused.iter().take(NAMED_KEYS);
     let line =

@@ -61,7 +61,7 @@ pub async fn rotate_key(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<
         expires_at: old.expires_at,
         disabled_at: plan.successor_disabled.then_some(now),
         predecessor_id: Some(old.id),
-        lineage_id: Some(old.lineage_id.unwrap_or(old.id)),
+        lineage_id: Some(old.lineage_id.or(old.predecessor_id).unwrap_or(old.id)),
     };
     let successor = sql::insert(&mut transaction, &row).await?;
     if successor.revoked_at.is_some() {

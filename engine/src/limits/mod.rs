@@ -8,14 +8,15 @@ pub(crate) mod cell;
 mod cell_tests;
 pub(crate) mod cells;
 pub(crate) mod effective;
+mod place;
 mod rows;
 mod simulate;
 
 use diesel::prelude::*;
-use tronch_core::bounds::{LIMITS_ON_ONE_MAX, PAGE_SIZE_MAX};
+use tronch_core::bounds::PAGE_SIZE_MAX;
 use tronch_core::{
-    Bucket, Environment, ErrorCode, ExternalId, KeyId, LimitId, LimitName, LimitOn, LimitRule, LimitView, Page,
-    Permission, ProjectId, ProjectSlug, Timestamp, Window,
+    Bucket, Environment, ExternalId, KeyId, LimitId, LimitName, LimitOn, LimitRule, LimitView, Page, Permission,
+    ProjectId, ProjectSlug, Timestamp, Window,
 };
 use uuid::Uuid;
 
@@ -29,6 +30,8 @@ use crate::tenancy::{Tenant, TenantTx};
 use crate::{Engine, system};
 use crate::{keys as key_verbs, projects};
 pub use effective::limits_of_key;
+pub(crate) use place::Place;
+use place::{place, refuse_shadow, require_room};
 pub(crate) use rows::audited;
 use rows::{LimitRow, NewLimitRow, RuleRow};
 pub use simulate::{SimulatedKey, Simulation, simulate_limit};
@@ -91,7 +94,7 @@ pub async fn create_limit(tenant: &Tenant, new_limit: NewLimit) -> Result<LimitV
     // Limits of a tenant are set one after the other, so that no two take the last room.
     transaction.lock_tenant().await?;
     let place = place(tenant, &mut transaction, &new_limit.on).await?;
-    refuse_shadow(tenant, &mut transaction, &new_limit.name).await?;
+    refuse_shadow(tenant, &mut transaction, &place, &new_limit.name).await?;
     require_room(&mut transaction, &place).await?;
     let limit = insert(&mut transaction, &place, &new_limit, now).await?;
     record(tenant, &mut transaction, "create_limit", None, Some(&limit)).await?;
@@ -136,6 +139,7 @@ pub async fn update_limit(tenant: &Tenant, limit_id: LimitId, change: LimitChang
     }
     let mut transaction = tenant.begin_change().await?;
     let (row, project) = lock(&mut transaction, limit_id).await?;
+    let row_place = (row.key_id, row.project_id);
     let before = row.view(project.as_deref())?;
     Error::refuse_stale("limit", change.unless_changed_since, before.updated_at)?;
     let mut after = before.clone();
@@ -144,10 +148,9 @@ pub async fn update_limit(tenant: &Tenant, limit_id: LimitId, change: LimitChang
     let bucket = change.bucket.unwrap_or(before.rule.bucket().copied());
     let window = change.window.unwrap_or(before.rule.window().copied());
     after.rule = LimitRule::new(bucket, window).map_err(|error| Error::invalid("burst", error))?;
-    if after.name != before.name {
-        refuse_shadow(tenant, &mut transaction, &after.name).await?;
-    }
     if after != before {
+        let place = Place { key_id: row_place.0, project_id: row_place.1, ..Place::default() };
+        refuse_shadow(tenant, &mut transaction, &place, &after.name).await?;
         after.updated_at = clock::now();
         transaction
             .of(limits::table)
@@ -312,94 +315,6 @@ pub(crate) async fn carry_over(
 pub async fn forget_removed_limits(engine: &Engine) -> Result<usize, Error> {
     let mut connection = engine.db().system().await?;
     system::delete_in_portions(&mut connection, "limits", "removed_at <= now() - interval '25 hours'").await
-}
-
-/// Where a new limit is to be, looked up.
-#[derive(Default)]
-pub(crate) struct Place {
-    pub(crate) key_id: Option<Uuid>,
-    pub(crate) owner: Option<String>,
-    pub(crate) project_id: Option<Uuid>,
-    /// The project's slug, or the key's name.
-    pub(crate) called: Option<String>,
-    pub(crate) environment: Option<Environment>,
-}
-
-async fn place(tenant: &Tenant, transaction: &mut ChangeTx, on: &LimitOn) -> Result<Place, Error> {
-    match on {
-        LimitOn::Key(key_id) => {
-            let name = key_verbs::require_working(transaction, *key_id).await?;
-            Ok(Place { key_id: Some(key_id.uuid()), called: Some(name), ..Place::default() })
-        }
-        LimitOn::Owner(owner) => {
-            Error::refuse_nul("owner", Some(owner.as_str()))?;
-            // It counts calls of keys of every project.
-            tenant.scope.require(None, None)?;
-            Ok(Place { owner: Some(owner.as_str().to_owned()), ..Place::default() })
-        }
-        LimitOn::Project { project, environment } => {
-            let project = projects::find_open_project(transaction, project).await?;
-            tenant.scope.require(Some(project.id), *environment)?;
-            Ok(Place {
-                project_id: Some(project.id.uuid()),
-                called: Some(project.slug.as_str().to_owned()),
-                environment: *environment,
-                ..Place::default()
-            })
-        }
-    }
-}
-
-/// Of limits with one name the nearest counts. So a limited token may not use the name of one that it could not change: it would
-/// free its keys from that.
-async fn refuse_shadow(tenant: &Tenant, transaction: &mut ChangeTx, name: &LimitName) -> Result<(), Error> {
-    let (project, environment) = (tenant.scope.project, tenant.scope.environment);
-    if project.is_none() && environment.is_none() {
-        return Ok(());
-    }
-    let mut outside = transaction
-        .of(limits::table)
-        .filter(limits::removed_at.is_null())
-        .filter(limits::name.eq(name.as_str()))
-        .into_boxed();
-    outside = if environment.is_some() {
-        outside.filter(limits::key_id.is_null()).filter(limits::environment.is_null())
-    } else {
-        outside.filter(limits::owner_external_id.is_not_null())
-    };
-    let outside: i64 = outside.count().get_result(transaction).await?;
-    if outside == 0 {
-        return Ok(());
-    }
-    Err(Error::Conflict {
-        code: ErrorCode::NameTaken,
-        message: "a limit of this name counts more than this token reaches; choose another name".to_owned(),
-        field: Some("name"),
-    })
-}
-
-/// Refuses one limit more than there may be in a place.
-async fn require_room(transaction: &mut ChangeTx, place: &Place) -> Result<(), Error> {
-    let there: i64 = transaction
-        .of(limits::table)
-        .filter(limits::removed_at.is_null())
-        .filter(limits::key_id.is_not_distinct_from(place.key_id))
-        .filter(limits::owner_external_id.is_not_distinct_from(place.owner.clone()))
-        .filter(limits::project_id.is_not_distinct_from(place.project_id))
-        .filter(limits::environment.is_not_distinct_from(place.environment.map(Environment::as_str)))
-        .count()
-        .get_result(transaction)
-        .await?;
-    if there < LIMITS_ON_ONE_MAX {
-        return Ok(());
-    }
-    Err(Error::Conflict {
-        code: ErrorCode::Conflict,
-        message: format!(
-            "there are {LIMITS_ON_ONE_MAX} limits here, which is as many as there may be; remove one first"
-        ),
-        field: None,
-    })
 }
 
 /// The limit that the same write made, changed or removed before, as it is now.

@@ -271,7 +271,8 @@ async fn read_limits(
         .filter(|row| row.4)
         .map(|(row, ..)| Limited {
             key_id: row.id,
-            lineage_id: row.lineage_id.unwrap_or(row.id),
+            // One that was made before lines were noted goes on with its predecessor.
+            lineage_id: row.lineage_id.or(row.predecessor_id).unwrap_or(row.id),
             tenant_id: row.tenant_id,
             project_id: row.project_id,
             environment: &row.environment,

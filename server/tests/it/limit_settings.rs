@@ -96,6 +96,11 @@ async fn a_limited_token_sees_and_sets_limits_of_its_own_place_alone() {
     ] {
         ids.push(set(&service, &on(place)).await["id"].as_str().expect("an id").to_owned());
     }
+    let (owned, _) = key(&service, json!({ "environment": "test", "owner": { "external_id": "cus_1" } })).await;
+    let of_owner = json!({ "owner": { "external_id": "cus_1" }, "name": "of-owner" });
+    set(&service, &on(of_owner)).await;
+    assert_eq!(service.post("/api/v1/projects", &json!({ "slug": "other" })).await.status, StatusCode::CREATED);
+    set(&service, &on(json!({ "project": "other", "name": "elsewhere" }))).await;
     let wish = json!({ "permissions": tronch_core::Permission::ALL, "project": "default", "environment": "test" });
     let limited = app.service(&app.token("acme", &wish).await);
     let listed = limited.get("/api/v1/limits").await.json();
@@ -107,7 +112,9 @@ async fn a_limited_token_sees_and_sets_limits_of_its_own_place_alone() {
         let path = format!("/api/v1/limits/{id}");
         let expected = if place < 4 { 404 } else { 200 };
         assert_eq!(limited.get(&path).await.status.as_u16(), expected, "{place}");
-        assert_eq!(limited.patch(&path, &json!({ "automatic": false })).await.status.as_u16(), expected, "{place}");
+        // These two stand before wider ones: to loosen them would free keys from those.
+        let loosened = if place < 4 { 404 } else { 409 };
+        assert_eq!(limited.patch(&path, &json!({ "automatic": false })).await.status.as_u16(), loosened, "{place}");
         assert_eq!(limited.delete(&path).await.status.as_u16(), expected, "{place}");
     }
     for (place, status) in [
@@ -115,9 +122,12 @@ async fn a_limited_token_sees_and_sets_limits_of_its_own_place_alone() {
         (json!({ "owner": { "external_id": "cus_2" } }), 403),
         (json!({ "project": "default" }), 403),
         (json!({ "project": "default", "environment": "live" }), 403),
-        // The name is one of limits that it could not change: it would free its keys from them.
+        // The name is one of limits that it could not change: it would free its keys from them. Another project's is not.
         (json!({ "key_id": test }), 409),
         (json!({ "project": "default", "environment": "test" }), 409),
+        (json!({ "key_id": owned, "name": "of-owner" }), 409),
+        (json!({ "key_id": test, "name": "of-owner" }), 201),
+        (json!({ "key_id": test, "name": "elsewhere" }), 201),
         (json!({ "key_id": test, "name": "own" }), 201),
         (json!({ "project": "default", "environment": "test", "name": "own" }), 201),
     ] {
@@ -173,6 +183,11 @@ async fn a_limit_is_tried_on_the_calls_that_were() {
     assert_eq!((numbers, &told["refused"][0]["key_id"]), ([43, 3, 23, 1, 1], &Value::Null), "{told}");
     assert_eq!(tried(json!({ "project": "default", "environment": "live" })).await.0, [43, 0, 20, 2, 1]);
     assert_eq!(tried(json!({ "project": "default" })).await.0, [943, 860, 900, 3, 2]);
+    // A key with a nearer limit of this name would not be held to it.
+    let nearer = json!({ "name": "default", "key_id": test, "window": { "total": 5, "calendar": "day" } });
+    let nearer = set(&service, &nearer).await;
+    assert_eq!(tried(json!({ "project": "default" })).await.0, [43, 0, 20, 2, 1]);
+    service.delete(&format!("/api/v1/limits/{}", nearer["id"].as_str().expect("an id"))).await;
     // Nothing was set.
     assert_eq!(service.get("/api/v1/limits").await.json()["items"], json!([]));
     let wish = json!({ "permissions": ["usage.read"], "environment": "test" });

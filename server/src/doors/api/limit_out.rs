@@ -135,7 +135,7 @@ pub(crate) struct SimulationOut {
     keys_refused: usize,
     /// At most 100 of those, the ones with most refusals first.
     refused: Vec<SimulatedKeyOut>,
-    /// Whether there were so many calls that some keys were left out.
+    /// Whether there are so many keys that only the 200 that were used last were looked at.
     partial: bool,
 }
 

@@ -239,7 +239,7 @@ pub(crate) async fn simulate_limit(
     Body(asked): Body<CreateLimitIn>,
 ) -> Result<Json<SimulationOut>, Problem> {
     let limit = asked.new_limit()?;
-    Ok(Json(limits::simulate_limit(&inside.tenant, &limit.on, &limit.rule).await?.into()))
+    Ok(Json(limits::simulate_limit(&inside.tenant, &limit.on, &limit.name, &limit.rule).await?.into()))
 }
 
 /// Read a limit.

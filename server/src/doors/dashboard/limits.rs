@@ -26,7 +26,7 @@ pub(crate) async fn create(State(dashboard): State<Dashboard>, Inside(place): In
         return dashboard.form_again(sent.parts, place, state).await;
     };
     if wants_simulation(&sent) {
-        return simulated(&dashboard, sent, place, state, (&on, &rule)).await;
+        return simulated(&dashboard, sent, place, state, (&on, &name, &rule)).await;
     }
     let new_limit = NewLimit { on, name, is_automatic: sent.filled("automatic").is_some(), rule };
     match async { limits::create_limit(&sent.once(place.tenant.clone()).await?, new_limit).await }.await {
@@ -50,7 +50,7 @@ pub(crate) async fn change(
     };
     if wants_simulation(&sent) {
         return match async { limits::get_limit(&place.tenant, limit_id(&limit)?).await }.await {
-            Ok(limit) => simulated(&dashboard, sent, place, state, (&limit.on, &rule)).await,
+            Ok(limit) => simulated(&dashboard, sent, place, state, (&limit.on, &name, &rule)).await,
             Err(error) => refuse(&dashboard, sent, place, state, error).await,
         };
     }
@@ -95,9 +95,9 @@ async fn simulated(
     sent: Sent,
     place: Place,
     mut state: FormState,
-    (on, rule): (&LimitOn, &LimitRule),
+    (on, name, rule): (&LimitOn, &LimitName, &LimitRule),
 ) -> Response {
-    match limits::simulate_limit(&place.tenant, on, rule).await {
+    match limits::simulate_limit(&place.tenant, on, name, rule).await {
         Ok(simulation) => {
             state.note(simulation_words(&simulation));
             let answer = Some(Answer::Refused(state));
