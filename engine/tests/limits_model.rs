@@ -119,13 +119,14 @@ fn a_single_limit_lets_pass_what_is_there() {
 }
 
 /// What is forgotten because it counts no more takes nothing away from a call beside it.
-#[test]
-fn forgetting_what_is_idle_beside_a_call_loses_nothing() {
-    loom::model(|| {
+fn forget_beside_a_call(impatient: bool) {
+    loom::model(move || {
+        atomics::IMPATIENT.set(impatient);
         let limit = Arc::new((sliding(1), Cell::new()));
         let forgets = {
             let limit = Arc::clone(&limit);
             thread::spawn(move || {
+                atomics::IMPATIENT.set(impatient);
                 let (rule, cell) = &*limit;
                 let now = Timestamp::from_timestamp(1_800_000_000, 0).expect("a time");
                 cell.forget_idle(rule, LimitTime { passed: Duration::from_secs(5), now, span: rule.span(now) });
@@ -135,6 +136,11 @@ fn forgetting_what_is_idle_beside_a_call_loses_nothing() {
         forgets.join().expect("no panic");
         assert!(!take(&[&limit]), "there was one");
     });
+}
+
+#[test]
+fn forgetting_what_is_idle_beside_a_call_loses_nothing() {
+    forget_beside_a_call(false);
 }
 
 /// One of each is left. Of a call to both and one to either, some order decides.
@@ -172,4 +178,6 @@ fn without_the_bit_the_model_finds_what_is_lost() {
         let run = || two_calls_share_two_limits(make, true);
         assert!(catch_unwind(AssertUnwindSafe(run)).is_err(), "the model is too weak");
     }
+    let run = || forget_beside_a_call(true);
+    assert!(catch_unwind(AssertUnwindSafe(run)).is_err(), "the model is too weak");
 }

@@ -3,6 +3,7 @@
 
 use chrono::TimeDelta;
 
+use super::window::weighed;
 use super::{LimitRule, Span, WindowKind};
 use crate::time::Timestamp;
 
@@ -153,8 +154,7 @@ impl Stretch {
         let length = (span.end - span.start).num_seconds().max(1).unsigned_abs();
         let elapsed = (at - span.start).num_seconds().max(0).unsigned_abs() + later;
         let covered = length.saturating_sub(elapsed);
-        let weighed = (u128::from(self.used_before) * u128::from(covered)).div_ceil(u128::from(length));
-        window.total().saturating_sub(self.used).saturating_sub(u64::try_from(weighed).unwrap_or(u64::MAX))
+        window.total().saturating_sub(self.used).saturating_sub(weighed(self.used_before, covered, length))
     }
 }
 

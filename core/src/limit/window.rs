@@ -214,7 +214,7 @@ impl Left {
 }
 
 /// `used × part ÷ whole`, rounded up.
-fn weighed(used: u64, part: u64, whole: u64) -> u64 {
+pub(super) fn weighed(used: u64, part: u64, whole: u64) -> u64 {
     let weighed = (u128::from(used) * u128::from(part)).div_ceil(u128::from(whole));
     u64::try_from(weighed).unwrap_or(u64::MAX)
 }

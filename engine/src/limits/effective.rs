@@ -116,17 +116,27 @@ pub async fn limits_of_key(tenant: &Tenant, key: &KeyView) -> Result<Vec<LimitVi
         environment: key.environment.as_str(),
         owner,
     };
-    let mut nearest: BTreeMap<String, (Nearness, LimitRow)> = BTreeMap::new();
-    for row in rows {
-        let environment = row.environment.as_deref();
-        let owner = row.owner_external_id.as_deref();
-        let Some(near) = nearness(row.key_id, owner, row.project_id, environment, &limited) else { continue };
-        if nearest.get(&row.name).is_none_or(|(held, _)| *held < near) {
-            nearest.insert(row.name.clone(), (near, row));
+    let near = rows.into_iter().filter_map(|row| {
+        let LimitRow { key_id, owner_external_id, project_id, environment, .. } = &row;
+        let near = nearness(*key_id, owner_external_id.as_deref(), *project_id, environment.as_deref(), &limited)?;
+        Some((row.name.clone(), near, row))
+    });
+    let view = |(_, row): (Nearness, LimitRow)| {
+        let called = if row.key_id.is_some() { key.name.as_str() } else { project.slug.as_str() };
+        row.view(Some(called))
+    };
+    nearest_of_each_name(near).into_values().map(view).collect()
+}
+
+/// Of limits with one name the nearest.
+fn nearest_of_each_name<N: Ord, L>(near: impl Iterator<Item = (N, Nearness, L)>) -> BTreeMap<N, (Nearness, L)> {
+    let mut nearest: BTreeMap<N, (Nearness, L)> = BTreeMap::new();
+    for (name, nearness, limit) in near {
+        if nearest.get(&name).is_none_or(|(held, _)| *held < nearness) {
+            nearest.insert(name, (nearness, limit));
         }
     }
-    let called = |row: &LimitRow| if row.key_id.is_some() { key.name.as_str() } else { project.slug.as_str() };
-    nearest.into_values().map(|(_, row)| row.clone().view(Some(called(&row)))).collect()
+    nearest
 }
 
 /// The limits of each of several keys, in an order that is the same for all keys. What is wrong with one keeps only those who are held to it
@@ -160,16 +170,9 @@ pub(crate) async fn read_limits(
 type Known = HashMap<Uuid, Result<Arc<Limit>, Error>>;
 
 fn of_key(key: &Limited<'_>, rows: &[SetLimit], known: &Known, cells: &Cells) -> Result<Box<[KeyLimit]>, Error> {
-    let mut nearest: BTreeMap<&str, (Nearness, &SetLimit)> = BTreeMap::new();
-    for row in rows {
-        let Some(nearness) = row.nearness(key) else { continue };
-        let held = nearest.entry(&row.name).or_insert((nearness, row));
-        if held.0 < nearness {
-            *held = (nearness, row);
-        }
-    }
+    let near = rows.iter().filter_map(|row| Some((row.name.as_str(), row.nearness(key)?, row)));
     let mut found = Vec::new();
-    for (nearness, row) in nearest.into_values() {
+    for (nearness, row) in nearest_of_each_name(near).into_values() {
         let Some(Ok(limit)) = known.get(&row.id) else {
             return Err(Error::internal(format!("limit {} cannot be read", LimitId::from_uuid(row.id))));
         };

@@ -357,14 +357,7 @@ async fn find(transaction: &mut TenantTx, id: Uuid, also_removed: bool) -> Resul
     transaction.scope().require(row.project_id.map(ProjectId::from_uuid), environment).map_err(unseen)?;
     let project = match row.project_id {
         None => None,
-        Some(project_id) => Some(
-            transaction
-                .of(project_table::table)
-                .filter(project_table::id.eq(project_id))
-                .select(project_table::slug)
-                .first(transaction)
-                .await?,
-        ),
+        Some(project_id) => Some(projects::slug_of(transaction, project_id).await?),
     };
     Ok((row, project))
 }

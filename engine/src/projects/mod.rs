@@ -148,6 +148,16 @@ async fn count_working(transaction: &mut TenantTx, project_ids: Vec<Uuid>) -> Re
         .await?)
 }
 
+/// The slug of a project that a row of ours names.
+pub(crate) async fn slug_of(transaction: &mut TenantTx, project_id: Uuid) -> Result<String, Error> {
+    Ok(transaction
+        .of(projects::table)
+        .filter(projects::id.eq(project_id))
+        .select(projects::slug)
+        .first(transaction)
+        .await?)
+}
+
 /// The project of a slug, inside a running transaction.
 pub(crate) async fn find_project(transaction: &mut TenantTx, slug: &ProjectSlug) -> Result<ProjectView, Error> {
     let row: Option<ProjectRow> = transaction

@@ -231,14 +231,7 @@ async fn lock(transaction: &mut TenantTx, id: Uuid) -> Result<(TokenRow, Option<
     let row = row.ok_or(NOT_FOUND)?;
     let project = match row.project_id {
         None => None,
-        Some(project_id) => Some(
-            transaction
-                .of(project_table::table)
-                .filter(project_table::id.eq(project_id))
-                .select(project_table::slug)
-                .first(transaction)
-                .await?,
-        ),
+        Some(project_id) => Some(projects::slug_of(transaction, project_id).await?),
     };
     Ok((row, project))
 }

@@ -62,10 +62,10 @@ impl Said {
 pub(super) fn charge_limits(limits: &[KeyLimit], costs: &Costs, now: Moment) -> (VerdictCode, Vec<Said>) {
     let mut places = Vec::with_capacity(limits.len());
     let mut charges = Vec::with_capacity(limits.len());
-    for (place, KeyLimit { limit, cell }) in limits.iter().enumerate() {
-        if let Some(cost) = costs.of(&limits[place]) {
+    for (place, one) in limits.iter().enumerate() {
+        if let Some(cost) = costs.of(one) {
             places.push(place);
-            charges.push(Charge::new(&limit.rule, cell, limit.time(now), cost));
+            charges.push(Charge::new(&one.limit.rule, &one.cell, one.limit.time(now), cost));
         }
     }
     let passes = charge(&mut charges);

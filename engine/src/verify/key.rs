@@ -1,4 +1,5 @@
-//! A key as validation knows it: all that a verdict and its answer need, read in one SELECT.
+//! A key as validation knows it: all that a verdict and its answer need, read in one SELECT, and its limits in one more where its
+//! tenant has set some.
 
 use std::collections::HashMap;
 use std::sync::Arc;

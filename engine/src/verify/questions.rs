@@ -16,7 +16,7 @@ use crate::node::marks::Position;
 /// Questions under way. One more would only divide the same handles into smaller ones.
 const AT_ONCE: usize = 4;
 
-/// Handles of one question: as many as are read in a millisecond or two.
+/// Handles of one question, so that none takes long.
 const HANDLES_MAX: usize = 64;
 
 /// How long a question may take.

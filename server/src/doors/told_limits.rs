@@ -68,6 +68,8 @@ impl LimitHeaders {
     /// `t` is when all is there again, or when the call that was refused passes; `Retry-After` is never before that. Nothing
     /// where no limit was charged.
     pub(crate) fn of<'a>(limits: impl Iterator<Item = LimitTold<'a>>) -> Option<Self> {
+        let mut limits = limits.peekable();
+        limits.peek()?;
         let (mut policies, mut states) = (String::with_capacity(FIELD_BYTES), String::with_capacity(FIELD_BYTES));
         let mut retry_after = Some(0);
         for told in limits {
@@ -93,7 +95,7 @@ impl LimitHeaders {
             }
         }
         let retry_after = retry_after.filter(|seconds| *seconds > 0);
-        (!policies.is_empty()).then_some(Self { policies, states, retry_after })
+        Some(Self { policies, states, retry_after })
     }
 
     pub(crate) fn add_to(self, headers: &mut HeaderMap) {

@@ -1,4 +1,4 @@
-//! A limit as the API shows it.
+//! A limit as the API shows it, and what one would have refused.
 
 use serde::Serialize;
 use tronch_core::{Bucket, LimitOn, LimitView, Window, WindowKind, format_timestamp};
