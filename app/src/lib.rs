@@ -46,7 +46,7 @@ pub use form_state::{Answer, FormState, SecretOf, ShownSecret};
 #[cfg(feature = "ssr")]
 pub use keys::{KeysQuery, REVOKE_ALL_FIELDS, address_of_list, confirmation_words};
 #[cfg(feature = "ssr")]
-pub use limits::{LIMIT_FIELDS, simulation_words};
+pub use limits::{CREDIT_FIELDS, LIMIT_FIELDS, simulation_words};
 #[cfg(feature = "ssr")]
 pub use server_context::{Place, Refusal, ServerContext};
 #[cfg(feature = "ssr")]

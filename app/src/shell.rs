@@ -14,7 +14,7 @@ use crate::error_page::ErrorPage;
 use crate::keys::{
     ChangeKeysPage, EditKeyPage, KeyPage, KeysPage, NewKeyPage, RevokeAllKeysPage, RevokeKeyPage, RotateKeyPage,
 };
-use crate::limits::{EditLimitPage, LimitsPage, NewLimitPage};
+use crate::limits::{EditLimitPage, LimitPage, LimitsPage, NewLimitPage};
 use crate::overview::OverviewPage;
 use crate::people::{SignInPage, SignUpPage};
 use crate::projects::{NewProjectPage, ProjectPage, ProjectsPage};
@@ -100,6 +100,7 @@ fn Pages() -> impl IntoView {
                 <Route path=path!("/t/:tenant/projects/:project") view=ProjectPage />
                 <Route path=path!("/t/:tenant/limits") view=LimitsPage />
                 <Route path=path!("/t/:tenant/limits/new") view=NewLimitPage />
+                <Route path=path!("/t/:tenant/limits/:limit") view=LimitPage />
                 <Route path=path!("/t/:tenant/limits/:limit/edit") view=EditLimitPage />
                 <Route path=path!("/t/:tenant/tokens") view=TokensPage />
                 <Route path=path!("/t/:tenant/tokens/new") view=NewTokenPage />

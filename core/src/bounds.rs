@@ -1,5 +1,8 @@
 //! Every upper bound of the product, by name and unit. Whoever enforces one says so where it does.
 
+/// Credits that are added at once, at most.
+pub const CREDITS_ADDED_MAX: u64 = 1_000_000_000_000;
+
 /// A request's body.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// A key's metadata, as JSON text.

@@ -7,6 +7,8 @@ mod calendar;
 #[cfg(test)]
 mod calendar_tests;
 mod sentence;
+#[cfg(test)]
+mod shared_tests;
 mod simulate;
 #[cfg(test)]
 mod tests;
@@ -17,7 +19,7 @@ use std::time::Duration;
 pub use bucket::{Bucket, BucketState};
 pub use calendar::{CalendarUnit, ParseCalendarUnitError, ParseTimeZoneError, TimeZone};
 pub use simulate::{Simulated, simulate};
-pub use window::{Span, Window, WindowKind, WindowState};
+pub use window::{Refill, Span, Window, WindowKind, WindowState, Wish};
 
 use crate::bounds::COST_MAX;
 use crate::time::Timestamp;
@@ -66,8 +68,8 @@ pub struct Reading {
     pub limit: u64,
     /// What is left.
     pub remaining: u64,
-    /// Until all of it is there again, if nobody takes anything meanwhile.
-    pub reset_after: Duration,
+    /// Until all of it is there again, if nobody takes anything meanwhile; nothing for what comes back by nobody's clock.
+    pub reset_after: Option<Duration>,
 }
 
 /// A call that a limit does not let pass. It took nothing.
@@ -75,8 +77,8 @@ pub struct Reading {
 pub struct Refusal {
     /// What is left, of the half that refuses for longer.
     pub reading: Reading,
-    /// After how long the same call passes, if nobody takes anything meanwhile; nothing when it never does, because it
-    /// asks for more than there can be.
+    /// After how long the same call passes, if nobody takes anything meanwhile; nothing when waiting does not help, because it
+    /// asks for more than there can be, or for credits that are not filled up.
     pub retry_after: Option<Duration>,
 }
 
@@ -178,13 +180,16 @@ impl LimitRule {
     }
 
     /// The time in which as much as one half lets pass may be used, in whole seconds: the one that an empty bucket takes to fill, or
-    /// the length of the window's stretch.
-    pub fn window_seconds(&self, half: LimitHalf, span: Span) -> u64 {
-        let bucket = self.bucket.filter(|_| half == LimitHalf::Rate);
-        let seconds = bucket.map_or((span.end - span.start).num_seconds().unsigned_abs(), |bucket| {
-            (bucket.capacity() * u64::from(bucket.period_seconds())).div_ceil(bucket.refill().into())
-        });
-        seconds.max(1)
+    /// the length of the window's stretch, if that ever ends.
+    pub fn window_seconds(&self, half: LimitHalf, span: Span) -> Option<u64> {
+        let seconds = match (self.bucket.filter(|_| half == LimitHalf::Rate), self.window) {
+            (Some(bucket), _) => {
+                (bucket.capacity() * u64::from(bucket.period_seconds())).div_ceil(bucket.refill().into())
+            }
+            (None, Some(window)) if !window.ends() => return None,
+            (None, _) => (span.end - span.start).num_seconds().unsigned_abs(),
+        };
+        Some(seconds.max(1))
     }
 
     /// Whether forgetting what was taken would change nothing.

@@ -36,6 +36,7 @@ const routes: { path: string; who: "newcomer" | "anonymous" | "owner" }[] = [
   { path: `${home}/limits`, who: "owner" },
   { path: `${home}/limits/new`, who: "owner" },
   { path: `${home}/limits/new?key={key}`, who: "owner" },
+  { path: `${home}/limits/{limit}`, who: "owner" },
   { path: `${home}/limits/{limit}/edit`, who: "owner" },
   { path: `${home}/tokens`, who: "owner" },
   { path: `${home}/tokens/new`, who: "owner" },

@@ -28,13 +28,14 @@ pub(crate) type Connection = Object<AsyncPgConnection>;
 
 /// The pools. `tenant` sees nothing until a transaction names its tenant; the others connect with the scope that row
 /// security lets through. `usage` is one connection, of the thread that stores counts: what drives a connection lives where
-/// it was made.
+/// it was made. `limits` is one as well: nobody who looks up a key waits for totals, nor they for him.
 #[derive(Clone)]
 pub(crate) struct Db {
     tenant: Pool<AsyncPgConnection>,
     system: Pool<AsyncPgConnection>,
     data_plane: Pool<AsyncPgConnection>,
     usage: Pool<AsyncPgConnection>,
+    limits: Pool<AsyncPgConnection>,
     lease_url: String,
 }
 
@@ -133,6 +134,7 @@ impl Db {
             // A validation is one question, not two: one that finds its connection dead asks again on another.
             data_plane: pool(with_options(url, data_plane), some, RecyclingMethod::Fast)?,
             usage: pool(with_options(url, &system), 1, RecyclingMethod::Verified)?,
+            limits: pool(with_options(url, data_plane), 1, RecyclingMethod::Fast)?,
             lease_url: with_options(url, lease),
         })
     }
@@ -154,6 +156,11 @@ impl Db {
         take(&self.data_plane, DATA_PLANE_WAIT).await
     }
 
+    /// For totals of limits: one question is under way at a time.
+    pub(crate) async fn limits(&self) -> Result<Connection, Error> {
+        take(&self.limits, DATA_PLANE_WAIT).await
+    }
+
     pub(crate) async fn usage(&self) -> Result<Connection, Error> {
         take(&self.usage, WAIT).await
     }
@@ -162,6 +169,7 @@ impl Db {
     pub(crate) async fn open_data_plane(&self) -> Result<(), Error> {
         let size = self.data_plane.status().max_size;
         let connections = futures_util::future::join_all((0..size).map(|_| take(&self.data_plane, WAIT))).await;
+        drop(take(&self.limits, WAIT).await?);
         connections.into_iter().collect::<Result<Vec<_>, _>>().map(drop)
     }
 
@@ -170,6 +178,7 @@ impl Db {
         self.system.close();
         self.data_plane.close();
         self.usage.close();
+        self.limits.close();
     }
 }
 

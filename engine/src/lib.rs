@@ -29,6 +29,7 @@ pub mod tokens;
 pub mod usage;
 pub mod verify;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -77,6 +78,9 @@ struct Shared {
     usage: usage::Collector,
     places: verify::Places,
     cells: limits::cells::Cells,
+    reserves: Arc<limits::reserve::Reserves>,
+    /// How many processes there are, as far as this one knows.
+    nodes: Arc<AtomicU64>,
     lookup_wait: Duration,
     remembered_keys: usize,
     /// Where this process answers validations.
@@ -125,7 +129,10 @@ impl PreparedDatabase {
         // Verified against when the person is unknown, so that the answer takes as long.
         let dummy_phc = passwords.hash(Zeroizing::new(keyring::hex(&random::bytes::<16>()?))).await?;
         let usage = usage::Collector::start(self.db.clone())?;
+        let nodes = Arc::new(AtomicU64::new(1));
         let shared = Shared {
+            reserves: limits::reserve::Reserves::new(self.db.clone(), Arc::clone(&nodes)),
+            nodes,
             db: self.db,
             keyring: Arc::new(keyring),
             passwords,
@@ -207,7 +214,13 @@ impl Engine {
     pub async fn join(&self, name: NodeName) -> Result<verify::Verifier, Error> {
         // The first to ask must not wait for a connection to be made.
         self.db().open_data_plane().await?;
-        let node = Node::join(self.db(), name, Arc::clone(&self.shared.keyring)).await?;
+        let nodes = Arc::clone(&self.shared.nodes);
+        let node = Node::join(self.db(), name, Arc::clone(&self.shared.keyring), nodes).await?;
+        if !node.meet_others(self.db()).await? {
+            // What it had let pass nobody knows.
+            tracing::warn!("a process before this one did not stop in order: buckets of limits fill from nothing");
+            self.cells().begin_empty(clock::Moment::now());
+        }
         let verifier = verify::Verifier::new(self, Arc::clone(&node));
         self.shared.node.set(node).map_err(|_| Error::internal("this process has joined already"))?;
         Ok(verifier)
@@ -216,6 +229,18 @@ impl Engine {
     /// Forgets what was taken of limits and does not count any more. Returns how many states are left.
     pub fn forget_idle_limits(&self) -> usize {
         self.cells().forget_idle(clock::Moment::now())
+    }
+
+    /// Gives back what this process holds of totals and has not needed for a while, for others to spend; with `all`, everything,
+    /// which is for a stop: then nothing is lost.
+    ///
+    /// # Errors
+    /// `Unavailable` when Postgres is; what was not given back counts as spent.
+    pub async fn give_back_limits(&self, all: bool) -> Result<(), Error> {
+        let engine = self.clone();
+        // With many of them it takes a while, and nobody who answers may wait for it.
+        let taken = tokio::task::spawn_blocking(move || engine.reserves().take_back(engine.cells(), all));
+        self.reserves().give_back(&taken.await.map_err(Error::internal)?).await
     }
 
     /// Answers no more validations, and takes this process off the list of those that do.
@@ -235,6 +260,10 @@ impl Engine {
     /// Where what was taken of limits lies.
     pub(crate) fn cells(&self) -> &limits::cells::Cells {
         &self.shared.cells
+    }
+
+    pub(crate) fn reserves(&self) -> &Arc<limits::reserve::Reserves> {
+        &self.shared.reserves
     }
 
     pub(crate) fn places(&self) -> &verify::Places {

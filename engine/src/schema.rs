@@ -271,6 +271,21 @@ diesel::table! {
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
         removed_at -> Nullable<Timestamptz>,
+        refilled -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    limit_totals (limit_id, whose, stretches) {
+        tenant_id -> Uuid,
+        limit_id -> Uuid,
+        whose -> Uuid,
+        stretches -> Text,
+        started_at -> Timestamptz,
+        over_at -> Timestamptz,
+        used -> BigInt,
+        used_before -> BigInt,
+        added -> BigInt,
     }
 }
 

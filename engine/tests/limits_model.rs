@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use loom::sync::Arc;
 use loom::thread;
-use tronch_core::{Bucket, Cost, LimitRule, LimitTime, Timestamp, Window, WindowKind};
+use tronch_core::{Bucket, BucketState, Cost, LimitRule, LimitTime, Timestamp, Window, WindowKind, WindowState};
 
 mod atomics {
     use std::cell::Cell;
@@ -68,43 +68,59 @@ mod atomics {
 #[path = "../src/limits/cell.rs"]
 #[expect(dead_code, reason = "the model needs a part of it")]
 mod cell;
+#[path = "../src/limits/share.rs"]
+#[expect(dead_code, reason = "the model needs a part of it")]
+mod share;
 
-use cell::{Cell, Charge, charge};
+use cell::{Beyond, Cell, Charge, Charged, charge};
 
-fn bucket(capacity: u64) -> LimitRule {
-    LimitRule::new(Some(Bucket::new(capacity, 1, 1).expect("a bucket")), None).expect("a rule")
+/// A limit, and what was taken of it.
+type Counted = (LimitRule, Cell);
+
+fn bucket(capacity: u64) -> Counted {
+    let rule = LimitRule::new(Some(Bucket::new(capacity, 1, 1).expect("a bucket")), None).expect("a rule");
+    (rule, Cell::new(BucketState::default()))
 }
 
-fn sliding(total: u64) -> LimitRule {
-    let window = Window::new(total, WindowKind::Sliding { seconds: 60 }).expect("a window");
-    LimitRule::new(None, Some(window)).expect("a rule")
+/// One of which so much is held.
+fn total(held: u64) -> Counted {
+    let window = Window::new(9, WindowKind::Sliding { seconds: 60 }).expect("a window");
+    let rule = LimitRule::new(None, Some(window)).expect("a rule");
+    let counted = (rule, Cell::new(BucketState::default()));
+    grant(&counted, held);
+    counted
+}
+
+fn time(rule: &LimitRule) -> LimitTime {
+    let now = Timestamp::from_timestamp(1_800_000_000, 0).expect("a time");
+    LimitTime { passed: Duration::from_secs(5), now, span: rule.span(now) }
+}
+
+/// All of the total is taken, and so much of it granted.
+fn grant((rule, cell): &Counted, units: u64) {
+    let (time, window) = (time(rule), rule.window().expect("a window"));
+    let start_seconds = time.span.start.timestamp();
+    let state = WindowState { start_seconds, used: window.total(), ..WindowState::default() };
+    cell.change(|share| share.granted(window, state, units, time));
 }
 
 /// Charges one to those limits; whether it passed.
-fn take(limits: &[&(LimitRule, Cell)]) -> bool {
-    let now = Timestamp::from_timestamp(1_800_000_000, 0).expect("a time");
-    let mut charges: Vec<_> = limits
-        .iter()
-        .map(|(rule, cell)| {
-            let time = LimitTime { passed: Duration::from_secs(5), now, span: rule.span(now) };
-            Charge::new(rule, cell, time, Cost::ONE)
-        })
-        .collect();
-    charge(&mut charges)
+fn take(limits: &[&Counted]) -> bool {
+    let mut charges: Vec<_> =
+        limits.iter().map(|(rule, cell)| Charge::new(rule, cell, time(rule), Cost::ONE)).collect();
+    charge(&mut charges, Beyond::MayBe) == Charged::Passed
 }
 
-fn left((rule, cell): &(LimitRule, Cell)) -> u64 {
-    let now = Timestamp::from_timestamp(1_800_000_000, 0).expect("a time");
-    let time = LimitTime { passed: Duration::from_secs(5), now, span: rule.span(now) };
-    let mut charges = [Charge::new(rule, cell, time, Cost::NOTHING)];
-    assert!(charge(&mut charges));
+fn left((rule, cell): &Counted) -> u64 {
+    let mut charges = [Charge::new(rule, cell, time(rule), Cost::NOTHING)];
+    assert_eq!(charge(&mut charges, Beyond::MayBe), Charged::Passed);
     charges[0].outcome().expect("an outcome").expect("reading is never refused").remaining
 }
 
 #[test]
 fn a_single_limit_lets_pass_what_is_there() {
     loom::model(|| {
-        let limit = Arc::new((bucket(2), Cell::new()));
+        let limit = Arc::new(bucket(2));
         let calls: Vec<_> = (0..2)
             .map(|_| {
                 let limit = Arc::clone(&limit);
@@ -118,36 +134,49 @@ fn a_single_limit_lets_pass_what_is_there() {
     });
 }
 
-/// What is forgotten because it counts no more takes nothing away from a call beside it.
-fn forget_beside_a_call(impatient: bool) {
+/// What is granted beside a call is there afterwards, and what the call took is not.
+fn grant_beside_a_call(impatient: bool) {
     loom::model(move || {
         atomics::IMPATIENT.set(impatient);
-        let limit = Arc::new((sliding(1), Cell::new()));
-        let forgets = {
+        let limit = Arc::new(total(1));
+        let granting = {
             let limit = Arc::clone(&limit);
             thread::spawn(move || {
                 atomics::IMPATIENT.set(impatient);
-                let (rule, cell) = &*limit;
-                let now = Timestamp::from_timestamp(1_800_000_000, 0).expect("a time");
-                cell.forget_idle(rule, LimitTime { passed: Duration::from_secs(5), now, span: rule.span(now) });
+                grant(&limit, 1);
             })
         };
         assert!(take(&[&limit]));
-        forgets.join().expect("no panic");
-        assert!(!take(&[&limit]), "there was one");
+        granting.join().expect("no panic");
+        assert_eq!(left(&limit), 1);
+        assert!(take(&[&limit]) && !take(&[&limit]));
     });
 }
 
 #[test]
-fn forgetting_what_is_idle_beside_a_call_loses_nothing() {
-    forget_beside_a_call(false);
+fn granting_more_beside_a_call_loses_nothing() {
+    grant_beside_a_call(false);
+}
+
+/// What is given back beside a call was not spent by it.
+#[test]
+fn what_is_given_back_beside_a_call_is_not_spent() {
+    loom::model(|| {
+        let limit = Arc::new(total(2));
+        let giving = {
+            let limit = Arc::clone(&limit);
+            thread::spawn(move || limit.1.change(share::Share::take_unspent).map_or(0, |rest| rest.units))
+        };
+        let passed = u64::from(take(&[&limit])) + u64::from(take(&[&limit]));
+        assert_eq!(passed + giving.join().expect("no panic"), 2);
+    });
 }
 
 /// One of each is left. Of a call to both and one to either, some order decides.
-fn two_calls_share_two_limits(make: fn(u64) -> LimitRule, impatient: bool) {
+fn two_calls_share_two_limits(make: fn(u64) -> Counted, impatient: bool) {
     loom::model(move || {
         atomics::IMPATIENT.set(impatient);
-        let limits = Arc::new([(make(1), Cell::new()), (make(2), Cell::new())]);
+        let limits = Arc::new([make(1), make(2)]);
         let other = {
             let limits = Arc::clone(&limits);
             thread::spawn(move || {
@@ -168,16 +197,16 @@ fn two_calls_share_two_limits(make: fn(u64) -> LimitRule, impatient: bool) {
 #[test]
 fn of_two_limits_that_calls_share_both_are_charged_or_none() {
     two_calls_share_two_limits(bucket, false);
-    two_calls_share_two_limits(sliding, false);
+    two_calls_share_two_limits(total, false);
 }
 
 /// Without waiting for a change that is going on, calls overwrite what others took.
 #[test]
 fn without_the_bit_the_model_finds_what_is_lost() {
-    for make in [bucket, sliding] {
+    for make in [bucket, total] {
         let run = || two_calls_share_two_limits(make, true);
         assert!(catch_unwind(AssertUnwindSafe(run)).is_err(), "the model is too weak");
     }
-    let run = || forget_beside_a_call(true);
+    let run = || grant_beside_a_call(true);
     assert!(catch_unwind(AssertUnwindSafe(run)).is_err(), "the model is too weak");
 }

@@ -45,6 +45,9 @@ const MARK_INTERVAL: Duration = Duration::from_secs(2);
 /// How often states of limits that do not count any more are looked for.
 const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How often it is looked what of limits' totals nobody here spends.
+const GIVE_BACK_INTERVAL: Duration = Duration::from_secs(5);
+
 /// How old the metric of lost log lines may be.
 const LOST_LINES_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -92,6 +95,8 @@ async fn serve_opened(
     let engine = opened.engine.clone();
     let forgetter = tokio::spawn(repeat(FORGET_INTERVAL, async move || forget_idle_limits(&engine).await));
     let engine = opened.engine.clone();
+    let giver = tokio::spawn(repeat(GIVE_BACK_INTERVAL, async move || give_back_limits(&engine).await));
+    let engine = opened.engine.clone();
     let marker = tokio::spawn(repeat(MARK_INTERVAL, async move || mark_revoked(&engine).await));
     tracing::info!(listen = %config.listen, ops_listen = %config.ops_listen, "serving");
     wait_for_signal().await?;
@@ -106,6 +111,10 @@ async fn serve_opened(
     adder.abort();
     marker.abort();
     forgetter.abort();
+    giver.abort();
+    if let Err(error) = opened.engine.give_back_limits(true).await {
+        tracing::warn!(%error, "what was held of limits' totals could not be given back, and counts as spent");
+    }
     opened.engine.leave().await;
     if let Err(error) = opened.engine.finish_usage(USAGE_PATIENCE).await {
         tracing::error!(%error, "the usage of the last second could not be stored");
@@ -222,6 +231,13 @@ async fn forget_idle_limits(engine: &Engine) {
     match tokio::task::spawn_blocking(move || engine.forget_idle_limits()).await {
         Ok(left) => metrics::gauge!("tronch_limit_states").set(left as f64),
         Err(error) => tracing::error!(%error, "states of limits could not be looked through"),
+    }
+}
+
+/// What one process holds and does not need, another may.
+async fn give_back_limits(engine: &Engine) {
+    if let Err(error) = engine.give_back_limits(false).await {
+        tracing::debug!(%error, "what nobody spends of limits' totals could not be given back; it counts as spent");
     }
 }
 

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
 use tronch_core::{
-    Bucket, Environment, KeyId, LimitId, LimitOn, LimitView, Permission, Simulated, Window, WindowKind,
+    Bucket, Environment, KeyId, LimitId, LimitOn, LimitView, Permission, Refill, Simulated, Window, WindowKind,
     format_timestamp,
 };
 use tronch_engine::limits::{SimulatedKey, Simulation};
@@ -41,7 +41,7 @@ pub const LIMIT_FIELDS: [&str; 12] = [
 const PERIODS: [(u32, &str); 4] = [(1, "second"), (60, "minute"), (3_600, "hour"), (86_400, "day")];
 
 /// What a total may be of: how a form says it, and how people do.
-const WINDOWS: [(&str, &str); 7] = [
+const WINDOWS: [(&str, &str); 11] = [
     ("day", "a day"),
     ("week", "a week, from Monday"),
     ("month", "a month"),
@@ -49,6 +49,10 @@ const WINDOWS: [(&str, &str); 7] = [
     ("fixed:3600", "an hour"),
     ("sliding:3600", "any 60 minutes"),
     ("sliding:86400", "any 24 hours"),
+    ("credits:month", "credits, filled up each month"),
+    ("credits:week", "credits, filled up each week"),
+    ("credits:day", "credits, filled up each day"),
+    ("credits", "credits, not filled up"),
 ];
 
 /// Sets a limit: on the key of the address, or on whatever the form names.
@@ -315,7 +319,8 @@ fn RuleFields(form: FormState, limit: Option<LimitView>) -> impl IntoView {
                     maxlength=60
                 />
             </div>
-            <p class="hint">"Days, weeks and months are those of the time zone. Any 24 hours are the last ones, whenever they began."</p>
+            <p class="hint">"Days, weeks and months are those of the time zone. Any 24 hours are the last ones, whenever they began. \
+            Credits are a balance: what is not used stays."</p>
         </fieldset>
         <CheckboxField
             name="automatic"
@@ -355,5 +360,9 @@ fn window_value(window: &Window) -> (String, &'static str) {
         WindowKind::Fixed { seconds } => (format!("fixed:{seconds}"), "UTC"),
         WindowKind::Sliding { seconds } => (format!("sliding:{seconds}"), "UTC"),
         WindowKind::Calendar { unit, zone } => (unit.as_str().to_owned(), zone.as_str()),
+        WindowKind::Credits { refill: None } => ("credits".to_owned(), "UTC"),
+        WindowKind::Credits { refill: Some(Refill { unit, zone }) } => {
+            (format!("credits:{}", unit.as_str()), zone.as_str())
+        }
     }
 }

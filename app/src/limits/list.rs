@@ -1,15 +1,19 @@
 //! The list of all limits, and how a limit's place is said.
 
+use std::collections::HashMap;
+
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
 use tronch_core::bounds::PAGE_SIZE_DEFAULT;
-use tronch_core::{LimitOn, LimitView, Permission, TenantSlug};
+use tronch_core::{LimitId, LimitOn, LimitView, Permission, Reading, TenantSlug};
 use tronch_engine::limits::{LimitFilter, list_limits};
 
+use super::limit::left_words;
 use crate::layout::TenantLayout;
 use crate::server_context::{page, tenant};
 use crate::ui::button::LinkButton;
+use crate::ui::chart::grouped;
 use crate::ui::empty::EmptyState;
 use crate::ui::icons::IconName;
 use crate::ui::notice::Notice;
@@ -47,7 +51,7 @@ pub(crate) fn LimitsPage() -> impl IntoView {
             .into_any()
         } else {
             view! {
-                <LimitTable slug=slug.clone() limits=found.items may_write />
+                <LimitTable slug=slug.clone() limits=found.items />
                 <Pager rows=count of=("limit", "limits") begins=cursor.is_none() next />
             }
             .into_any()
@@ -70,29 +74,33 @@ pub(super) fn said(did: &str) -> Option<&'static str> {
         "limited" => "The limit is set.",
         "limit-changed" => "The limit is changed.",
         "limit-removed" => "The limit is removed.",
+        "credited" => "The credits are added.",
         _ => return None,
     })
 }
 
 /// Some limits in a table.
 #[component]
-pub(super) fn LimitTable(slug: TenantSlug, limits: Vec<LimitView>, may_write: bool) -> impl IntoView {
+pub(super) fn LimitTable(
+    slug: TenantSlug,
+    limits: Vec<LimitView>,
+    /// Of a key: what is left to it.
+    #[prop(optional)]
+    left: Option<HashMap<LimitId, Reading>>,
+) -> impl IntoView {
+    let shows_left = left.is_some();
     let rows: Vec<_> = limits
         .iter()
         .map(|limit| {
-            let edit = format!("/t/{slug}/limits/{}/edit", limit.id);
-            let name = if may_write {
-                view! { <a class="row-link mono" href=edit>{limit.name.to_string()}</a> }.into_any()
-            } else {
-                view! { <span class="mono">{limit.name.to_string()}</span> }.into_any()
-            };
+            let href = format!("/t/{slug}/limits/{}", limit.id);
             let charged = if limit.is_automatic { "each validation" } else { "when named" };
             view! {
                 <tr>
-                    <td data-label="Limit">{name}</td>
+                    <td data-label="Limit"><a class="row-link mono" href=href>{limit.name.to_string()}</a></td>
                     <td data-label="Counts">{on_words(&slug, limit)}</td>
                     <td data-label="Rule" class="words">{limit.rule.to_string()}</td>
                     <td data-label="Charged">{charged}</td>
+                    {left.as_ref().map(|left| view! { <td data-label="Left">{left_cell(limit, left)}</td> })}
                 </tr>
             }
         })
@@ -106,11 +114,21 @@ pub(super) fn LimitTable(slug: TenantSlug, limits: Vec<LimitView>, may_write: bo
                         <th scope="col">"Counts"</th>
                         <th scope="col">"Rule"</th>
                         <th scope="col">"Charged"</th>
+                        {shows_left.then(|| view! { <th scope="col">"Left"</th> })}
                     </tr>
                 </thead>
                 <tbody>{rows}</tbody>
             </table>
         </TableWrap>
+    }
+}
+
+/// What is left of a total; of a burst only verdicts tell.
+fn left_cell(limit: &LimitView, left: &HashMap<LimitId, Reading>) -> AnyView {
+    match (limit.rule.window(), left.get(&limit.id)) {
+        (None, _) => view! { <span class="muted">"a burst"</span> }.into_any(),
+        (Some(_), Some(reading)) => left_words(reading),
+        (Some(window), None) => view! { <span>"all " {grouped(window.total())}</span> }.into_any(),
     }
 }
 

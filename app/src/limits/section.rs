@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use tronch_core::{KeyView, Permission, ProjectView};
-use tronch_engine::limits::{LimitFilter, limits_of_key, list_limits};
+use tronch_engine::limits::{LimitFilter, left_to_key, limits_of_key, list_limits};
 use tronch_engine::{Error, Tenant};
 
 use super::list::{LimitTable, said};
@@ -22,7 +22,8 @@ pub(crate) async fn key_limits(tenant: &Tenant, key: &KeyView, did: Option<&str>
     let body = if limits.is_empty() {
         view! { <p class="muted">"None: it may be used as often as anybody likes."</p> }.into_any()
     } else {
-        view! { <LimitTable slug limits may_write /> }.into_any()
+        let left = left_to_key(tenant, key.id, &limits).await?;
+        view! { <LimitTable slug limits left /> }.into_any()
     };
     Ok(section(new, did, body))
 }
@@ -45,7 +46,7 @@ pub(crate) async fn project_limits(
         view! { <p class="muted">"None: its keys are held to limits of their own or of their owners alone."</p> }
             .into_any()
     } else {
-        view! { <LimitTable slug limits may_write /> }.into_any()
+        view! { <LimitTable slug limits /> }.into_any()
     };
     Ok(section(new, did, body))
 }

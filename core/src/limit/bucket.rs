@@ -114,7 +114,7 @@ impl Bucket {
 
     fn reading(&self, debt: u64) -> Reading {
         let remaining = self.full().saturating_sub(debt) / self.ticks_of_token;
-        Reading { half: LimitHalf::Rate, limit: self.capacity, remaining, reset_after: self.time(debt) }
+        Reading { half: LimitHalf::Rate, limit: self.capacity, remaining, reset_after: Some(self.time(debt)) }
     }
 
     fn full(&self) -> u64 {

@@ -2,15 +2,21 @@
 
 use std::fmt;
 
-use super::{Bucket, LimitRule, Window, WindowKind};
+use super::{Bucket, LimitRule, Refill, Window, WindowKind};
 use crate::time::duration_words;
 
 /// "100 calls at once, then 10 a second; at most 50 000 a day, Europe/Berlin".
 impl fmt::Display for LimitRule {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.bucket(), self.window()) {
+            (Some(bucket), Some(window)) if matches!(window.kind(), WindowKind::Credits { .. }) => {
+                write!(formatter, "{bucket}; {window}")
+            }
             (Some(bucket), Some(window)) => write!(formatter, "{bucket}; at most {window}"),
             (Some(bucket), None) => write!(formatter, "{bucket}"),
+            (None, Some(window)) if matches!(window.kind(), WindowKind::Credits { .. }) => {
+                write!(formatter, "{window}")
+            }
             (None, Some(window)) => write!(formatter, "At most {window}"),
             (None, None) => Ok(()),
         }
@@ -32,6 +38,10 @@ impl fmt::Display for Window {
             WindowKind::Fixed { seconds } => formatter.write_str(&in_each(seconds)),
             WindowKind::Sliding { seconds } => write!(formatter, "in any {}", length(seconds)),
             WindowKind::Calendar { unit, zone } => write!(formatter, "a {}, {zone}", unit.as_str()),
+            WindowKind::Credits { refill: None } => formatter.write_str("credits, then no more until some are added"),
+            WindowKind::Credits { refill: Some(Refill { unit, zone }) } => {
+                write!(formatter, "credits, filled up each {}, {zone}", unit.as_str())
+            }
         }
     }
 }

@@ -84,7 +84,7 @@ impl Sums {
             WindowKind::Fixed { seconds } => (seconds, false),
             WindowKind::Sliding { seconds } => (seconds, true),
             WindowKind::Calendar { unit: CalendarUnit::Day, .. } => (86_400, false),
-            WindowKind::Calendar { .. } => unreachable!("these are not drawn"),
+            WindowKind::Calendar { .. } | WindowKind::Credits { .. } => unreachable!("these are not drawn"),
         };
         Self { total: window.total().into(), seconds: seconds.into(), slides, passed: BTreeMap::new(), begun: 0 }
     }
@@ -284,7 +284,7 @@ proptest! {
         prop_assert!(reading.remaining <= reading.limit);
         prop_assert!(!rule.is_idle(state, time) || is_whole);
         if rule.bucket().is_none() || rule.window().is_none() {
-            let then = later(&rule, time, reading.reset_after);
+            let then = later(&rule, time, reading.reset_after.expect("its clock goes on"));
             let (_, reading) = rule.take(state, then, Cost::NOTHING).expect("reading is never refused");
             prop_assert_eq!(reading.remaining, reading.limit);
             prop_assert!(rule.is_idle(state, then));
@@ -340,6 +340,7 @@ fn the_largest_fit() {
         start_seconds: window.span(now).start.timestamp(),
         used: 1_000_000_000_000,
         used_before: 1_000_000_000_000,
+        added: 0,
     };
     assert!(window.take(full, window.span(now), now, Cost::ONE).is_err());
 }

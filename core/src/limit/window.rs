@@ -1,4 +1,5 @@
-//! A window: at most so much in each stretch of time. Stretches are cut where the clock or the calendar cuts them, or slide.
+//! A window: at most so much in each stretch of time. Stretches are cut where the clock or the calendar cuts them, or slide. Credits
+//! are a window as well: what is left of them goes on into the next stretch.
 
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use crate::time::Timestamp;
 const TOTAL_MAX: u64 = 1_000_000_000_000;
 /// The longest stretch that is no calendar's.
 const LENGTH_SECONDS_MAX: u32 = 31 * 24 * 3600;
+/// The end of what has none: the first second of the year 10000.
+const FOREVER_SECONDS: i64 = 253_402_300_800;
 
 const MICROS_OF_SECOND: i64 = 1_000_000;
 
@@ -36,6 +39,20 @@ pub enum WindowKind {
         /// Where.
         zone: TimeZone,
     },
+    /// A balance: what was not taken stays.
+    Credits {
+        /// When it is filled up to the total again, if it is lower.
+        refill: Option<Refill>,
+    },
+}
+
+/// When credits are filled up: as a stretch of the calendar begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Refill {
+    /// Of which stretch.
+    pub unit: CalendarUnit,
+    /// Where.
+    pub zone: TimeZone,
 }
 
 /// At most `total` in a stretch of time.
@@ -63,6 +80,8 @@ pub struct WindowState {
     pub used: u64,
     /// What was taken in the one before it; a window that does not slide has no use for it.
     pub used_before: u64,
+    /// Of credits, what there is on top of the total. Others have none.
+    pub added: u64,
 }
 
 impl Window {
@@ -100,8 +119,23 @@ impl Window {
                 let start = at.timestamp().div_euclid(length) * length;
                 Span { start: of_seconds(start, at), end: of_seconds(start + length, at) }
             }
-            WindowKind::Calendar { unit, zone } => zone.span(unit, at),
+            WindowKind::Calendar { unit, zone } | WindowKind::Credits { refill: Some(Refill { unit, zone }) } => {
+                zone.span(unit, at)
+            }
+            WindowKind::Credits { refill: None } => {
+                Span { start: of_seconds(0, at), end: of_seconds(FOREVER_SECONDS, at) }
+            }
         }
+    }
+
+    /// Whether stretches ever end.
+    pub fn ends(&self) -> bool {
+        !matches!(self.kind, WindowKind::Credits { refill: None })
+    }
+
+    /// Whether what happened in one stretch counts in the next.
+    pub fn goes_on(&self) -> bool {
+        matches!(self.kind, WindowKind::Sliding { .. } | WindowKind::Credits { .. })
     }
 
     /// Takes `cost` if that much is left. `span` is the one that `now` lies in. Should the clock have gone back into an earlier
@@ -116,23 +150,84 @@ impl Window {
         now: Timestamp,
         cost: Cost,
     ) -> Result<(WindowState, Reading), Refusal> {
-        let (stored, state) = (state, self.carried_over(state, span));
+        let (left, behind) = self.left(self.carried_over(state, span), span, now);
+        if cost.is_nothing() {
+            return Ok((state, left.reading(left.state.used, behind)));
+        }
+        left.take(cost, behind)
+    }
+
+    /// What is left, of a state that is of `span` or a later one; and how far the clock has to go to be in it.
+    fn left(&self, state: WindowState, span: Span, now: Timestamp) -> (Left, Duration) {
         let length = (span.end - span.start).num_microseconds().unwrap_or(i64::MAX);
         // Behind the stretch's own start only where the clock went back.
         let start = of_seconds(state.start_seconds, span.start);
         let elapsed = (now - start).num_microseconds().unwrap_or(0).clamp(0, length);
-        let left = Left { window: *self, state, elapsed: elapsed.unsigned_abs(), length: length.unsigned_abs() };
         let behind = (start - now).max(TimeDelta::zero()).to_std().unwrap_or_default();
-        if cost.is_nothing() {
-            return Ok((stored, left.reading(state.used, behind)));
+        let (elapsed, length) = (elapsed.unsigned_abs(), length.unsigned_abs());
+        (Left { window: *self, state, elapsed, length }, behind)
+    }
+
+    /// Takes out of a total what somebody is to spend later in the same stretch: as much as `wish` says and there is. Gives how
+    /// much; nothing where less than it needs is left.
+    pub fn reserve(&self, state: WindowState, span: Span, now: Timestamp, wish: Wish) -> (WindowState, u64) {
+        let state = self.carried_over(state, span);
+        let left = self.left(state, span, now).0.units();
+        let granted = if left < wish.need {
+            0
+        } else {
+            // The last of it is handed out in small portions, so that nobody holds much of what others wait for.
+            let share = if wish.sharers > 1 { left.div_ceil(2 * wish.sharers) } else { left };
+            wish.most.min(share).max(wish.need).min(left)
+        };
+        (WindowState { used: state.used + granted, ..state }, granted)
+    }
+
+    /// Takes back what was reserved in the stretch that began then and not spent.
+    pub fn give_back(&self, state: WindowState, start_seconds: i64, units: u64) -> WindowState {
+        if matches!(self.kind, WindowKind::Credits { .. }) {
+            // A balance: of which stretch it was makes no difference.
+            let rest = units.saturating_sub(state.used);
+            return WindowState { used: state.used.saturating_sub(units), added: state.added + rest, ..state };
         }
-        left.take(cost, behind)
+        let before = |length: u32| state.start_seconds - i64::from(length);
+        match self.kind {
+            _ if start_seconds == state.start_seconds => {
+                WindowState { used: state.used.saturating_sub(units), ..state }
+            }
+            WindowKind::Sliding { seconds } if start_seconds == before(seconds) => {
+                WindowState { used_before: state.used_before.saturating_sub(units), ..state }
+            }
+            _ => state,
+        }
+    }
+
+    /// Charges what was spent in the stretch that began then without having been reserved.
+    pub fn make_up(&self, state: WindowState, start_seconds: i64, units: u64) -> WindowState {
+        let before = |length: u32| state.start_seconds - i64::from(length);
+        match self.kind {
+            _ if start_seconds == state.start_seconds => WindowState { used: state.used + units, ..state },
+            WindowKind::Sliding { seconds } if start_seconds == before(seconds) => {
+                WindowState { used_before: state.used_before + units, ..state }
+            }
+            _ => state,
+        }
+    }
+
+    /// Adds to credits; nothing else can be added to.
+    pub fn top_up(&self, state: WindowState, span: Span, units: u64) -> WindowState {
+        let state = self.carried_over(state, span);
+        if matches!(self.kind, WindowKind::Credits { .. }) {
+            WindowState { added: state.added.saturating_add(units), ..state }
+        } else {
+            state
+        }
     }
 
     /// Whether nothing of it counts any more, so that forgetting it changes nothing.
     pub fn is_idle(&self, state: WindowState, span: Span) -> bool {
         let state = self.carried_over(state, span);
-        state.used == 0 && state.used_before == 0
+        state.used == 0 && state.used_before == 0 && state.added == 0
     }
 
     fn slides(&self) -> bool {
@@ -145,10 +240,26 @@ impl Window {
         if state.start_seconds >= start_seconds {
             return state;
         }
+        if matches!(self.kind, WindowKind::Credits { .. }) {
+            // What was never touched has nothing but the total. Filled up; what is above the total stays.
+            let above = state.added.saturating_sub(state.used);
+            return WindowState { start_seconds, used: 0, used_before: 0, added: above };
+        }
         let is_next = state.start_seconds + (span.end - span.start).num_seconds() == start_seconds;
         let used_before = if self.slides() && is_next { state.used } else { 0 };
-        WindowState { start_seconds, used: 0, used_before }
+        WindowState { start_seconds, used: 0, used_before, added: 0 }
     }
+}
+
+/// What somebody asks of a total that several share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    /// Less is of no use.
+    pub need: u64,
+    /// More is not wanted, unless it is needed.
+    pub most: u64,
+    /// How many ask.
+    pub sharers: u64,
 }
 
 /// A window at a moment. Times are in microseconds.
@@ -162,14 +273,23 @@ struct Left {
 impl Left {
     /// `behind` is how far the clock has to go to be in the stretch that counts.
     fn take(&self, cost: Cost, behind: Duration) -> Result<(WindowState, Reading), Refusal> {
-        let taken = self.state.used + self.carried(self.elapsed);
-        if taken + cost.units() <= self.window.total {
+        if cost.units() <= self.units() {
             let used = self.state.used + cost.units();
             return Ok((WindowState { used, ..self.state }, self.reading(used, behind)));
         }
-        let can_ever = cost.units() <= self.window.total;
+        let can_ever = cost.units() <= self.window.total && self.window.ends();
         let retry_after = can_ever.then(|| behind + Duration::from_micros(self.wait(cost.units())));
         Err(Refusal { reading: self.reading(self.state.used, behind), retry_after })
+    }
+
+    /// How much is left.
+    fn units(&self) -> u64 {
+        self.total().saturating_sub(self.state.used + self.carried(self.elapsed))
+    }
+
+    /// The most that there can be in this stretch.
+    fn total(&self) -> u64 {
+        self.window.total.saturating_add(self.state.added)
     }
 
     /// What was taken in the stretch before and still counts so long after the start of this one; rounded up.
@@ -181,19 +301,14 @@ impl Left {
         let taken = used + self.carried(self.elapsed);
         let rest = self.length - self.elapsed;
         // What was taken in this stretch counts until the end of the next, if it slides.
-        let reset = if taken == 0 {
-            0
-        } else if self.window.slides() && used > 0 {
-            rest + self.length
-        } else {
-            rest
+        let reset_after = match self.window.kind {
+            _ if taken == 0 => Some(Duration::ZERO),
+            WindowKind::Credits { refill: None } => None,
+            WindowKind::Sliding { .. } if used > 0 => Some(behind + Duration::from_micros(rest + self.length)),
+            _ => Some(behind + Duration::from_micros(rest)),
         };
-        Reading {
-            half: LimitHalf::Total,
-            limit: self.window.total,
-            remaining: self.window.total.saturating_sub(taken),
-            reset_after: if reset == 0 { Duration::ZERO } else { behind + Duration::from_micros(reset) },
-        }
+        let remaining = self.total().saturating_sub(taken);
+        Reading { half: LimitHalf::Total, limit: self.window.total.max(remaining), remaining, reset_after }
     }
 
     /// Until so much is left, which is no more than the total.

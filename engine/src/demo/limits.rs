@@ -11,11 +11,14 @@ use super::history::Doer;
 use super::script::Script;
 use crate::audit::{self, Change};
 use crate::error::Error;
-use crate::limits::{self, NewLimit, Place, audited};
+use crate::limits::{self, NewLimit, Place, audited, totals};
 use crate::tenancy::TenantTx;
 
 /// How long after its beginning the organisation thought of it.
 const SET_AFTER: TimeDelta = TimeDelta::days(2);
+
+/// What is used of a total, so that something is seen.
+const USED_TENTHS: u64 = 7;
 
 /// Whom the demo's invoices come from most.
 const HEAVY_CUSTOMER: &str = "cus_1001";
@@ -67,6 +70,10 @@ pub(super) async fn set(
             reason: None,
         };
         audit::record_of(transaction, doer.actor.clone(), &doer.origin, change, at).await?;
+        if let (LimitOn::Owner(_), Some(window)) = (&limit.on, limit.rule.window()) {
+            let used = window.total() / 10 * USED_TENTHS;
+            totals::insert_used(transaction, limit.id, limit.id.uuid(), window, used).await?;
+        }
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use tronch_core::{
     CredentialKind, Environment, ExternalId, KeyId, KeyName, KeyPermission, KeyView, Permission, ProjectSlug,
     SecretOnce, Timestamp,
 };
+use uuid::Uuid;
 
 use crate::audit::{self, Change};
 use crate::error::Error;
@@ -206,6 +207,11 @@ pub(crate) async fn require_visible(transaction: &mut TenantTx, key_id: KeyId) -
 /// The same, and what it is called.
 pub(crate) async fn visible_name(transaction: &mut TenantTx, key_id: KeyId) -> Result<String, Error> {
     sql::find(transaction, key_id).await.map(|(key, _)| key.name)
+}
+
+/// Where a key that the caller's scope reaches counts: the first key of its rotations, its project and its environment.
+pub(crate) async fn line_of(transaction: &mut TenantTx, key_id: KeyId) -> Result<(Uuid, Uuid, String), Error> {
+    sql::find_line(transaction, key_id).await
 }
 
 /// The same, locked; refuses one that is over for ever.

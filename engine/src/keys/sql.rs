@@ -44,6 +44,20 @@ pub(super) async fn find(transaction: &mut TenantTx, id: KeyId) -> Result<(KeyRo
     row.ok_or(NOT_FOUND)
 }
 
+/// Where a key counts: the first key of its rotations, its project and its environment.
+pub(super) async fn find_line(transaction: &mut TenantTx, id: KeyId) -> Result<(Uuid, Uuid, String), Error> {
+    type Line = (Uuid, Option<Uuid>, Option<Uuid>, Uuid, String);
+    let row: Option<Line> = visible(transaction)
+        .filter(keys::id.eq(id.uuid()))
+        .select((keys::id, keys::lineage_id, keys::predecessor_id, keys::project_id, keys::environment))
+        .first(transaction)
+        .await
+        .optional()?;
+    let (id, lineage, predecessor, project_id, environment) = row.ok_or(NOT_FOUND)?;
+    // One that was made before lines were noted goes on with its predecessor.
+    Ok((lineage.or(predecessor).unwrap_or(id), project_id, environment))
+}
+
 /// The same, locked until the transaction ends: of two changes at once the second sees what the first did.
 pub(super) async fn lock(transaction: &mut ChangeTx, id: KeyId) -> Result<(KeyRow, String), Error> {
     let locked: Option<Uuid> = transaction

@@ -1,27 +1,33 @@
 //! The words of a limit against the plain rule, and threads that take from one at once. Every order of a few is tried by
 //! `engine/tests/limits_model.rs`.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use proptest::prelude::*;
 use tronch_core::{
-    Bucket, CalendarUnit, Cost, LimitRule, LimitState, LimitTime, Timestamp, Window, WindowKind, parse_timestamp,
+    Bucket, BucketState, CalendarUnit, Cost, LimitRule, LimitState, LimitTime, Refill, Timestamp, Window, WindowKind,
+    WindowState, Wish, parse_timestamp,
 };
 
-use super::cell::{Cell, Charge, charge};
+use super::cell::{Beyond, Cell, Charge, Charged, Outcome, charge};
+
+const KINDS: u64 = 8;
 
 fn rule(kind: u64) -> LimitRule {
-    let berlin = "Europe/Berlin".parse().expect("a zone");
+    let zone = "Europe/Berlin".parse().expect("a zone");
     let bucket = |capacity, refill| Some(Bucket::new(capacity, refill, 1).expect("a bucket"));
     let window = |total, kind| Some(Window::new(total, kind).expect("a window"));
-    let (bucket, window) = match kind % 6 {
+    let (bucket, window) = match kind % KINDS {
         0 => (bucket(20, 7), None),
         1 => (None, window(50, WindowKind::Fixed { seconds: 1 })),
         2 => (None, window(50, WindowKind::Sliding { seconds: 7 })),
-        3 => (None, window(90, WindowKind::Calendar { unit: CalendarUnit::Day, zone: berlin })),
+        3 => (None, window(90, WindowKind::Calendar { unit: CalendarUnit::Day, zone })),
         4 => (bucket(20, 7), window(50, WindowKind::Fixed { seconds: 60 })),
-        _ => (bucket(9, 3), window(1_000_000_000_000, WindowKind::Sliding { seconds: 1 })),
+        5 => (bucket(9, 3), window(1_000_000_000_000, WindowKind::Sliding { seconds: 1 })),
+        6 => (bucket(20, 7), window(60, WindowKind::Credits { refill: None })),
+        _ => (None, window(60, WindowKind::Credits { refill: Some(Refill { unit: CalendarUnit::Day, zone }) })),
     };
     LimitRule::new(bucket, window).expect("a rule")
 }
@@ -29,41 +35,98 @@ fn rule(kind: u64) -> LimitRule {
 fn time(rule: &LimitRule, millis: u64) -> LimitTime {
     let begin: Timestamp = parse_timestamp("2026-10-24T21:59:30Z").expect("a time");
     let now = begin + TimeDelta::milliseconds(millis.try_into().expect("small"));
-    LimitTime { passed: Duration::from_millis(millis), now, span: rule.span(now) }
+    // Not the machine's first moment: that stands for never.
+    LimitTime { passed: Duration::from_millis(millis + 60_000), now, span: rule.span(now) }
 }
 
 fn cost(units: u32) -> Cost {
     Cost::new(units).expect("a cost")
 }
 
+/// A limit with its total, which a call that has run out asks for more of.
+struct Supplied {
+    rule: LimitRule,
+    cell: Cell,
+    total: Mutex<WindowState>,
+}
+
+impl Supplied {
+    fn of(kind: u64) -> Self {
+        Self { rule: rule(kind), cell: Cell::new(BucketState::default()), total: Mutex::default() }
+    }
+
+    fn ask(&self, need: u64, time: LimitTime) {
+        let window = self.rule.window().expect("only a total lacks anything");
+        let mut total = self.total.lock().expect("no panic");
+        let (past, most) = self.cell.change(|share| (share.take_past(time.span), share.room(window).max(need)));
+        if let Some(past) = past {
+            *total = window.give_back(*total, past.start_seconds, past.units);
+        }
+        let (state, granted) = window.reserve(*total, time.span, time.now, Wish { need, most, sharers: 1 });
+        *total = state;
+        let rest = self.cell.change(|share| share.granted(window, state, granted, time));
+        if let Some(rest) = rest {
+            *total = window.give_back(*total, rest.start_seconds, rest.units);
+        }
+    }
+}
+
+/// Charges all of them or none; what is lacking is asked for.
+fn take(limits: &[&Supplied], millis: u64, costs: &[Cost]) -> (bool, Vec<Outcome>) {
+    loop {
+        let one = |(limit, cost): (&&Supplied, &Cost)| {
+            let limit: &Supplied = limit;
+            (limit.rule, *cost, time(&limit.rule, millis))
+        };
+        let all: Vec<_> = limits.iter().zip(costs).map(one).collect();
+        let mut charges: Vec<_> = all
+            .iter()
+            .zip(limits)
+            .map(|((rule, cost, time), limit)| Charge::new(rule, &limit.cell, *time, *cost))
+            .collect();
+        let charged = charge(&mut charges, Beyond::MayBe);
+        if charged != Charged::Short {
+            let outcomes = charges.iter().map(|charge| charge.outcome().expect("an outcome")).collect();
+            return (charged == Charged::Passed, outcomes);
+        }
+        let lacking: Vec<Option<u64>> = charges.iter().map(Charge::lacks).collect();
+        for ((limit, lacks), (_, _, time)) in limits.iter().zip(lacking).zip(&all) {
+            if let Some(need) = lacks {
+                limit.ask(need, *time);
+            }
+        }
+    }
+}
+
 proptest! {
-    /// However often it is packed into words, it is what the plain rule says; of several limits all are charged or none.
+    /// However it is packed into words, and in whatever blocks a total comes, it is what the plain rule says; of several limits all
+    /// are charged or none.
     #[test]
     fn the_words_hold_what_the_rules_say(
-        kinds in proptest::collection::vec(0_u64..6, 1..4),
+        kinds in proptest::collection::vec(0..KINDS, 1..4),
         calls in proptest::collection::vec((0_u64..3_000, proptest::collection::vec(0_u32..9, 3)), 1..120),
     ) {
-        let rules: Vec<_> = kinds.into_iter().map(rule).collect();
-        let cells: Vec<_> = rules.iter().map(|_| Cell::new()).collect();
-        let mut states = vec![LimitState::default(); rules.len()];
+        let limits: Vec<_> = kinds.into_iter().map(Supplied::of).collect();
+        let limits: Vec<&Supplied> = limits.iter().collect();
+        let mut states = vec![LimitState::default(); limits.len()];
         let mut millis = 0;
         for (pause, costs) in calls {
             millis += pause;
-            let mut charges: Vec<_> = rules.iter().zip(&cells).zip(&costs).map(|((rule, cell), units)| Charge::new(rule, cell, time(rule, millis), cost(*units))).collect();
-            let passed = charge(&mut charges);
-            let steps: Vec<_> = rules.iter().zip(&states).zip(&costs).map(|((rule, state), units)| {
-                rule.take(*state, time(rule, millis), cost(*units))
+            let costs: Vec<Cost> = costs.into_iter().map(cost).collect();
+            let (passed, outcomes) = take(&limits, millis, &costs[..limits.len()]);
+            let steps: Vec<_> = limits.iter().zip(&states).zip(&costs).map(|((limit, state), cost)| {
+                limit.rule.take(*state, time(&limit.rule, millis), *cost)
             }).collect();
             prop_assert_eq!(passed, steps.iter().all(Result::is_ok));
-            for ((charge, step), (rule, state)) in charges.iter().zip(&steps).zip(rules.iter().zip(&states)) {
+            for ((outcome, step), (limit, state)) in outcomes.iter().zip(&steps).zip(limits.iter().zip(&states)) {
                 // Where others refused, what is left without the call.
-                let left = rule.take(*state, time(rule, millis), Cost::NOTHING).map(|(_, reading)| reading);
+                let left = limit.rule.take(*state, time(&limit.rule, millis), Cost::NOTHING).map(|(_, reading)| reading);
                 let told = if passed || step.is_err() { step.map(|(_, reading)| reading) } else { left };
-                prop_assert_eq!(charge.outcome(), Some(told));
+                prop_assert_eq!(*outcome, told, "{}", limit.rule);
             }
             if passed {
-                for ((state, step), units) in states.iter_mut().zip(steps).zip(&costs) {
-                    if *units > 0 {
+                for ((state, step), cost) in states.iter_mut().zip(steps).zip(&costs) {
+                    if *cost != Cost::NOTHING {
                         *state = step.expect("all passed").0;
                     }
                 }
@@ -73,38 +136,38 @@ proptest! {
 
     /// What is forgotten because it is idle changes no later answer.
     #[test]
-    fn only_what_is_idle_is_forgotten(kind in 0_u64..6, calls in 1_u32..30, wait in 0_u64..100_000_000, units in 0_u32..30) {
-        let rule = rule(kind);
-        let [kept, swept] = [Cell::new(), Cell::new()];
-        let ask = |cell, millis, units| {
-            let mut charges = [Charge::new(&rule, cell, time(&rule, millis), cost(units))];
-            charge(&mut charges);
-            charges[0].outcome()
-        };
-        for cell in [&kept, &swept] {
+    fn only_what_is_idle_is_forgotten(
+        kind in 0..KINDS, calls in 1_u32..30, wait in 0_u64..100_000_000, units in 0_u32..30, spent in any::<bool>(),
+    ) {
+        let (kept, mut swept) = (Supplied::of(kind), Supplied::of(kind));
+        for limit in [&kept, &swept] {
             for call in 0..calls {
-                ask(cell, call.into(), 3);
+                take(&[limit], call.into(), &[cost(3)]);
+            }
+            if spent && let Some(window) = limit.rule.window()
+                && let Some(rest) = limit.cell.change(super::share::Share::take_unspent)
+            {
+                let mut total = limit.total.lock().expect("no panic");
+                *total = window.give_back(*total, rest.start_seconds, rest.units);
             }
         }
-        swept.forget_idle(&rule, time(&rule, wait + 100));
-        prop_assert_eq!(ask(&kept, wait + 100, units), ask(&swept, wait + 100, units));
+        if swept.cell.is_idle(&swept.rule, time(&swept.rule, wait + 100)) {
+            swept.cell = Cell::new(BucketState::default());
+        }
+        prop_assert_eq!(take(&[&kept], wait + 100, &[cost(units)]), take(&[&swept], wait + 100, &[cost(units)]));
     }
 }
 
 /// A pause of any length, such as of a machine that was put to sleep, is never taken for a stretch that has yet to come.
 #[test]
 fn after_a_pause_of_any_length_it_begins_anew() {
-    for kind in [1, 2, 3, 4] {
-        let rule = rule(kind);
+    for kind in [1, 2, 3, 4, 7] {
         for days in 0..120 {
-            let cell = Cell::new();
-            let take = |millis: u64| {
-                let mut charges = [Charge::new(&rule, &cell, time(&rule, millis), cost(9))];
-                charge(&mut charges)
-            };
-            while take(0) {}
+            let limit = Supplied::of(kind);
+            let passes = |millis: u64| take(&[&limit], millis, &[cost(9)]).0;
+            while passes(0) {}
             // Longer than any of them, and then some days.
-            assert!(take((days + 2) * 24 * 3_600_000 + 500), "{rule} after {days} days");
+            assert!(passes((days + 2) * 24 * 3_600_000 + 500), "{} after {days} days", limit.rule);
         }
     }
 }
@@ -112,55 +175,66 @@ fn after_a_pause_of_any_length_it_begins_anew() {
 /// As many as may, on 64 threads, whichever way it lies in the words.
 #[test]
 fn however_many_threads_take_at_once_none_takes_what_is_not_there() {
-    for kind in 0..6 {
-        let (rule, cell) = (rule(kind), Cell::new());
-        let now = time(&rule, 12);
-        let take = || {
-            let passes = |_: &u32| {
-                let mut charges = [Charge::new(&rule, &cell, now, Cost::ONE)];
-                charge(&mut charges)
-            };
-            (0..100).filter(passes).count()
-        };
+    for kind in 0..KINDS {
+        let limit = Supplied::of(kind);
+        let take = || (0..100).filter(|_: &u32| take(&[&limit], 12, &[Cost::ONE]).0).count();
         let passed: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..64).map(|_| scope.spawn(take)).collect();
             threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
         });
-        let (_, all) = rule.take(LimitState::default(), now, Cost::NOTHING).expect("reading is never refused");
-        assert_eq!(passed as u64, all.remaining, "{rule}");
+        let now = time(&limit.rule, 12);
+        let (_, all) = limit.rule.take(LimitState::default(), now, Cost::NOTHING).expect("reading is never refused");
+        assert_eq!(passed as u64, all.remaining, "{}", limit.rule);
     }
 }
 
 /// Two limits in common, charged by many at once: both have lost the same, and no more than there was.
 #[test]
 fn calls_that_share_limits_are_charged_to_all_of_them_or_to_none() {
-    let rules = [rule(0), rule(1), rule(2)];
-    let cells = [Cell::new(), Cell::new(), Cell::new()];
-    let take = |first: usize| {
-        (0..500)
-            .filter(|_| {
-                let mut charges: Vec<_> = (0..3)
-                    .filter(|place| *place != first)
-                    .map(|place| Charge::new(&rules[place], &cells[place], time(&rules[place], 0), Cost::ONE))
-                    .collect();
-                charge(&mut charges)
-            })
-            .count()
+    let limits = [Supplied::of(0), Supplied::of(1), Supplied::of(2)];
+    let run = |first: usize| {
+        let mine: Vec<&Supplied> = (0..3).filter(|place| *place != first).map(|place| &limits[place]).collect();
+        (0..500).filter(|_| take(&mine, 0, &[Cost::ONE; 2]).0).count()
     };
     let passed: Vec<usize> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..3).map(|first| scope.spawn(move || take(first))).collect();
+        let threads: Vec<_> = (0..3).map(|first| scope.spawn(move || run(first))).collect();
         threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
     });
     let mut used_up = 0;
-    for place in 0..3 {
-        let rule = &rules[place];
-        let mut read = [Charge::new(rule, &cells[place], time(rule, 0), Cost::NOTHING)];
-        assert!(charge(&mut read));
-        let reading = read[0].outcome().expect("an outcome").expect("reading is never refused");
+    for (place, limit) in limits.iter().enumerate() {
+        let (_, outcomes) = take(&[limit], 0, &[Cost::NOTHING]);
+        let reading = outcomes[0].expect("reading is never refused");
         let taken: usize = (0..3).filter(|first| *first != place).map(|first| passed[first]).sum();
-        assert_eq!(reading.limit - reading.remaining, taken as u64, "{rule}");
+        assert_eq!(reading.limit - reading.remaining, taken as u64, "{}", limit.rule);
         used_up += usize::from(reading.remaining == 0);
     }
     // Of any two one is, or calls to both would have gone on passing.
     assert!(used_up >= 2, "{passed:?}");
+}
+
+/// Nobody answers: each of three has a third of what it saw left, once in a stretch, and says so; of credits nothing.
+#[test]
+fn where_nobody_answers_each_process_goes_by_its_part() {
+    let limit = Supplied::of(3);
+    for _ in 0..30 {
+        assert!(take(&[&limit], 0, &[Cost::ONE]).0);
+    }
+    let window = limit.rule.window().expect("a window");
+    let (now, tomorrow) = (time(&limit.rule, 0), time(&limit.rule, 86_400_000));
+    let passed = |now: LimitTime| {
+        let passes = |_: &u32| {
+            let mut charges = [Charge::new(&limit.rule, &limit.cell, now, Cost::ONE)];
+            assert!(limit.cell.change(|share| share.stand_in(window, now, 3)));
+            charge(&mut charges, Beyond::Nothing) == Charged::Passed
+        };
+        (0..100).filter(passes).count()
+    };
+    let held = limit.cell.change(|share| share.unspent());
+    assert_eq!(passed(now) as u64, held + (60 - held).div_ceil(3));
+    assert_eq!(passed(tomorrow), 30);
+    let owed = limit.cell.change(super::share::Share::take_owed).expect("it let itself have them");
+    assert_eq!((owed.units, owed.start_seconds), (30, tomorrow.span.start.timestamp()));
+    let credits = Supplied::of(6);
+    let window = credits.rule.window().expect("credits");
+    assert!(!credits.cell.change(|share| share.stand_in(window, time(&credits.rule, 0), 3)));
 }

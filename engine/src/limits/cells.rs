@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tronch_core::{LimitId, LimitName, LimitRule, LimitTime, Span, Timestamp, Window, WindowKind};
+use tronch_core::{
+    BucketState, LimitId, LimitName, LimitRule, LimitTime, Refill, Span, TenantId, Timestamp, Window, WindowKind,
+};
 use uuid::Uuid;
 
 use super::cell::Cell;
@@ -18,6 +20,7 @@ const PARTS: usize = 64;
 /// A limit as calls are charged to it.
 #[derive(Debug)]
 pub(crate) struct Limit {
+    pub(crate) tenant_id: TenantId,
     pub(crate) name: LimitName,
     pub(crate) is_automatic: bool,
     pub(crate) rule: LimitRule,
@@ -29,8 +32,14 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    pub(crate) fn new(counts_as: LimitId, name: LimitName, is_automatic: bool, rule: LimitRule) -> Self {
-        Self { name, is_automatic, rule, counts_as, stretch: AtomicU64::new(0) }
+    pub(crate) fn new(
+        tenant_id: TenantId,
+        counts_as: LimitId,
+        name: LimitName,
+        is_automatic: bool,
+        rule: LimitRule,
+    ) -> Self {
+        Self { tenant_id, name, is_automatic, rule, counts_as, stretch: AtomicU64::new(0) }
     }
 
     /// What time it is for it.
@@ -40,7 +49,11 @@ impl Limit {
     }
 
     fn span(&self, at: Timestamp) -> Span {
-        if !matches!(self.rule.window().map(Window::kind), Some(WindowKind::Calendar { .. })) {
+        let of_calendar = matches!(
+            self.rule.window().map(Window::kind),
+            Some(WindowKind::Calendar { .. } | WindowKind::Credits { refill: Some(Refill { .. }) })
+        );
+        if !of_calendar {
             return self.rule.span(at);
         }
         let held = self.stretch.load(Ordering::Relaxed);
@@ -68,7 +81,15 @@ impl Limit {
 #[derive(Debug, Clone)]
 pub(crate) struct KeyLimit {
     pub(crate) limit: Arc<Limit>,
-    pub(crate) cell: Arc<Cell>,
+    pub(crate) count: Arc<Count>,
+}
+
+/// What was taken of a limit by those whose calls are counted together.
+#[derive(Debug)]
+pub(crate) struct Count {
+    /// The first key of the key's rotations, or the limit itself where it counts the calls of several together.
+    pub(crate) whose: Uuid,
+    pub(crate) cell: Cell,
 }
 
 impl KeyLimit {
@@ -97,12 +118,15 @@ pub(crate) struct Cells {
     /// Every rule there ever was in this process, by a number. People set them, so they are few.
     rules: Mutex<HashMap<LimitRule, u32, ahash::RandomState>>,
     hasher: ahash::RandomState,
+    /// Since when buckets have filled that nobody here has taken from, in nanoseconds of a moment: nobody knows what was taken
+    /// before. 0 if they are full.
+    empty_at: AtomicU64,
 }
 
 impl Default for Cells {
     fn default() -> Self {
         let parts = (0..PARTS).map(|_| Part::default()).collect();
-        Self { parts, rules: Mutex::default(), hasher: ahash::RandomState::new() }
+        Self { parts, rules: Mutex::default(), hasher: ahash::RandomState::new(), empty_at: AtomicU64::new(0) }
     }
 }
 
@@ -112,9 +136,33 @@ impl Cells {
     pub(crate) fn of(&self, limit: &Arc<Limit>, whose: Uuid) -> KeyLimit {
         let counted = Counted { limit_id: limit.counts_as, whose, rule: self.number_of(limit.rule) };
         let mut part = self.part(&counted).lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || KeyLimit { limit: Arc::clone(limit), cell: Arc::new(Cell::new()) };
-        let cell = Arc::clone(&part.entry(counted).or_insert_with(fresh).cell);
-        KeyLimit { limit: Arc::clone(limit), cell }
+        let fresh = || {
+            let cell = Cell::new(self.first_state(&limit.rule));
+            KeyLimit { limit: Arc::clone(limit), count: Arc::new(Count { whose, cell }) }
+        };
+        let count = Arc::clone(&part.entry(counted).or_insert_with(fresh).count);
+        KeyLimit { limit: Arc::clone(limit), count }
+    }
+
+    /// Buckets that are made from now on are empty at that moment, and fill as always.
+    pub(crate) fn begin_empty(&self, at: Moment) {
+        self.empty_at.store(at.as_nanos(), Ordering::Relaxed);
+    }
+
+    fn first_state(&self, rule: &LimitRule) -> BucketState {
+        let empty_at = self.empty_at.load(Ordering::Relaxed);
+        let empty = rule.bucket().filter(|_| empty_at > 0).map(|bucket| bucket.empty(Duration::from_nanos(empty_at)));
+        empty.unwrap_or_default()
+    }
+
+    /// Some of all limits with a total, by something that `choose` gives of them.
+    pub(crate) fn choose<T>(&self, choose: impl Fn(&KeyLimit) -> Option<T>) -> Vec<T> {
+        let mut chosen = Vec::new();
+        for part in &self.parts {
+            let part = part.lock().unwrap_or_else(PoisonError::into_inner);
+            chosen.extend(part.values().filter(|held| held.limit.rule.window().is_some()).filter_map(&choose));
+        }
+        chosen
     }
 
     fn number_of(&self, rule: LimitRule) -> u32 {
@@ -135,8 +183,8 @@ impl Cells {
             let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
             part.retain(|_, held| {
                 // Whoever remembers the key charges this very cell. Asked first: with nobody else, nobody can begin to.
-                let is_held = Arc::strong_count(&held.cell) > 1;
-                let is_idle = held.cell.forget_idle(&held.limit.rule, held.limit.time(now));
+                let is_held = Arc::strong_count(&held.count) > 1;
+                let is_idle = held.count.cell.is_idle(&held.limit.rule, held.limit.time(now));
                 is_held || !is_idle
             });
             left += part.len();
@@ -147,8 +195,10 @@ impl Cells {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use chrono::TimeDelta;
+
+    use super::super::cell::{Beyond, Charge, Charged, charge};
+    use super::*;
 
     /// The stretch that is kept is the one that would be found, over a year in which the clocks go forward and back.
     #[test]
@@ -158,7 +208,8 @@ mod tests {
                 WindowKind::Calendar { unit: tronch_core::CalendarUnit::Day, zone: zone.parse().expect("a zone") };
             let rule = LimitRule::new(None, Some(Window::new(1, kind).expect("a window"))).expect("a rule");
             let id = LimitId::from_uuid(Uuid::from_u128(1));
-            let limit = Limit::new(id, LimitName::parse("daily").expect("a name"), true, rule);
+            let tenant_id = TenantId::from_uuid(Uuid::from_u128(3));
+            let limit = Limit::new(tenant_id, id, LimitName::parse("daily").expect("a name"), true, rule);
             let mut at = tronch_core::parse_timestamp("2026-01-01T00:00:00Z").expect("a time");
             for step in 0..20_000 {
                 assert_eq!(limit.span(at), rule.span(at), "{zone} {at}");
@@ -171,17 +222,22 @@ mod tests {
         let bucket = tronch_core::Bucket::new(capacity, 1, 60).expect("a bucket");
         let rule = LimitRule::new(Some(bucket), None).expect("a rule");
         let counts_as = LimitId::from_uuid(Uuid::from_u128(counts_as));
-        Arc::new(Limit::new(counts_as, LimitName::parse("default").expect("a name"), true, rule))
+        let tenant_id = TenantId::from_uuid(Uuid::from_u128(3));
+        Arc::new(Limit::new(tenant_id, counts_as, LimitName::parse("default").expect("a name"), true, rule))
     }
 
     fn take(from: &KeyLimit) -> bool {
-        let mut charges = [super::super::cell::Charge::new(
+        take_at(from, 5)
+    }
+
+    fn take_at(from: &KeyLimit, seconds: u64) -> bool {
+        let mut charges = [Charge::new(
             &from.limit.rule,
-            &from.cell,
-            from.limit.time(Moment::from_nanos(5_000_000_000)),
+            &from.count.cell,
+            from.limit.time(Moment::from_nanos(seconds * 1_000_000_000)),
             tronch_core::Cost::ONE,
         )];
-        super::super::cell::charge(&mut charges)
+        charge(&mut charges, Beyond::MayBe) == Charged::Passed
     }
 
     #[test]
@@ -209,8 +265,22 @@ mod tests {
         assert!(!take(&cells.of(&narrow, whose)));
         let held = cells.of(&narrow, whose);
         assert_eq!(cells.forget_idle(at(500)), 1, "somebody may charge it");
-        assert!(take(&cells.of(&narrow, whose)) && !take(&held), "it is the same, and was full again");
+        let again = cells.of(&narrow, whose);
+        assert!(take_at(&again, 500) && !take_at(&held, 500), "it is the same, and was full again");
+        drop(again);
         drop(held);
         assert_eq!(cells.forget_idle(at(5_000)), 0);
+    }
+
+    /// Of one that refills a token a minute.
+    #[test]
+    fn after_a_stop_that_nobody_saw_coming_buckets_fill_from_nothing() {
+        let cells = Cells::default();
+        cells.begin_empty(Moment::from_nanos(4_000_000_000));
+        assert!(!take(&cells.of(&limit(7, 5), Uuid::from_u128(1))));
+        cells.begin_empty(Moment::from_nanos(0));
+        assert!(take(&cells.of(&limit(8, 5), Uuid::from_u128(1))));
+        let cells = Cells::default();
+        assert!(take(&cells.of(&limit(7, 5), Uuid::from_u128(1))));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use tronch_core::{KeyView, LimitId, LimitName, LimitView, Permission};
+use tronch_core::{KeyView, LimitId, LimitName, LimitView, Permission, TenantId};
 use uuid::Uuid;
 
 use super::cells::{Cells, KeyLimit, Limit};
@@ -56,7 +56,8 @@ impl SetLimit {
     fn limit(&self) -> Result<Limit, Error> {
         let name = LimitName::parse(&self.name).map_err(Error::internal)?;
         let counts_as = LimitId::from_uuid(self.counts_as.unwrap_or(self.id));
-        Ok(Limit::new(counts_as, name, self.is_automatic, self.rule.rule()?))
+        let tenant_id = TenantId::from_uuid(self.tenant_id);
+        Ok(Limit::new(tenant_id, counts_as, name, self.is_automatic, self.rule.rule()?))
     }
 
     fn nearness(&self, key: &Limited<'_>) -> Option<Nearness> {
@@ -233,7 +234,7 @@ mod tests {
         });
         assert_eq!((old.len(), new.len()), (2, 2));
         for (old, new) in old.iter().zip(&new) {
-            assert!(Arc::ptr_eq(&old.cell, &new.cell) && old.limit.name == new.limit.name);
+            assert!(Arc::ptr_eq(&old.count, &new.count) && old.limit.name == new.limit.name);
         }
     }
 }

@@ -9,8 +9,12 @@ mod cell_tests;
 pub(crate) mod cells;
 pub(crate) mod effective;
 mod place;
+pub(crate) mod reserve;
 mod rows;
+mod share;
 mod simulate;
+pub(crate) mod totals;
+mod uses;
 
 use diesel::prelude::*;
 use tronch_core::bounds::PAGE_SIZE_MAX;
@@ -35,6 +39,7 @@ use place::{place, refuse_shadow, require_room};
 pub(crate) use rows::audited;
 use rows::{LimitRow, NewLimitRow, RuleRow};
 pub use simulate::{SimulatedKey, Simulation, simulate_limit};
+pub use uses::{LimitUse, add_credits, left_to_key, uses_of_limit};
 
 const NOT_FOUND: Error = Error::NotFound { noun: "limit" };
 
@@ -308,13 +313,19 @@ pub(crate) async fn carry_over(
     Ok(())
 }
 
-/// Deletes limits that were removed so long ago that nobody sends the removal again. Returns how many.
+/// Deletes limits that were removed so long ago that nobody sends the removal again, and totals that count no more. Returns how many.
 ///
 /// # Errors
 /// `Unavailable` when Postgres is.
 pub async fn forget_removed_limits(engine: &Engine) -> Result<usize, Error> {
     let mut connection = engine.db().system().await?;
-    system::delete_in_portions(&mut connection, "limits", "removed_at <= now() - interval '25 hours'").await
+    let limits =
+        system::delete_in_portions(&mut connection, "limits", "removed_at <= now() - interval '25 hours'").await?;
+    let over = system::delete_in_portions(&mut connection, "limit_totals", "over_at <= now()").await?;
+    let is_left =
+        "SELECT FROM limits WHERE limits.id = limit_totals.limit_id OR limits.counts_as = limit_totals.limit_id";
+    let of_nobody = format!("stretches = 'credits' AND NOT EXISTS ({is_left})");
+    Ok(limits + over + system::delete_in_portions(&mut connection, "limit_totals", &of_nobody).await?)
 }
 
 /// The limit that the same write made, changed or removed before, as it is now.

@@ -4,12 +4,15 @@ use diesel::prelude::*;
 use serde_json::{Value, json};
 use tronch_core::{
     Bucket, CalendarUnit, ExternalId, KeyId, KeyName, LimitId, LimitName, LimitOn, LimitRule, LimitView, ProjectSlug,
-    Timestamp, Window, WindowKind,
+    Refill, TimeZone, Timestamp, Window, WindowKind,
 };
 use uuid::Uuid;
 
 use crate::error::Error;
 use crate::schema::limits;
+
+/// The kind of window that is a balance.
+const CREDITS: &str = "credits";
 
 /// Whose calls it counts, and by which rule.
 #[derive(Queryable, Selectable, Clone)]
@@ -41,6 +44,7 @@ pub(crate) struct RuleRow {
     window_kind: Option<String>,
     window_seconds: Option<i32>,
     time_zone: Option<String>,
+    refilled: Option<String>,
 }
 
 #[derive(Insertable)]
@@ -63,11 +67,15 @@ pub(super) struct NewLimitRow<'a> {
 impl RuleRow {
     pub(crate) fn of(rule: &LimitRule) -> Self {
         let (bucket, window) = (rule.bucket(), rule.window());
-        let (kind, seconds, zone) = match window.map(Window::kind) {
-            None => (None, None, None),
-            Some(WindowKind::Fixed { seconds }) => (Some("fixed"), Some(seconds), None),
-            Some(WindowKind::Sliding { seconds }) => (Some("sliding"), Some(seconds), None),
-            Some(WindowKind::Calendar { unit, zone }) => (Some(unit.as_str()), None, Some(zone.as_str())),
+        let (kind, seconds, zone, refilled) = match window.map(Window::kind) {
+            None => (None, None, None, None),
+            Some(WindowKind::Fixed { seconds }) => (Some("fixed"), Some(seconds), None, None),
+            Some(WindowKind::Sliding { seconds }) => (Some("sliding"), Some(seconds), None, None),
+            Some(WindowKind::Calendar { unit, zone }) => (Some(unit.as_str()), None, Some(zone.as_str()), None),
+            Some(WindowKind::Credits { refill: None }) => (Some(CREDITS), None, None, None),
+            Some(WindowKind::Credits { refill: Some(Refill { unit, zone }) }) => {
+                (Some(CREDITS), None, Some(zone.as_str()), Some(unit.as_str()))
+            }
         };
         // Bounds of the rules are far within these types.
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -80,6 +88,7 @@ impl RuleRow {
             window_kind: kind.map(ToOwned::to_owned),
             window_seconds: seconds.map(small),
             time_zone: zone.map(ToOwned::to_owned),
+            refilled: refilled.map(ToOwned::to_owned),
         }
     }
 
@@ -99,18 +108,29 @@ impl RuleRow {
         LimitRule::new(bucket, window).map_err(Error::internal)
     }
 
+    fn zone(&self) -> Result<TimeZone, Error> {
+        self.time_zone.as_deref().unwrap_or("UTC").parse().map_err(Error::internal)
+    }
+
     fn kind(&self, kind: &str) -> Result<WindowKind, Error> {
         let seconds = u32::try_from(self.window_seconds.unwrap_or(0)).map_err(Error::internal)?;
         match kind {
             "fixed" => Ok(WindowKind::Fixed { seconds }),
             "sliding" => Ok(WindowKind::Sliding { seconds }),
-            unit => {
-                let unit: CalendarUnit = unit.parse().map_err(Error::internal)?;
-                let zone = self.time_zone.as_deref().unwrap_or("UTC").parse().map_err(Error::internal)?;
-                Ok(WindowKind::Calendar { unit, zone })
+            CREDITS => {
+                let refill = match self.refilled.as_deref() {
+                    None => None,
+                    Some(unit) => Some(Refill { unit: parse(unit)?, zone: self.zone()? }),
+                };
+                Ok(WindowKind::Credits { refill })
             }
+            unit => Ok(WindowKind::Calendar { unit: parse(unit)?, zone: self.zone()? }),
         }
     }
+}
+
+fn parse(unit: &str) -> Result<CalendarUnit, Error> {
+    unit.parse().map_err(Error::internal)
 }
 
 impl LimitRow {

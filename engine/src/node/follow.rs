@@ -2,6 +2,7 @@
 //! flood of requests comes before it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
@@ -157,6 +158,7 @@ impl Follower {
 
     async fn renewed(&mut self, asked: &Asked, received: Moment, renewal: Renewal) {
         clock::adopt(asked.sent, received, renewal.clock_ms);
+        self.node.nodes.store(renewal.nodes, Ordering::Relaxed);
         if !renewal.is_known {
             // Nobody has waited for this process meanwhile.
             return self.rejoin().await;

@@ -1,7 +1,7 @@
 //! The change log and the list of nodes, as SQL: one statement renews a lease and tells what has changed.
 
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Double, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
@@ -11,6 +11,9 @@ use crate::keyring::TagKeyId;
 
 /// When more has changed, it is cheaper to forget everything than to read what. An import may be one number and many rows.
 const CHANGES_MAX: usize = 1_000;
+
+/// A node that was not heard of for so long is not counted among those that share what is left of limits.
+const HEARD_OF_SECONDS: f64 = 5.0;
 
 /// What a change is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +58,8 @@ pub(super) struct Renewal {
     pub(super) current_master: Vec<u8>,
     /// Whether this node is on the list.
     pub(super) is_known: bool,
+    /// How many nodes were heard of lately.
+    pub(super) nodes: u64,
     /// What has changed since; nothing when that is not known any more.
     pub(super) changes: Option<Vec<Logged>>,
 }
@@ -82,6 +87,8 @@ struct Row {
     current_master: Option<Vec<u8>>,
     #[diesel(sql_type = Bool)]
     is_known: bool,
+    #[diesel(sql_type = BigInt)]
+    nodes: i64,
     #[diesel(sql_type = Nullable<BigInt>)]
     n: Option<i64>,
     #[diesel(sql_type = Nullable<Text>)]
@@ -106,6 +113,7 @@ pub(super) async fn renew(mut connection: &AsyncPgConnection, node: Uuid, applie
          (SELECT system_identifier FROM pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) \
          || '/' || 'change_log_head'::regclass::oid || '/' || (SELECT oid FROM pg_database WHERE datname = current_database()) \
          AS lineage, EXISTS (SELECT FROM beat) AS is_known, \
+         (SELECT count(*) FROM nodes WHERE renewed_at > clock_timestamp() - make_interval(secs => $4)) AS nodes, \
          (SELECT id FROM master_keys WHERE current) AS current_master, log.n, log.kind, log.subject, \
          (extract(epoch FROM log.logged_at) * 1000)::bigint AS at_ms \
          FROM change_log_head AS head \
@@ -116,14 +124,16 @@ pub(super) async fn renew(mut connection: &AsyncPgConnection, node: Uuid, applie
     .bind::<SqlUuid, _>(node)
     .bind::<BigInt, _>(applied)
     .bind::<BigInt, _>(i64::try_from(CHANGES_MAX + 1).unwrap_or(i64::MAX))
+    .bind::<Double, _>(HEARD_OF_SECONDS)
     .load(&mut connection)
     .await?;
     let first = rows.as_slice().first().ok_or_else(|| Error::internal("the change log has no head"))?;
     let (head, pruned, clock_ms, is_known) = (first.head, first.pruned, first.clock_ms, first.is_known);
+    let nodes = number_out(first.nodes);
     let (lineage, current_master) = (first.lineage.clone(), first.current_master.clone().unwrap_or_default());
     let is_readable = pruned <= applied && rows.len() <= CHANGES_MAX;
     let changes = if is_readable { rows.into_iter().filter_map(change).collect() } else { None };
-    Ok(Renewal { head: number_out(head), lineage, clock_ms, current_master, is_known, changes })
+    Ok(Renewal { head: number_out(head), lineage, clock_ms, current_master, is_known, nodes, changes })
 }
 
 /// `None` inside for a kind that a newer version has brought: what it means for us, only forgetting covers.
@@ -158,6 +168,20 @@ pub(super) async fn insert_node(
     .get_result(connection)
     .await?;
     Ok(number_out(inserted.applied))
+}
+
+/// How many processes on the list have not been heard of since one was put there. Each that has knows of it.
+///
+/// This crosses tenants because a process answers for all of them.
+pub(super) async fn count_silent(connection: &mut AsyncPgConnection, since: Uuid) -> Result<i64, Error> {
+    use crate::schema::nodes;
+    let others = diesel::alias!(nodes as others);
+    let began = nodes::table.find(since).select(nodes::started_at).single_value();
+    let silent = others
+        .filter(others.field(nodes::id).ne(since))
+        .filter(others.field(nodes::renewed_at).nullable().le(began))
+        .count();
+    Ok(silent.get_result(connection).await?)
 }
 
 /// Takes a process off the list.

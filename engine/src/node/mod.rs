@@ -14,6 +14,7 @@ mod marks_tests;
 #[cfg(test)]
 mod world;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,7 +28,7 @@ use crate::clock::Moment;
 use crate::db::Db;
 use crate::error::Error;
 use crate::keyring::Keyring;
-use lease::{Lease, Standing};
+use lease::{Lease, RENEWAL_INTERVAL, Standing};
 use marks::Marks;
 
 pub use confirm::{Confirmation, Unconfirmed, confirm_changes};
@@ -36,6 +37,9 @@ pub(crate) use log::Kind;
 
 /// How long warm keys go on without Postgres where a tenant says nothing else; the schema has the same.
 const OFFLINE_LEASE_DEFAULT: Duration = Duration::from_secs(30);
+
+/// A process that renews its lease is heard of more often than this.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// How long a start waits for the first renewal.
 const FIRST_RENEWAL: Duration = Duration::from_secs(5);
@@ -65,6 +69,8 @@ pub(crate) struct Node {
     thread: Mutex<Option<JoinHandle<()>>>,
     keyring: Arc<Keyring>,
     name: NodeName,
+    /// How many there are, as the last renewal told.
+    nodes: Arc<AtomicU64>,
 }
 
 impl Node {
@@ -72,7 +78,12 @@ impl Node {
     ///
     /// # Errors
     /// `Unavailable` when Postgres is.
-    pub(crate) async fn join(db: &Db, name: NodeName, keyring: Arc<Keyring>) -> Result<Arc<Self>, Error> {
+    pub(crate) async fn join(
+        db: &Db,
+        name: NodeName,
+        keyring: Arc<Keyring>,
+        nodes: Arc<AtomicU64>,
+    ) -> Result<Arc<Self>, Error> {
         let id = Uuid::from_bytes(crate::random::bytes()?);
         let mut connection = db.system().await?;
         let number = log::insert_node(&mut connection, id, &name, &keyring.ids()).await?;
@@ -88,6 +99,7 @@ impl Node {
             thread: Mutex::new(None),
             keyring,
             name,
+            nodes,
         });
         let thread = follow::start(Arc::clone(&node), db.lease_url()).map_err(Error::internal)?;
         *node.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
@@ -99,6 +111,25 @@ impl Node {
             Err(elapsed) => return Err(Error::database_unavailable(elapsed)),
         }
         Ok(node)
+    }
+
+    /// Waits until each of the others was heard of, and so knows of this one. Whether all were: one that was not for so long went
+    /// without a word.
+    ///
+    /// # Errors
+    /// `Unavailable` when Postgres is.
+    pub(crate) async fn meet_others(&self, db: &Db) -> Result<bool, Error> {
+        let begun = Moment::now();
+        let mut connection = db.system().await?;
+        loop {
+            if log::count_silent(&mut connection, self.id).await? == 0 {
+                return Ok(true);
+            }
+            if Moment::now().since(begun) >= SILENCE {
+                return Ok(false);
+            }
+            tokio::time::sleep(RENEWAL_INTERVAL / 4).await;
+        }
     }
 
     /// Ends the thread, which takes this process off the list. A second call does nothing.

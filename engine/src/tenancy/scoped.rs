@@ -41,6 +41,7 @@ tenant_tables!(
     idempotency_keys by tenant_id,
     key_cutoffs by tenant_id,
     limits by tenant_id,
+    limit_totals by tenant_id,
 );
 
 /// A statement that begins with the tenant's rows of one table and runs in a [`TenantTx`] alone. Whoever joins another

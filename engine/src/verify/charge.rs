@@ -1,10 +1,17 @@
 //! Charging a call that may pass otherwise to the limits that its key is held to: to all of them, or to none.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, timeout_at};
 use tronch_core::{Cost, LimitHalf, LimitName, LimitRule, Refusal, VerdictCode};
 
 use crate::clock::Moment;
-use crate::limits::cell::{Charge, Outcome, charge};
+use crate::error::Error;
+use crate::limits::cell::{Beyond, Charge, Charged, Outcome, charge};
 use crate::limits::cells::KeyLimit;
+use crate::limits::reserve::Reserves;
 
 /// What a call costs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +41,7 @@ impl Costs {
 pub(super) struct Said {
     place: usize,
     outcome: Outcome,
-    window_seconds: u64,
+    window_seconds: Option<u64>,
 }
 
 /// The same, with the limit.
@@ -46,8 +53,8 @@ pub struct LimitTold<'a> {
     pub rule: &'a LimitRule,
     /// What is left, or why the call was refused. Where another limit refused it, what would have been left.
     pub outcome: Outcome,
-    /// The time in which as much as its limit may be used, in whole seconds.
-    pub window_seconds: u64,
+    /// The time in which as much as its limit may be used, in whole seconds; nothing for credits that nobody fills up.
+    pub window_seconds: Option<u64>,
 }
 
 impl Said {
@@ -58,20 +65,88 @@ impl Said {
     }
 }
 
-/// Charges the limits; gives VALID or why not, and what each limit said.
-pub(super) fn charge_limits(limits: &[KeyLimit], costs: &Costs, now: Moment) -> (VerdictCode, Vec<Said>) {
+/// Charges the limits; gives VALID or why not, and what each limit said. What is not held here of totals is asked for, for as long as
+/// the second of `when` says.
+///
+/// # Errors
+/// `Unavailable` when nobody can know what is left of credits, or so many take from a total that none is left for this call.
+pub(super) async fn charge_limits(
+    reserves: &Arc<Reserves>,
+    limits: &[KeyLimit],
+    costs: &Costs,
+    (now, patience): (Moment, Duration),
+) -> Result<(VerdictCode, Vec<Said>), Error> {
+    let mut lacking = match charge_once(reserves, limits, costs, now, Beyond::MayBe) {
+        Ok(charged) => return Ok(charged),
+        Err(lacking) => lacking,
+    };
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        let asked = join_all(lacking.iter().map(|(place, need)| reserves.ask(&limits[*place], *need)));
+        let answered = timeout_at(deadline, asked).await;
+        if !answered.is_ok_and(|answers| answers.into_iter().all(|is_answered| is_answered)) {
+            return stand_in(reserves, limits, costs, &lacking);
+        }
+        lacking = match charge_once(reserves, limits, costs, Moment::now(), Beyond::MayBe) {
+            Ok(charged) => return Ok(charged),
+            Err(lacking) => lacking,
+        };
+    }
+    Err(Error::Unavailable { what: "the totals of limits", source: None })
+}
+
+/// Nobody answers: each process goes by its part of what was left.
+fn stand_in(
+    reserves: &Arc<Reserves>,
+    limits: &[KeyLimit],
+    costs: &Costs,
+    lacking: &[Lacking],
+) -> Result<(VerdictCode, Vec<Said>), Error> {
+    reserves.pause();
+    let (now, nodes) = (Moment::now(), reserves.nodes());
+    for (place, _) in lacking {
+        let KeyLimit { limit, count } = &limits[*place];
+        let Some(window) = limit.rule.window() else { continue };
+        if !count.cell.change(|share| share.stand_in(window, limit.time(now), nodes)) {
+            return Err(Error::Unavailable { what: "the balance of credits", source: None });
+        }
+    }
+    metrics::counter!("tronch_limits_stood_in_total").increment(1);
+    charge_once(reserves, limits, costs, now, Beyond::Nothing)
+        .map_err(|_| Error::internal("a limit asks where nobody answers"))
+}
+
+/// A limit by its place in the key's list, and how much is not held of it.
+type Lacking = (usize, u64);
+
+/// # Errors
+/// What is not held here.
+fn charge_once(
+    reserves: &Arc<Reserves>,
+    limits: &[KeyLimit],
+    costs: &Costs,
+    now: Moment,
+    beyond: Beyond,
+) -> Result<(VerdictCode, Vec<Said>), Vec<Lacking>> {
     let mut places = Vec::with_capacity(limits.len());
     let mut charges = Vec::with_capacity(limits.len());
     for (place, one) in limits.iter().enumerate() {
         if let Some(cost) = costs.of(one) {
             places.push(place);
-            charges.push(Charge::new(&one.limit.rule, &one.cell, one.limit.time(now), cost));
+            charges.push(Charge::new(&one.limit.rule, &one.count.cell, one.limit.time(now), cost));
         }
     }
-    let passes = charge(&mut charges);
+    let charged = charge(&mut charges, beyond);
+    if charged == Charged::Short {
+        let lacking = |(place, charge): (&usize, &Charge<'_>)| Some((*place, charge.lacks()?));
+        return Err(places.iter().zip(&charges).filter_map(lacking).collect());
+    }
     let mut said = Vec::with_capacity(charges.len());
     let mut longest: Option<Refusal> = None;
     for (place, charge) in places.into_iter().zip(&charges) {
+        if charge.is_low() {
+            reserves.ask_ahead(&limits[place]);
+        }
         let Some(outcome) = charge.outcome() else { continue };
         if let Err(refusal) = outcome {
             longest = Some(longest.map_or(refusal, |earlier| earlier.or_longer(refusal)));
@@ -81,9 +156,9 @@ pub(super) fn charge_limits(limits: &[KeyLimit], costs: &Costs, now: Moment) -> 
     }
     // As a limit with both halves does, the call says what it is refused by for longest.
     let code = match longest.map(|refusal| refusal.reading.half) {
-        _ if passes => VerdictCode::Valid,
+        _ if charged == Charged::Passed => VerdictCode::Valid,
         Some(LimitHalf::Rate) => VerdictCode::RateLimited,
         Some(LimitHalf::Total) | None => VerdictCode::QuotaExceeded,
     };
-    (code, said)
+    Ok((code, said))
 }

@@ -213,11 +213,36 @@ impl Verifier {
             None => self.recovery.prove(&self.engine, unproven_key(facts, presented)).await?,
         };
         Ok(match proof {
-            Proof::Right => Some(judge(token, expected, known)),
+            Proof::Right => Some(self.judge(token, expected, known).await?),
             Proof::Wrong if self.passes_gate(presented) => Some(not_found()),
             Proof::Wrong => Some(gate_refused()),
             Proof::Proven | Proof::Busy => None,
         })
+    }
+
+    async fn judge(
+        &self,
+        token: &ServiceToken,
+        expected: Expected<'_>,
+        known: Known<KeyFacts>,
+    ) -> Result<Verdict, Error> {
+        let facts = &known.entry.facts;
+        let ask = Ask {
+            tenant_id: token.tenant_id(),
+            project_id: expected_project_id(facts, expected.project),
+            environment: expected.environment,
+            permissions: expected.permissions,
+        };
+        let (code, limits) = match decide(&facts.snapshot(), &ask, clock::at(known.now)) {
+            VerdictCode::NotFound => return Ok(not_found()),
+            // Only what may pass otherwise is charged.
+            VerdictCode::Valid if !facts.limits().is_empty() => {
+                charge_limits(self.engine.reserves(), facts.limits(), expected.costs, (known.now, self.patience))
+                    .await?
+            }
+            code => (code, Vec::new()),
+        };
+        Ok(Verdict { code, reason: None, known: Some(known.entry), limits, data_age: known.age })
     }
 
     /// A moment, as long as there is time left.
@@ -277,25 +302,6 @@ fn unproven_key<'a>(facts: &KeyFacts, presented: &'a PresentedKey) -> Unproven<'
         tenant_id: facts.tenant_id(),
         tag_key: facts.tag_key,
         text: presented.expose(),
-    }
-}
-
-fn judge(token: &ServiceToken, expected: Expected<'_>, known: Known<KeyFacts>) -> Verdict {
-    let facts = &known.entry.facts;
-    let ask = Ask {
-        tenant_id: token.tenant_id(),
-        project_id: expected_project_id(facts, expected.project),
-        environment: expected.environment,
-        permissions: expected.permissions,
-    };
-    match decide(&facts.snapshot(), &ask, clock::at(known.now)) {
-        VerdictCode::NotFound => not_found(),
-        // Only what may pass otherwise is charged.
-        VerdictCode::Valid if !facts.limits().is_empty() => {
-            let (code, limits) = charge_limits(facts.limits(), expected.costs, known.now);
-            Verdict { code, reason: None, known: Some(known.entry), limits, data_age: known.age }
-        }
-        code => Verdict { code, reason: None, known: Some(known.entry), limits: Vec::new(), data_age: known.age },
     }
 }
 

@@ -25,12 +25,13 @@ pub(crate) struct LimitToldOut<'a> {
     /// What is left. Nothing was taken where any limit was exceeded.
     #[schema(example = 99)]
     remaining: u64,
-    /// Until all of it is there again, if nobody takes anything meanwhile.
+    /// Until all of it is there again, if nobody takes anything meanwhile; `null` for credits that nobody fills up.
     #[schema(example = 600)]
-    reset_after_ms: u64,
+    reset_after_ms: Option<u64>,
     /// Whether the call asked for more than was left.
     exceeded: bool,
-    /// With `exceeded`: that the same call will never pass, because it asks for more than there can be.
+    /// With `exceeded`: that waiting does not help, because the call asks for more than there can be, or for credits that nobody
+    /// fills up.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     never: bool,
 }
@@ -42,7 +43,7 @@ impl<'a> From<LimitTold<'a>> for LimitToldOut<'a> {
             name: told.name.as_str(),
             limit: reading.limit,
             remaining: reading.remaining,
-            reset_after_ms: u64::try_from(reading.reset_after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX),
+            reset_after_ms: reading.reset_after.map(whole_millis),
             exceeded: refused.is_some(),
             never: refused == Some(None),
         }
@@ -74,8 +75,7 @@ impl LimitHeaders {
         let mut retry_after = Some(0);
         for told in limits {
             let (reading, refused) = reading_of(told);
-            let until = refused.map_or(reading.reset_after, |retry_after| retry_after.unwrap_or(reading.reset_after));
-            let seconds = whole_seconds(until);
+            let until = refused.flatten().or(reading.reset_after).map(whole_seconds);
             let separator = if policies.is_empty() { "" } else { ", " };
             // Of a limit with both, the one that is come up against first.
             let half = match (told.rule.bucket(), told.rule.window(), reading.half) {
@@ -85,13 +85,17 @@ impl LimitHeaders {
             };
             let (name, window_seconds) = (told.name, told.window_seconds);
             let (limit, remaining) = (reading.limit, reading.remaining);
-            let written = write!(policies, "{separator}\"{name}{half}\";q={limit};w={window_seconds}")
-                .and(write!(states, "{separator}\"{name}{half}\";r={remaining};t={seconds}"));
+            let written = write!(policies, "{separator}\"{name}{half}\";q={limit}")
+                .and(write_parameter(&mut policies, "w", window_seconds))
+                .and(write!(states, "{separator}\"{name}{half}\";r={remaining}"))
+                .and(write_parameter(&mut states, "t", until));
             written.expect("a String takes whatever is written");
             match refused {
                 None => {}
                 Some(None) => retry_after = None,
-                Some(Some(_)) => retry_after = retry_after.map(|longest: u64| longest.max(seconds).max(1)),
+                Some(Some(wait)) => {
+                    retry_after = retry_after.map(|longest: u64| longest.max(whole_seconds(wait)).max(1));
+                }
             }
         }
         let retry_after = retry_after.filter(|seconds| *seconds > 0);
@@ -107,8 +111,17 @@ impl LimitHeaders {
     }
 }
 
+fn write_parameter(field: &mut String, name: &str, value: Option<u64>) -> std::fmt::Result {
+    value.map_or(Ok(()), |value| write!(field, ";{name}={value}"))
+}
+
 /// Room for a field about two limits.
 const FIELD_BYTES: usize = 96;
+
+/// Rounded up.
+pub(crate) fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
 
 /// Rounded up.
 fn whole_seconds(duration: Duration) -> u64 {

@@ -72,6 +72,7 @@ fn sample(route: &Route) -> Option<Sample> {
         ("POST", "/t/{tenant}/limits/{limit}/edit") => {
             see_other(form(&[("name", "a-limit"), ("total", "5"), ("window", "day"), ("time_zone", "UTC")]))
         }
+        ("POST", "/t/{tenant}/limits/{limit}") => see_other(form(&[("add", "5")])),
         ("POST", "/t/{tenant}/limits/{limit}/remove") => see_other(form(&[])),
         ("POST", "/t/{tenant}/projects/new") => see_other(form(&[("name", "from a form"), ("slug", FRESH)])),
         ("POST", "/t/{tenant}/projects/{project}/edit") => {
@@ -93,6 +94,7 @@ fn sample(route: &Route) -> Option<Sample> {
         ("POST", "/api/v1/limits/simulate") => {
             ok(Body::Json(json!({ "name": "tried", "project": "default", "burst": { "capacity": 5, "refill": 1 } })))
         }
+        ("POST", "/api/v1/limits/{limit_id}/credits") => ok(Body::Json(json!({ "add": 5 }))),
         ("PATCH", "/api/v1/limits/{limit_id}") => ok(Body::Json(json!({ "automatic": false }))),
         ("POST", "/api/v1/service-tokens") => created(json!({ "name": "a token", "permissions": ["keys.read"] })),
         ("GET" | "DELETE", path) if path.starts_with("/api/v1/") => ok(Body::None),
@@ -150,7 +152,7 @@ async fn things(service: &Visitor, tenant: &'static str, route: &Route) -> Thing
     let project = format!("p{}", uuid::Uuid::new_v4().simple());
     let answer = service.post("/api/v1/projects", &json!({ "slug": project })).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
-    let body = json!({ "name": "a-limit", "key_id": key, "burst": { "capacity": 9, "refill": 1 } });
+    let body = json!({ "name": "a-limit", "key_id": key, "credits": { "amount": 9 } });
     let limit = service.post("/api/v1/limits", &body).await.json()["id"].as_str().expect("an id").to_owned();
     Things { tenant, project, key, token, limit }
 }

@@ -235,6 +235,8 @@ async fn the_key_that_is_shown_passes_until_the_demo_is_removed_and_others_stay_
     let acme = app.everything_in("acme").await;
     // With an idempotency key, so that every table has a row of its own.
     let acme_key = create_once(&acme, "live").await;
+    let daily = json!({ "name": "daily", "project": "default", "window": { "total": 1_000_000, "calendar": "day" } });
+    assert_eq!(acme.post("/api/v1/limits", &daily).await.status, StatusCode::CREATED);
     acme.verify(&json!({ "key": acme_key })).await;
     app.member(&owner("acme")).await;
     let of_nobody = json!({ "owner": { "external_id": "nobody" } });

@@ -168,7 +168,7 @@ async fn every_write_can_be_repeated() {
     let (key, _) = service.create_key(&json!({ "name": "a key" })).await;
     let token = service.post("/api/v1/service-tokens", &json!({ "name": "t", "permissions": ["keys.read"] })).await;
     let token = token.json()["service_token"]["id"].as_str().expect("an id").to_owned();
-    let limit = json!({ "name": "a-limit", "key_id": key, "burst": { "capacity": 5, "refill": 1 } });
+    let limit = json!({ "name": "a-limit", "key_id": key, "credits": { "amount": 5 } });
     let limit = service.post("/api/v1/limits", &limit).await.json()["id"].as_str().expect("an id").to_owned();
     let at = |rest: &str| format!("/api/v1/keys/{key}{rest}");
     let writes = [
@@ -185,6 +185,7 @@ async fn every_write_can_be_repeated() {
             json!({ "name": "new", "project": "default", "burst": { "capacity": 5, "refill": 1 } }),
         ),
         (Method::PATCH, format!("/api/v1/limits/{limit}"), json!({ "automatic": false })),
+        (Method::POST, format!("/api/v1/limits/{limit}/credits"), json!({ "add": 7 })),
         (Method::DELETE, format!("/api/v1/limits/{limit}"), json!({})),
         (Method::POST, "/api/v1/service-tokens".to_owned(), json!({ "name": "t", "permissions": ["keys.read"] })),
         (Method::DELETE, format!("/api/v1/service-tokens/{token}"), json!({})),

@@ -14,6 +14,7 @@ mod keyring;
 mod keys_table;
 mod kill;
 mod limit_settings;
+mod limit_totals;
 mod limits;
 mod lives;
 mod many_keys;

@@ -1,12 +1,13 @@
 //! A limit as the API shows it, and what one would have refused.
 
 use serde::Serialize;
-use tronch_core::{Bucket, LimitOn, LimitView, Window, WindowKind, format_timestamp};
-use tronch_engine::limits::Simulation;
+use tronch_core::{Bucket, LimitOn, LimitView, Reading, Refill, Window, WindowKind, format_timestamp};
+use tronch_engine::limits::{LimitUse, Simulation};
 use utoipa::ToSchema;
 
 use super::confirm::ConfirmationOut;
 use super::out::OwnerOut;
+use crate::doors::told_limits::whole_millis;
 
 /// A limit.
 #[derive(Serialize, ToSchema)]
@@ -25,6 +26,7 @@ pub(crate) struct LimitOut {
     automatic: bool,
     burst: Option<BurstOut>,
     window: Option<WindowOut>,
+    credits: Option<CreditsOut>,
     /// All of the rule, in words.
     #[schema(example = "100 calls at once, then 10 a second; at most 50 000 a day, Europe/Berlin")]
     sentence: String,
@@ -53,31 +55,45 @@ pub(crate) struct WindowOut {
     time_zone: Option<&'static str>,
 }
 
+/// A balance.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CreditsOut {
+    /// What there is at first, and again when it is filled up.
+    amount: u64,
+    refill: Option<RefillOut>,
+}
+
+/// When a balance is filled up.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RefillOut {
+    /// `day`, `week` or `month`.
+    every: &'static str,
+    time_zone: &'static str,
+}
+
 impl From<&Bucket> for BurstOut {
     fn from(bucket: &Bucket) -> Self {
         Self { capacity: bucket.capacity(), refill: bucket.refill(), period_seconds: bucket.period_seconds() }
     }
 }
 
-impl From<&Window> for WindowOut {
-    fn from(window: &Window) -> Self {
-        let total = window.total();
-        match window.kind() {
-            WindowKind::Fixed { seconds } => {
-                Self { total, seconds: Some(seconds), sliding: false, calendar: None, time_zone: None }
-            }
-            WindowKind::Sliding { seconds } => {
-                Self { total, seconds: Some(seconds), sliding: true, calendar: None, time_zone: None }
-            }
-            WindowKind::Calendar { unit, zone } => Self {
-                total,
-                seconds: None,
-                sliding: false,
-                calendar: Some(unit.as_str()),
-                time_zone: Some(zone.as_str()),
-            },
+/// A total is one of the two.
+fn window_or_credits(window: &Window) -> (Option<WindowOut>, Option<CreditsOut>) {
+    let total = window.total();
+    let plain = WindowOut { total, seconds: None, sliding: false, calendar: None, time_zone: None };
+    let window = match window.kind() {
+        WindowKind::Fixed { seconds } => WindowOut { seconds: Some(seconds), ..plain },
+        WindowKind::Sliding { seconds } => WindowOut { seconds: Some(seconds), sliding: true, ..plain },
+        WindowKind::Calendar { unit, zone } => {
+            WindowOut { calendar: Some(unit.as_str()), time_zone: Some(zone.as_str()), ..plain }
         }
-    }
+        WindowKind::Credits { refill } => {
+            let refill =
+                refill.map(|Refill { unit, zone }| RefillOut { every: unit.as_str(), time_zone: zone.as_str() });
+            return (None, Some(CreditsOut { amount: total, refill }));
+        }
+    };
+    (Some(window), None)
 }
 
 impl LimitOut {
@@ -97,6 +113,7 @@ impl From<LimitView> for LimitOut {
                 environment = of.map(|of| of.to_string());
             }
         }
+        let (window, credits) = view.rule.window().map(window_or_credits).unwrap_or_default();
         Self {
             id: view.id.to_string(),
             name: view.name.to_string(),
@@ -106,12 +123,34 @@ impl From<LimitView> for LimitOut {
             environment,
             automatic: view.is_automatic,
             burst: view.rule.bucket().map(BurstOut::from),
-            window: view.rule.window().map(WindowOut::from),
+            window,
+            credits,
             sentence: view.rule.to_string(),
             created_at: format_timestamp(view.created_at),
             updated_at: format_timestamp(view.updated_at),
             confirmation: None,
         }
+    }
+}
+
+/// What somebody used of a limit's total.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LimitUseOut {
+    /// Whose calls, as its rotations began; `null` where an owner's keys are counted together.
+    key_id: Option<String>,
+    key_name: Option<String>,
+    /// The most that can be left.
+    limit: u64,
+    remaining: u64,
+    /// Until all of it is there again; `null` for credits that nobody fills up.
+    reset_after_ms: Option<u64>,
+}
+
+impl From<LimitUse> for LimitUseOut {
+    fn from(one: LimitUse) -> Self {
+        let (key_id, key_name) = one.key.map(|(id, name)| (id.to_string(), name.to_string())).unzip();
+        let Reading { limit, remaining, reset_after, .. } = one.reading;
+        Self { key_id, key_name, limit, remaining, reset_after_ms: reset_after.map(whole_millis) }
     }
 }
 

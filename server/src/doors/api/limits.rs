@@ -6,7 +6,7 @@ use axum::http::{StatusCode, Uri};
 use serde::Deserialize;
 use tronch_core::{
     Bucket, CalendarUnit, Environment, ErrorCode, ExternalId, InvalidLimit, KeyId, LimitId, LimitName, LimitOn,
-    LimitRule, ProjectSlug, TimeZone, Window, WindowKind,
+    LimitRule, Page, ProjectSlug, Refill, TimeZone, Window, WindowKind,
 };
 use tronch_engine::limits::{self, LimitChange, LimitFilter, NewLimit};
 use utoipa::ToSchema;
@@ -15,7 +15,7 @@ use super::confirm::{WaitParameter, confirmation};
 use super::idempotency::KeyParameter;
 use super::json::{Body, given};
 use super::keys::OwnerIn;
-use super::limit_out::{LimitOut, SimulationOut};
+use super::limit_out::{LimitOut, LimitUseOut, SimulationOut};
 use super::openapi::Refused;
 use super::out::ListOut;
 use super::query::Query;
@@ -62,7 +62,30 @@ pub(crate) struct WindowIn {
     time_zone: Option<String>,
 }
 
-/// A new limit: on one of `key_id`, `owner` and `project`; with a burst, a window, or both.
+/// A balance: what is not taken stays. Of a limit on a project each key has one.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreditsIn {
+    /// What there is at first, and again when it is filled up; 1–1 000 000 000 000.
+    #[schema(example = 10000)]
+    amount: u64,
+    /// When it is filled up to `amount`, if it is lower; never when left out.
+    refill: Option<RefillIn>,
+}
+
+/// When a balance is filled up: as a stretch of the calendar begins.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RefillIn {
+    /// `day`, `week` (from Monday) or `month`.
+    #[schema(example = "month")]
+    every: String,
+    /// A name of the IANA database; `UTC` when left out.
+    #[schema(example = "Europe/Berlin")]
+    time_zone: Option<String>,
+}
+
+/// A new limit: on one of `key_id`, `owner` and `project`; with a burst, with a window or credits, or with a burst and one of the two.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateLimitIn {
@@ -86,6 +109,8 @@ pub(crate) struct CreateLimitIn {
     automatic: bool,
     burst: Option<BurstIn>,
     window: Option<WindowIn>,
+    /// Instead of a window.
+    credits: Option<CreditsIn>,
 }
 
 fn yes() -> bool {
@@ -110,6 +135,10 @@ pub(crate) struct UpdateLimitIn {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<WindowIn>)]
     window: Option<Option<WindowIn>>,
+    /// Instead of a window; `null` takes whichever there is away.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<CreditsIn>)]
+    credits: Option<Option<CreditsIn>>,
 }
 
 fn invalid(field: &str, detail: impl ToString) -> Problem {
@@ -144,7 +173,7 @@ impl CreateLimitIn {
             }
         };
         let bucket = self.burst.map(BurstIn::bucket).transpose()?;
-        let window = self.window.map(WindowIn::window).transpose()?;
+        let window = total_of(Some(self.window), Some(self.credits))?.flatten();
         let rule = LimitRule::new(bucket, window).map_err(at_its_field)?;
         Ok(NewLimit { on, name: self.name, is_automatic: self.automatic, rule })
     }
@@ -154,6 +183,43 @@ impl BurstIn {
     fn bucket(self) -> Result<Bucket, Problem> {
         Bucket::new(self.capacity, self.refill, self.period_seconds).map_err(at_its_field)
     }
+}
+
+impl CreditsIn {
+    fn window(self) -> Result<Window, Problem> {
+        let refill = match self.refill {
+            None => None,
+            Some(RefillIn { every, time_zone }) => {
+                let unit = every
+                    .parse()
+                    .map_err(|error: tronch_core::ParseCalendarUnitError| invalid("credits.refill.every", error))?;
+                Some(Refill { unit, zone: zone_of(time_zone.as_deref(), "credits.refill.time_zone")? })
+            }
+        };
+        let credits = Window::new(self.amount, WindowKind::Credits { refill });
+        credits.map_err(|error| invalid("credits.amount", error))
+    }
+}
+
+/// A window or credits, if either was given; `null` for either takes away what there is.
+#[expect(clippy::option_option, reason = "left out, taken away, and given are three")]
+fn total_of(
+    window: Option<Option<WindowIn>>,
+    credits: Option<Option<CreditsIn>>,
+) -> Result<Option<Option<Window>>, Problem> {
+    match (window, credits) {
+        (Some(Some(_)), Some(Some(_))) => Err(invalid("credits", "a limit has a window or credits, not both")),
+        (Some(Some(window)), _) => window.window().map(|window| Some(Some(window))),
+        (_, Some(Some(credits))) => credits.window().map(|credits| Some(Some(credits))),
+        (None, None) => Ok(None),
+        _ => Ok(Some(None)),
+    }
+}
+
+fn zone_of(name: Option<&str>, field: &str) -> Result<TimeZone, Problem> {
+    let zone = name.map(str::parse).transpose();
+    let zone = zone.map_err(|error: tronch_core::ParseTimeZoneError| invalid(field, error))?;
+    Ok(zone.unwrap_or(TimeZone::UTC))
 }
 
 impl WindowIn {
@@ -166,9 +232,7 @@ impl WindowIn {
             }
             (None, Some(unit)) => {
                 let unit: CalendarUnit = unit.parse().map_err(|error| invalid("window.calendar", error))?;
-                let zone = self.time_zone.as_deref().map(str::parse).transpose();
-                let zone = zone.map_err(|error: tronch_core::ParseTimeZoneError| invalid("window.time_zone", error))?;
-                WindowKind::Calendar { unit, zone: zone.unwrap_or(TimeZone::UTC) }
+                WindowKind::Calendar { unit, zone: zone_of(self.time_zone.as_deref(), "window.time_zone")? }
             }
             _ => {
                 return Err(invalid(
@@ -270,11 +334,55 @@ pub(crate) async fn update_limit(
         name: asked.name,
         is_automatic: asked.automatic,
         bucket: asked.burst.map(|burst| burst.map(BurstIn::bucket).transpose()).transpose()?,
-        window: asked.window.map(|window| window.map(WindowIn::window).transpose()).transpose()?,
+        window: total_of(asked.window, asked.credits)?,
         unless_changed_since: None,
     };
     let limit = limits::update_limit(&inside.tenant, limit_id(&id)?, change).await?;
     Ok(Json(LimitOut::from(limit).with(confirmation(&inside.tenant, &uri).await?)))
+}
+
+/// Credits to be added.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AddCreditsIn {
+    /// 1–1 000 000 000 000.
+    #[schema(example = 500)]
+    add: u64,
+    /// Of a limit on a project: to which key's balance.
+    key_id: Option<String>,
+}
+
+/// See who used most of a limit's total, the ones closest to its end first; at most 100. What nodes have set aside and not let pass
+/// yet counts as used. Of a burst only verdicts tell.
+#[utoipa::path(
+    get, path = "/api/v1/limits/{limit_id}/uses", tag = "limits", operation_id = "list_limit_uses",
+    security(("service_token" = ["limits.read"])), params(("limit_id" = String, Path, description = "`lim_…`")),
+    responses((status = 200, description = "All of them", body = ListOut<LimitUseOut>), (status = "default", response = Refused))
+)]
+pub(crate) async fn list_limit_uses(
+    inside: Inside,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Json<ListOut<LimitUseOut>>, Problem> {
+    Query::read(&uri, &[])?;
+    let items = limits::uses_of_limit(&inside.tenant, limit_id(&id)?).await?;
+    Ok(Json(ListOut::of(Page { items, next_cursor: None }, |one| Ok(one.into()))?))
+}
+
+/// Add to the balance of a limit with credits.
+#[utoipa::path(
+    post, path = "/api/v1/limits/{limit_id}/credits", tag = "limits", operation_id = "add_credits",
+    security(("service_token" = ["limits.write"])), params(("limit_id" = String, Path, description = "`lim_…`"), KeyParameter),
+    request_body = AddCreditsIn,
+    responses((status = 200, description = "What is left now", body = LimitUseOut), (status = "default", response = Refused))
+)]
+pub(crate) async fn add_credits(
+    inside: Inside,
+    Path(id): Path<String>,
+    Body(asked): Body<AddCreditsIn>,
+) -> Result<Json<LimitUseOut>, Problem> {
+    let key_id = asked.key_id.as_deref().map(|text| id_of(text, "key")).transpose()?;
+    Ok(Json(limits::add_credits(&inside.tenant, limit_id(&id)?, key_id, asked.add).await?.into()))
 }
 
 /// Take a limit away.

@@ -77,6 +77,8 @@ pub(crate) fn table() -> Vec<Entry<Api>> {
         get("/api/v1/limits/{limit_id}", Token(LimitsRead), limits::get_limit),
         patch("/api/v1/limits/{limit_id}", Token(LimitsWrite), limits::update_limit),
         delete("/api/v1/limits/{limit_id}", Token(LimitsWrite), limits::remove_limit),
+        get("/api/v1/limits/{limit_id}/uses", Token(LimitsRead), limits::list_limit_uses),
+        post("/api/v1/limits/{limit_id}/credits", Token(LimitsWrite), limits::add_credits),
         get("/api/v1/service-tokens", Token(TokensRead), service_tokens::list_tokens),
         post("/api/v1/service-tokens", Token(TokensWrite), service_tokens::create_token),
         delete("/api/v1/service-tokens/{token_id}", Token(TokensWrite), service_tokens::revoke_token),

@@ -48,6 +48,8 @@ pub(crate) struct Refused(#[expect(dead_code, reason = "it stands for the shape 
         limits::get_limit,
         limits::update_limit,
         limits::remove_limit,
+        limits::list_limit_uses,
+        limits::add_credits,
         service_tokens::list_tokens,
         service_tokens::create_token,
         service_tokens::revoke_token,

@@ -2,10 +2,10 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use tronch_app::{Answer, FormState, LIMIT_FIELDS, Place, simulation_words};
+use tronch_app::{Answer, CREDIT_FIELDS, FormState, LIMIT_FIELDS, Place, simulation_words};
 use tronch_core::{
-    Bucket, CalendarUnit, Environment, ExternalId, InvalidLimit, LimitId, LimitName, LimitOn, LimitRule, LimitView,
-    ProjectSlug, TimeZone, Window, WindowKind,
+    Bucket, CalendarUnit, Environment, ExternalId, InvalidLimit, KeyId, LimitId, LimitName, LimitOn, LimitRule,
+    LimitView, ProjectSlug, Refill, TimeZone, Window, WindowKind,
 };
 use tronch_engine::Error;
 use tronch_engine::limits::{self, LimitChange, NewLimit};
@@ -67,6 +67,38 @@ pub(crate) async fn change(
     };
     match async { limits::update_limit(&place.tenant, limit_id(&limit)?, change).await }.await {
         Ok(limit) => see_other(&address(&place, &limit, "limit-changed")),
+        Err(error) => refuse(&dashboard, sent, place, state, error).await,
+    }
+}
+
+/// `POST /t/{tenant}/limits/{limit}`.
+pub(crate) async fn add_credits(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    Path((_, limit)): LimitPath,
+    sent: Sent,
+) -> Response {
+    let mut state = sent.state(&CREDIT_FIELDS);
+    let units = number(&sent, &mut state, "add");
+    let key =
+        sent.filled("key").map(|text| text.trim().parse::<KeyId>().map_err(|_| "this is no key's id")).transpose();
+    let (Some(units), Some(key)) = (units, state.take("key", key)) else {
+        return dashboard.form_again(sent.parts, place, state).await;
+    };
+    let added = async {
+        limits::add_credits(&sent.once(place.tenant.clone()).await?, limit_id(&limit)?, key, units).await?;
+        Ok(format!("/t/{}/limits/{limit}?did=credited", place.tenant.slug()))
+    };
+    match added.await {
+        Ok(address) => see_other(&address),
+        Err(Error::NotFound { noun: "key" }) => {
+            state.refuse("key", "There is no such key in the project.");
+            dashboard.form_again(sent.parts, place, state).await
+        }
+        Err(Error::Invalid { field: "key_id", message }) => {
+            state.refuse("key", message);
+            dashboard.form_again(sent.parts, place, state).await
+        }
         Err(error) => refuse(&dashboard, sent, place, state, error).await,
     }
 }
@@ -179,16 +211,20 @@ fn window(sent: &Sent, state: &mut FormState) -> Option<Option<Window>> {
             let seconds = state.take("window", seconds.parse().map_err(|_| "choose one of the list"))?;
             Some(if kind == "fixed" { WindowKind::Fixed { seconds } } else { WindowKind::Sliding { seconds } })
         }
-        _ => {
-            let unit: Result<CalendarUnit, _> = sent.text("window").parse();
-            let unit = state.take("window", unit.map_err(|_| "choose one of the list"));
-            let zone = sent.filled("time_zone").map_or(Ok(TimeZone::UTC), |text| text.trim().parse());
-            let zone = state.take("time_zone", zone);
-            unit.zip(zone).map(|(unit, zone)| WindowKind::Calendar { unit, zone })
+        Some(("credits", unit)) => {
+            calendar(sent, state, unit).map(|(unit, zone)| WindowKind::Credits { refill: Some(Refill { unit, zone }) })
         }
+        None if sent.text("window") == "credits" => Some(WindowKind::Credits { refill: None }),
+        _ => calendar(sent, state, &sent.text("window")).map(|(unit, zone)| WindowKind::Calendar { unit, zone }),
     };
     let window = Window::new(total?, kind?);
     window.map_err(|error| refuse_at_its_field(state, error)).ok().map(Some)
+}
+
+fn calendar(sent: &Sent, state: &mut FormState, unit: &str) -> Option<(CalendarUnit, TimeZone)> {
+    let unit = state.take("window", unit.parse::<CalendarUnit>().map_err(|_| "choose one of the list"));
+    let zone = sent.filled("time_zone").map_or(Ok(TimeZone::UTC), |text| text.trim().parse());
+    unit.zip(state.take("time_zone", zone))
 }
 
 fn number(sent: &Sent, state: &mut FormState, field: &'static str) -> Option<u64> {

@@ -150,6 +150,8 @@ pub(crate) fn table() -> Vec<Entry<Dashboard>> {
         get("/t/{tenant}/limits", holder(LimitsRead), page),
         get("/t/{tenant}/limits/new", holder(LimitsWrite), page),
         post("/t/{tenant}/limits/new", holder(LimitsWrite), limits::create),
+        get("/t/{tenant}/limits/{limit}", holder(LimitsRead), page),
+        post("/t/{tenant}/limits/{limit}", holder(LimitsWrite), limits::add_credits),
         get("/t/{tenant}/limits/{limit}/edit", holder(LimitsWrite), page),
         post("/t/{tenant}/limits/{limit}/edit", holder(LimitsWrite), limits::change),
         post("/t/{tenant}/limits/{limit}/remove", holder(LimitsWrite), limits::remove),

@@ -7,7 +7,7 @@ mod proxy;
 
 pub use app::{Answer, TestApp, Visitor, owner};
 pub use database::{TestDatabase, connect};
-pub use process::{DataDir, Server, bootstrap, command, pg_bin, pg_bin_of, run};
+pub use process::{DataDir, Server, bootstrap, command, pg_bin, pg_bin_of, run, times_from_environment};
 pub use proxy::{Proxy, Weather};
 
 /// Waits for what happens beside the request, such as a batch being written. A machine that does many things at once, such

@@ -126,6 +126,12 @@ pub fn pg_bin() -> Option<PathBuf> {
     std::env::var_os("TRONCH_PG_BIN").filter(|folder| !folder.is_empty()).map(PathBuf::from)
 }
 
+/// How often something is repeated: in each run a few times, and as often as somebody says who wants a figure.
+#[expect(clippy::disallowed_methods, reason = "what the tests are run with is no setting of the product")]
+pub fn times_from_environment(name: &str, usual: u64) -> u64 {
+    std::env::var(name).map_or(usual, |times| times.parse().expect("a number of times"))
+}
+
 /// The folder of the programs of one major version, which `script/setup-system --tests` has brought.
 pub fn pg_bin_of(major: &str) -> String {
     let mut script = Command::new(format!("{CLONE}/script/test-postgres"));

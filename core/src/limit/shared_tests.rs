@@ -1,0 +1,174 @@
+//! Totals that several spend from, and credits: nobody spends what is not there, and nothing is lost but what somebody took along
+//! when he vanished.
+
+use chrono::TimeDelta;
+use proptest::prelude::*;
+
+use super::tests::{at, zone};
+use super::*;
+
+fn kinds() -> Vec<WindowKind> {
+    let refill = Refill { unit: CalendarUnit::Day, zone: zone("Europe/Berlin") };
+    vec![
+        WindowKind::Fixed { seconds: 3_600 },
+        WindowKind::Sliding { seconds: 3_600 },
+        WindowKind::Calendar { unit: CalendarUnit::Day, zone: zone("America/New_York") },
+        WindowKind::Credits { refill: None },
+        WindowKind::Credits { refill: Some(refill) },
+    ]
+}
+
+fn cost(units: u64) -> Cost {
+    Cost::new(u32::try_from(units).expect("small")).expect("a cost")
+}
+
+/// What one of those who share a total holds of it.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    start_seconds: i64,
+    units: u64,
+}
+
+proptest! {
+    /// Whoever takes what he spends just before he spends it is told what the plain rule says.
+    #[test]
+    fn reserving_one_by_one_is_taking(
+        kind in 0_usize..5, total in 1_u64..40, steps in proptest::collection::vec((0_i64..4_000, 1_u64..9), 1..80),
+    ) {
+        let window = Window::new(total, kinds()[kind]).expect("a window");
+        let (mut reserved, mut taken) = (WindowState::default(), WindowState::default());
+        let mut now = at("2026-11-26T20:00:00Z");
+        for (pause, units) in steps {
+            now += TimeDelta::seconds(pause);
+            let span = window.span(now);
+            let wish = Wish { need: units, most: units, sharers: 1 };
+            let (state, granted) = window.reserve(reserved, span, now, wish);
+            reserved = state;
+            match window.take(taken, span, now, cost(units)) {
+                Ok((state, _)) => {
+                    prop_assert_eq!(granted, units);
+                    taken = state;
+                }
+                Err(_) => prop_assert_eq!(granted, 0),
+            }
+        }
+    }
+
+    /// However three take, spend, give back and vanish: what is spent in a stretch is never more than its total, of credits never more
+    /// than there ever were.
+    #[test]
+    fn those_who_share_never_spend_more_than_there_is(
+        kind in 0_usize..5, total in 1_u64..60,
+        steps in proptest::collection::vec((0_i64..2_000, 0_usize..3, 0_u8..8, 1_u64..12), 1..150),
+    ) {
+        let window = Window::new(total, kinds()[kind]).expect("a window");
+        let is_credits = matches!(window.kind(), WindowKind::Credits { .. });
+        let mut state = WindowState::default();
+        let mut held = [Held::default(); 3];
+        let (mut spent, mut stretch, mut ever) = (0, 0, total);
+        let mut now = at("2026-11-26T20:00:00Z");
+        for (pause, who, what, units) in steps {
+            now += TimeDelta::seconds(pause);
+            let span = window.span(now);
+            let start = span.start.timestamp();
+            if start != stretch {
+                stretch = start;
+                if is_credits { ever += total } else { spent = 0 }
+            }
+            let one = &mut held[who];
+            match what {
+                // What was reserved is of one stretch.
+                0..=3 => {
+                    if one.start_seconds != start {
+                        state = window.give_back(state, one.start_seconds, one.units);
+                        *one = Held { start_seconds: start, units: 0 };
+                    }
+                    let wish = Wish { need: 1, most: units, sharers: 3 };
+                    let (after, granted) = window.reserve(state, span, now, wish);
+                    state = after;
+                    one.units += granted;
+                }
+                4 | 5 => {
+                    if one.start_seconds == start {
+                        let units = units.min(one.units);
+                        one.units -= units;
+                        spent += units;
+                    }
+                }
+                6 => {
+                    state = window.give_back(state, one.start_seconds, one.units);
+                    one.units = 0;
+                }
+                _ if is_credits => {
+                    state = window.top_up(state, span, units);
+                    ever += units;
+                }
+                _ => *one = Held::default(),
+            }
+            prop_assert!(spent <= if is_credits { ever } else { total }, "{spent} of {total}, {ever} ever");
+        }
+    }
+}
+
+#[test]
+fn the_last_of_a_total_is_handed_out_in_small_portions_and_all_of_it() {
+    let window = Window::new(1_000, WindowKind::Fixed { seconds: 3_600 }).expect("a window");
+    let now = at("2026-11-26T20:00:00Z");
+    let (mut state, mut portions) = (WindowState::default(), Vec::new());
+    loop {
+        let (after, granted) = window.reserve(state, window.span(now), now, Wish { need: 1, most: 100, sharers: 3 });
+        if granted == 0 {
+            break;
+        }
+        state = after;
+        portions.push(granted);
+    }
+    assert_eq!(portions.iter().sum::<u64>(), 1_000);
+    assert_eq!((portions[0], portions.last()), (100, Some(&1)));
+    assert!(portions.is_sorted_by(|earlier, later| earlier >= later), "{portions:?}");
+}
+
+#[test]
+fn credits_go_on_from_day_to_day_and_are_filled_up_once() {
+    let refill = Some(Refill { unit: CalendarUnit::Day, zone: zone("Europe/Berlin") });
+    let window = Window::new(100, WindowKind::Credits { refill }).expect("a window");
+    let take = |state, now: Timestamp, units| window.take(state, window.span(now), now, cost(units));
+    let evening = at("2026-11-26T22:59:59Z");
+    let (state, left) = take(WindowState::default(), evening, 70).expect("there are 100");
+    assert_eq!((left.remaining, left.limit), (30, 100));
+    assert_eq!(left.reset_after, Some(Duration::from_secs(1)));
+    let refused = take(state, evening, 31).expect_err("there are 30");
+    assert_eq!(refused.retry_after, Some(Duration::from_secs(1)));
+    let night = at("2026-11-26T23:00:00Z");
+    let (state, left) = take(state, night, 10).expect("filled up");
+    assert_eq!(left.remaining, 90);
+    // What was added stays, and more than the total is not filled up.
+    let state = window.top_up(state, window.span(night), 500);
+    let day = at("2026-11-28T12:00:00Z");
+    let (state, left) = take(state, day, 1).expect("there are 590");
+    assert_eq!((left.remaining, left.limit), (589, 589));
+    assert_eq!(take(state, day, 590).expect_err("there are 589").retry_after, None);
+}
+
+#[test]
+fn credits_that_nobody_fills_up_end() {
+    let window = Window::new(10, WindowKind::Credits { refill: None }).expect("a window");
+    let now = at("2026-11-26T20:00:00Z");
+    let span = window.span(now);
+    let (state, left) = window.take(WindowState::default(), span, now, cost(10)).expect("there are 10");
+    assert_eq!((left.remaining, left.reset_after), (0, None));
+    let refused = window.take(state, span, at("2036-11-26T20:00:00Z"), cost(1)).expect_err("none is left");
+    assert_eq!(refused.retry_after, None);
+    let rule = LimitRule::new(None, Some(window)).expect("a rule");
+    assert_eq!(
+        (
+            rule.window_seconds(LimitHalf::Total, span),
+            rule.is_idle(
+                LimitState { window: state, ..LimitState::default() },
+                LimitTime { passed: Duration::ZERO, now, span }
+            )
+        ),
+        (None, false)
+    );
+    assert_eq!(rule.to_string(), "10 credits, then no more until some are added");
+}
