@@ -39,8 +39,14 @@ struct Ready {
 
 async fn ready(database_url: String) -> Ready {
     let argon = ArgonCost { memory_kib: 64, iterations: 1, parallelism: 1 };
-    let settings =
-        Settings { database_url, connections: 4, lookup_wait: Duration::from_secs(1), remembered_keys: 1_000, argon };
+    let settings = Settings {
+        database_url,
+        connections: 4,
+        lookup_wait: Duration::from_secs(1),
+        remembered_keys: 1_000,
+        argon,
+        redis: None,
+    };
     let prepared = PreparedDatabase::prepare(&settings).await.expect("a database");
     let engine = prepared.open(&[Master::new([7; 32])], "the bench").await.expect("an engine");
     let verifier = engine.join(NodeName { name: "bench".to_owned(), version: "0" }).await.expect("a node");

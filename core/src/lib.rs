@@ -37,7 +37,7 @@ pub use key::{CREATED_MS_END, CREATED_MS_MIN, CredentialKind, GATE_VALUES, KeyDr
 pub use key_health::{CallsOfTheDay, KeyHealth, key_health};
 pub use limit::{
     Bucket, BucketState, CalendarUnit, Cost, InvalidLimit, LimitHalf, LimitRule, LimitState, LimitTime,
-    ParseCalendarUnitError, ParseTimeZoneError, Reading, Refill, Refusal, Simulated, Span, TimeZone, Window,
+    ParseCalendarUnitError, ParseTimeZoneError, Reading, Refill, Refusal, Simulated, Span, TimeZone, TokenWish, Window,
     WindowKind, WindowState, Wish, simulate,
 };
 pub use malformed::MalformedReason;

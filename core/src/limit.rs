@@ -16,7 +16,7 @@ mod window;
 
 use std::time::Duration;
 
-pub use bucket::{Bucket, BucketState};
+pub use bucket::{Bucket, BucketState, TokenWish};
 pub use calendar::{CalendarUnit, ParseCalendarUnitError, ParseTimeZoneError, TimeZone};
 pub use simulate::{Simulated, simulate};
 pub use window::{Refill, Span, Window, WindowKind, WindowState, Wish};
@@ -167,14 +167,31 @@ impl LimitRule {
     pub fn take(&self, state: LimitState, time: LimitTime, cost: Cost) -> Result<(LimitState, Reading), Refusal> {
         let bucket = self.bucket.map(|bucket| bucket.take(state.bucket, time.passed, cost));
         let window = self.window.map(|window| window.take(state.window, time.span, time.now, cost));
-        match (bucket, window) {
+        let told = Self::told(
+            bucket.as_ref().map(|taken| taken.map(|(_, reading)| reading)),
+            window.as_ref().map(|taken| taken.map(|(_, reading)| reading)),
+        );
+        let after = LimitState {
+            bucket: bucket.and_then(Result::ok).map_or(state.bucket, |(bucket, _)| bucket),
+            window: window.and_then(Result::ok).map_or(state.window, |(window, _)| window),
+        };
+        told.map(|reading| (after, reading))
+    }
+
+    /// What a limit says where its halves say this: of what is left, the half that whoever calls comes up against first; of refusals,
+    /// the one that lasts longer. A limit has one half at least.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn told(
+        rate: Option<Result<Reading, Refusal>>,
+        total: Option<Result<Reading, Refusal>>,
+    ) -> Result<Reading, Refusal> {
+        match (rate, total) {
             (None, None) => unreachable!("a rule has one of them"),
-            (Some(Ok((bucket, reading))), None) => Ok((LimitState { bucket, ..state }, reading)),
-            (None, Some(Ok((window, reading)))) => Ok((LimitState { window, ..state }, reading)),
-            (Some(Ok((bucket, burst))), Some(Ok((window, total)))) => {
-                Ok((LimitState { bucket, window }, tighter(burst, total)))
-            }
-            (Some(Err(refusal)), None | Some(Ok(_))) | (None | Some(Ok(_)), Some(Err(refusal))) => Err(refusal),
+            (Some(told), None) | (None, Some(told)) => told,
+            (Some(Ok(burst)), Some(Ok(total))) => Ok(tighter(burst, total)),
+            (Some(Err(refusal)), Some(Ok(_))) | (Some(Ok(_)), Some(Err(refusal))) => Err(refusal),
             (Some(Err(burst)), Some(Err(total))) => Err(burst.or_longer(total)),
         }
     }

@@ -187,6 +187,8 @@ pub struct LimitView {
     pub name: LimitName,
     /// Whether each call is charged to it, or only one that names it.
     pub is_automatic: bool,
+    /// Whether several nodes agree on it call by call; else each holds a little of it.
+    pub is_exact: bool,
     /// How much may be used.
     pub rule: LimitRule,
     /// When it was set.

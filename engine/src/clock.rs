@@ -63,6 +63,11 @@ pub(crate) fn now() -> Timestamp {
     CLOCK.at(Moment::now())
 }
 
+/// A moment ago, for an end that is at once: for each process it is past by then, whose clock may be a little behind this one's.
+pub(crate) fn just_past(now: Timestamp) -> Timestamp {
+    now - chrono::TimeDelta::milliseconds(2 * UNSTEADY_MS + 10)
+}
+
 /// The same at a moment that was read already.
 pub(crate) fn at(moment: Moment) -> Timestamp {
     CLOCK.at(moment)

@@ -49,12 +49,14 @@ pub struct Health {
     pub usage: HealthState,
     /// Usage events that wait to be added up.
     pub usage_waiting: usize,
+    /// Whether limits are shared with other processes: `Warn` while this one goes by its part.
+    pub limits: HealthState,
 }
 
 impl Health {
     /// The worst of its parts.
     pub fn state(&self) -> HealthState {
-        self.database.max(self.usage).max(self.validation)
+        self.database.max(self.usage).max(self.validation).max(self.limits)
     }
 }
 
@@ -72,6 +74,7 @@ pub async fn check(engine: &Engine, patience: Duration) -> Health {
         data_age,
         usage: usage_state(usage_waiting, engine.usage().is_failing()),
         usage_waiting,
+        limits: if engine.limit_stores().is_answered() { HealthState::Pass } else { HealthState::Warn },
     }
 }
 
@@ -102,6 +105,7 @@ mod tests {
             database_wait: Duration::ZERO,
             usage,
             usage_waiting: 0,
+            limits: HealthState::Pass,
         };
         assert_eq!(health(HealthState::Pass, HealthState::Pass).state(), HealthState::Pass);
         assert_eq!(health(HealthState::Pass, HealthState::Warn).state(), HealthState::Warn);

@@ -38,6 +38,7 @@ use zeroize::Zeroizing;
 use argon::ArgonPool;
 use db::Db;
 use keyring::Keyring;
+use limits::redis::Redis;
 use node::Node;
 
 pub use argon::ArgonCost;
@@ -45,6 +46,7 @@ pub use caller::{Caller, Origin};
 pub use db::OpenError;
 pub use error::Error;
 pub use keyring::{Master, MasterView, activate_master, keyring_status};
+pub use limits::redis::{ParseRedisUrlError, RedisUrl};
 pub use node::{Confirmation, NodeName, NodeView, Unconfirmed, confirm_changes, forget_old_changes, list_nodes};
 pub use once::{SentWrite, forget_old_writes};
 pub use tenancy::Tenant;
@@ -61,6 +63,8 @@ pub struct Settings {
     pub remembered_keys: usize,
     /// How expensive new hashes are.
     pub argon: ArgonCost,
+    /// Where limits are shared with other processes, if not in Postgres.
+    pub redis: Option<RedisUrl>,
 }
 
 /// Everything verbs work with. Cloning is cheap.
@@ -78,7 +82,7 @@ struct Shared {
     usage: usage::Collector,
     places: verify::Places,
     cells: limits::cells::Cells,
-    reserves: Arc<limits::reserve::Reserves>,
+    limit_stores: limits::reserve::Stores,
     /// How many processes there are, as far as this one knows.
     nodes: Arc<AtomicU64>,
     lookup_wait: Duration,
@@ -93,6 +97,7 @@ pub struct PreparedDatabase {
     lookup_wait: Duration,
     remembered_keys: usize,
     argon: ArgonCost,
+    redis: Option<RedisUrl>,
 }
 
 impl PreparedDatabase {
@@ -104,7 +109,7 @@ impl PreparedDatabase {
         db::prepare(&settings.database_url).await?;
         let db = Db::new(&settings.database_url, settings.connections)?;
         let &Settings { lookup_wait, remembered_keys, argon, .. } = settings;
-        Ok(Self { db, lookup_wait, remembered_keys, argon })
+        Ok(Self { db, lookup_wait, remembered_keys, argon, redis: settings.redis.clone() })
     }
 
     /// Whether a master secret is in use already. Only when none is may a new one be made.
@@ -131,7 +136,12 @@ impl PreparedDatabase {
         let usage = usage::Collector::start(self.db.clone())?;
         let nodes = Arc::new(AtomicU64::new(1));
         let shared = Shared {
-            reserves: limits::reserve::Reserves::new(self.db.clone(), Arc::clone(&nodes)),
+            limit_stores: limits::reserve::Stores::new(
+                self.db.clone(),
+                self.redis.map(Redis::new),
+                self.lookup_wait,
+                Arc::clone(&nodes),
+            )?,
             nodes,
             db: self.db,
             keyring: Arc::new(keyring),
@@ -239,8 +249,8 @@ impl Engine {
     pub async fn give_back_limits(&self, all: bool) -> Result<(), Error> {
         let engine = self.clone();
         // With many of them it takes a while, and nobody who answers may wait for it.
-        let taken = tokio::task::spawn_blocking(move || engine.reserves().take_back(engine.cells(), all));
-        self.reserves().give_back(&taken.await.map_err(Error::internal)?).await
+        let taken = tokio::task::spawn_blocking(move || engine.limit_stores().take_back(engine.cells(), all));
+        self.limit_stores().give_back(taken.await.map_err(Error::internal)?).await
     }
 
     /// Answers no more validations, and takes this process off the list of those that do.
@@ -262,8 +272,9 @@ impl Engine {
         &self.shared.cells
     }
 
-    pub(crate) fn reserves(&self) -> &Arc<limits::reserve::Reserves> {
-        &self.shared.reserves
+    /// Whoever keeps limits for several processes.
+    pub(crate) fn limit_stores(&self) -> &limits::reserve::Stores {
+        &self.shared.limit_stores
     }
 
     pub(crate) fn places(&self) -> &verify::Places {

@@ -272,6 +272,7 @@ diesel::table! {
         updated_at -> Timestamptz,
         removed_at -> Nullable<Timestamptz>,
         refilled -> Nullable<Text>,
+        is_exact -> Bool,
     }
 }
 
@@ -286,6 +287,7 @@ diesel::table! {
         used -> BigInt,
         used_before -> BigInt,
         added -> BigInt,
+        held -> Nullable<Jsonb>,
     }
 }
 

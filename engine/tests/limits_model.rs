@@ -68,25 +68,35 @@ mod atomics {
 #[path = "../src/limits/cell.rs"]
 #[expect(dead_code, reason = "the model needs a part of it")]
 mod cell;
+#[path = "../src/limits/charge.rs"]
+#[expect(dead_code, reason = "the model needs a part of it")]
+mod charge;
+#[path = "../src/limits/rate.rs"]
+#[expect(dead_code, reason = "the model needs a part of it")]
+mod rate;
 #[path = "../src/limits/share.rs"]
 #[expect(dead_code, reason = "the model needs a part of it")]
 mod share;
 
-use cell::{Beyond, Cell, Charge, Charged, charge};
+use cell::Cell;
+use charge::{Beyond, Charge, Charged, Way, Ways, charge};
+
+/// One process, as long as it is alone.
+const ALONE: Ways = Ways { rate: Way::Local, total: Way::Fast };
 
 /// A limit, and what was taken of it.
 type Counted = (LimitRule, Cell);
 
 fn bucket(capacity: u64) -> Counted {
     let rule = LimitRule::new(Some(Bucket::new(capacity, 1, 1).expect("a bucket")), None).expect("a rule");
-    (rule, Cell::new(BucketState::default()))
+    (rule, Cell::new(&rule, BucketState::default()))
 }
 
 /// One of which so much is held.
 fn total(held: u64) -> Counted {
     let window = Window::new(9, WindowKind::Sliding { seconds: 60 }).expect("a window");
     let rule = LimitRule::new(None, Some(window)).expect("a rule");
-    let counted = (rule, Cell::new(BucketState::default()));
+    let counted = (rule, Cell::new(&rule, BucketState::default()));
     grant(&counted, held);
     counted
 }
@@ -101,18 +111,18 @@ fn grant((rule, cell): &Counted, units: u64) {
     let (time, window) = (time(rule), rule.window().expect("a window"));
     let start_seconds = time.span.start.timestamp();
     let state = WindowState { start_seconds, used: window.total(), ..WindowState::default() };
-    cell.change(|share| share.granted(window, state, units, time));
+    cell.change_total(|share| share.granted(window, state, units, time));
 }
 
 /// Charges one to those limits; whether it passed.
 fn take(limits: &[&Counted]) -> bool {
     let mut charges: Vec<_> =
-        limits.iter().map(|(rule, cell)| Charge::new(rule, cell, time(rule), Cost::ONE)).collect();
+        limits.iter().map(|(rule, cell)| Charge::new(rule, cell, ALONE, time(rule), Cost::ONE)).collect();
     charge(&mut charges, Beyond::MayBe) == Charged::Passed
 }
 
 fn left((rule, cell): &Counted) -> u64 {
-    let mut charges = [Charge::new(rule, cell, time(rule), Cost::NOTHING)];
+    let mut charges = [Charge::new(rule, cell, ALONE, time(rule), Cost::NOTHING)];
     assert_eq!(charge(&mut charges, Beyond::MayBe), Charged::Passed);
     charges[0].outcome().expect("an outcome").expect("reading is never refused").remaining
 }
@@ -165,7 +175,7 @@ fn what_is_given_back_beside_a_call_is_not_spent() {
         let limit = Arc::new(total(2));
         let giving = {
             let limit = Arc::clone(&limit);
-            thread::spawn(move || limit.1.change(share::Share::take_unspent).map_or(0, |rest| rest.units))
+            thread::spawn(move || limit.1.change_total(share::Share::take_unspent).map_or(0, |rest| rest.units))
         };
         let passed = u64::from(take(&[&limit])) + u64::from(take(&[&limit]));
         assert_eq!(passed + giving.join().expect("no panic"), 2);

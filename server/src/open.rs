@@ -1,7 +1,7 @@
 //! From configuration to an open engine: data directory, Postgres, migrations, master secret. The doors come after.
 
 use anyhow::Context as _;
-use tronch_engine::{ArgonCost, Engine, Master, PreparedDatabase, Settings};
+use tronch_engine::{ArgonCost, Engine, Master, PreparedDatabase, RedisUrl, Settings};
 use zeroize::Zeroizing;
 
 use crate::config::{Config, MasterKeySource};
@@ -148,6 +148,7 @@ fn settings(config: &Config, url: &str) -> Settings {
             iterations: config.argon2.iterations,
             parallelism: config.argon2.parallelism,
         },
+        redis: config.redis_url.as_ref().and_then(|url| RedisUrl::parse(url.expose()).ok()),
     }
 }
 

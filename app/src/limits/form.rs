@@ -22,7 +22,7 @@ use crate::ui::notice::{FormError, Notice};
 use crate::ui::page_head::PageHead;
 
 /// The fields of a limit's form, in their order.
-pub const LIMIT_FIELDS: [&str; 12] = [
+pub const LIMIT_FIELDS: [&str; 13] = [
     "owner",
     "project",
     "environment",
@@ -34,6 +34,7 @@ pub const LIMIT_FIELDS: [&str; 12] = [
     "window",
     "time_zone",
     "automatic",
+    "exact",
     "seen",
 ];
 
@@ -254,6 +255,8 @@ fn RuleFields(form: FormState, limit: Option<LimitView>) -> impl IntoView {
     let is_automatic = limit.as_ref().is_none_or(|limit| limit.is_automatic);
     // A box that is not ticked is not sent.
     let automatic = if form.is_shown_again() { form.value("automatic") == "on" } else { is_automatic };
+    let is_exact = limit.as_ref().is_some_and(|limit| limit.is_exact);
+    let exact = if form.is_shown_again() { form.value("exact") == "on" } else { is_exact };
     let period = bucket.as_ref().map_or(1, Bucket::period_seconds);
     let (window_value, zone) = window.as_ref().map_or(("day".to_owned(), "UTC"), window_value);
     view! {
@@ -327,6 +330,12 @@ fn RuleFields(form: FormState, limit: Option<LimitView>) -> impl IntoView {
             label="Charge every validation"
             checked=automatic
             hint="Otherwise only one that names this limit."
+        />
+        <CheckboxField
+            name="exact"
+            label="Exact across nodes"
+            checked=exact
+            hint="Each call then waits for the store that nodes share. Otherwise each node holds a little of it: a burst may let a twentieth more pass at once, a total never."
         />
     }
 }

@@ -43,6 +43,7 @@ pub(crate) fn LimitPage() -> impl IntoView {
         let change = may_write.then(|| view! { <LinkButton href=format!("{here}/edit") label="Change" /> });
         let charged =
             if limit.is_automatic { "Each validation is charged." } else { "Only calls that name it are charged." };
+        let exact = limit.is_exact.then_some(" Nodes agree on it call by call.");
         let add = (may_write && has_credits(&limit)).then(|| credits_form(&form, &limit, here.clone()));
         Ok(view! {
             <Title text=format!("Limit {}", limit.name) />
@@ -55,7 +56,7 @@ pub(crate) fn LimitPage() -> impl IntoView {
                     {change}
                 </PageHead>
                 {did.as_deref().and_then(said).map(|said| view! { <Notice look="ok" role="status">{said}</Notice> })}
-                <p>"It counts the calls of " {on_words(&slug, &limit)} ". " {charged}</p>
+                <p>"It counts the calls of " {on_words(&slug, &limit)} ". " {charged} {exact}</p>
                 {used(&slug, &limit, &uses)}
                 {add}
             </TenantLayout>

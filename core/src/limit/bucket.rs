@@ -14,6 +14,8 @@ const PERIOD_SECONDS_MAX: u32 = 24 * 3600;
 const FILL_SECONDS_MAX: u64 = 31 * 24 * 3600;
 
 const MILLIS_OF_SECOND: u64 = 1_000;
+/// All who hold tokens and have not spent them hold at most this part of a bucket: so much more than it says may pass at once.
+const HELD_PART: u64 = 20;
 
 /// Holds at most `capacity` tokens; `refill` come back in a period, evenly.
 ///
@@ -42,6 +44,19 @@ impl BucketState {
     pub fn ticks(self) -> u64 {
         self.0
     }
+}
+
+/// What somebody asks of a bucket that several share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenWish {
+    /// Fewer are of no use.
+    pub need: u64,
+    /// What is spent at once.
+    pub at_once: u64,
+    /// What is to be held besides, at most.
+    pub more: u64,
+    /// What all hold and have not spent.
+    pub outstanding: u64,
 }
 
 impl Bucket {
@@ -105,6 +120,77 @@ impl Bucket {
         let can_ever = cost.units() <= self.capacity;
         let retry_after = can_ever.then(|| self.time(after - self.full()));
         Err(Refusal { reading: self.reading(debt), retry_after })
+    }
+
+    /// Takes tokens that somebody is to spend: what he spends at once, as far as it is there, and more to hold, as far as that leaves no
+    /// more than a twentieth of the bucket with all who hold some. Gives how many; none where less than he needs is there.
+    pub fn reserve(&self, state: BucketState, now: Duration, wish: TokenWish) -> (BucketState, u64) {
+        let now = self.ticks(now);
+        let debt = state.0.saturating_sub(now);
+        let there = self.full().saturating_sub(debt) / self.ticks_of_token;
+        if there < wish.need {
+            return (state, 0);
+        }
+        let room = (self.capacity / HELD_PART).saturating_sub(wish.outstanding);
+        let at_once = wish.at_once.max(wish.need).min(there);
+        let granted = at_once + wish.more.min(there - at_once).min(room);
+        if granted == 0 { (state, 0) } else { (BucketState(now + debt + granted * self.ticks_of_token), granted) }
+    }
+
+    /// Takes back tokens that were reserved and not spent.
+    pub fn give_back(&self, state: BucketState, units: u64) -> BucketState {
+        BucketState(state.0.saturating_sub(units.saturating_mul(self.ticks_of_token)))
+    }
+
+    /// Takes tokens that were spent without having been reserved, whether or not they were there; it is never more than empty.
+    pub fn make_up(&self, state: BucketState, now: Duration, units: u64) -> BucketState {
+        let now = self.ticks(now);
+        let debt = state.0.saturating_sub(now).saturating_add(units.saturating_mul(self.ticks_of_token));
+        BucketState(now + debt.min(self.full()))
+    }
+
+    /// How many are missing to a full one, rounded up.
+    pub fn missing(&self, state: BucketState, now: Duration) -> u64 {
+        state.0.saturating_sub(self.ticks(now)).div_ceil(self.ticks_of_token)
+    }
+
+    /// One that so many are missing to, or as many as it has.
+    pub fn lacking(&self, missing: u64, now: Duration) -> BucketState {
+        BucketState(self.ticks(now) + missing.min(self.capacity) * self.ticks_of_token)
+    }
+
+    /// When it will be full, in ticks after `now`: what the time is counted from makes no difference.
+    pub fn debt_ticks(&self, state: BucketState, now: Duration) -> u64 {
+        state.0.saturating_sub(self.ticks(now))
+    }
+
+    /// One that will be full so many ticks after `now`.
+    pub fn in_debt(&self, debt_ticks: u64, now: Duration) -> BucketState {
+        BucketState(self.ticks(now) + debt_ticks.min(self.full()))
+    }
+
+    /// Ticks that make a token, and that make a millisecond.
+    pub fn units(&self) -> (u64, u64) {
+        (self.ticks_of_token, self.ticks_of_milli)
+    }
+
+    /// The time in which an empty one fills.
+    pub fn fill_time(&self) -> Duration {
+        self.time(self.full())
+    }
+
+    /// The part of one of so many who do not hear of each other: together they let pass no more than this one does, but for rounding
+    /// up.
+    pub fn divided(&self, among: u32) -> Self {
+        let period_millis = u64::from(self.period_seconds) * u64::from(among.max(1)) * MILLIS_OF_SECOND;
+        let shared = greatest_common_divisor(period_millis, self.refill.into());
+        Self {
+            capacity: self.capacity.div_ceil(among.max(1).into()),
+            refill: self.refill,
+            period_seconds: self.period_seconds.saturating_mul(among.max(1)),
+            ticks_of_token: period_millis / shared,
+            ticks_of_milli: u64::from(self.refill) / shared,
+        }
     }
 
     /// Whether it is full, so that forgetting it changes nothing.

@@ -172,3 +172,85 @@ fn credits_that_nobody_fills_up_end() {
     );
     assert_eq!(rule.to_string(), "10 credits, then no more until some are added");
 }
+
+proptest! {
+    /// However three take tokens, spend, give back and vanish: what is spent in any time is never more than the bucket lets pass in it,
+    /// and a twentieth.
+    #[test]
+    fn those_who_share_a_bucket_never_spend_more_than_it_and_what_they_may_hold(
+        capacity in 1_u64..300, refill in 1_u32..50, period in 1_u32..20,
+        steps in proptest::collection::vec((0_u64..900, 0_usize..3, 0_u8..8, 1_u64..20), 1..200),
+    ) {
+        let bucket = Bucket::new(capacity, refill, period).expect("a bucket");
+        let (mut state, mut held, mut now) = (BucketState::default(), [0_u64; 3], 0);
+        let mut spent: Vec<(u64, u64)> = Vec::new();
+        for (pause, who, what, units) in steps {
+            now += pause;
+            let time = Duration::from_millis(now);
+            match what {
+                0..=3 => {
+                    let wish = TokenWish { need: 1, at_once: 1, more: units, outstanding: held.iter().sum() };
+                    let (after, granted) = bucket.reserve(state, time, wish);
+                    state = after;
+                    if granted > 0 {
+                        // What was needed is spent at once.
+                        spent.push((now, 1));
+                        held[who] += granted - 1;
+                    }
+                    prop_assert!(held.iter().sum::<u64>() <= capacity / 20);
+                }
+                4 | 5 => {
+                    let units = units.min(held[who]);
+                    held[who] -= units;
+                    spent.push((now, units));
+                }
+                6 => {
+                    state = bucket.give_back(state, held[who]);
+                    held[who] = 0;
+                }
+                _ => held[who] = 0,
+            }
+        }
+        for (place, (from, _)) in spent.iter().enumerate() {
+            let mut sum = 0;
+            for (at, units) in &spent[place..] {
+                sum += units;
+                let filled = (at - from) * u64::from(refill) / (u64::from(period) * 1_000);
+                prop_assert!(sum <= capacity + filled + 1 + capacity / 20, "{sum} from {from} to {at}");
+            }
+        }
+    }
+
+    /// Several who do not hear of each other let pass no more than one, but for rounding up.
+    #[test]
+    fn the_parts_of_a_bucket_are_no_more_than_it(
+        capacity in 1_u64..300, refill in 1_u32..50, period in 1_u32..20, among in 1_u32..9, millis in 0_u64..600_000,
+    ) {
+        let whole = Bucket::new(capacity, refill, period).expect("a bucket");
+        let part = whole.divided(among);
+        prop_assert_eq!(part.capacity(), capacity.div_ceil(among.into()));
+        let there = |bucket: &Bucket| {
+            let state = bucket.empty(Duration::ZERO);
+            let taken = bucket.take(state, Duration::from_millis(millis), Cost::NOTHING);
+            taken.expect("reading is never refused").1.remaining
+        };
+        prop_assert!(there(&part) * u64::from(among) <= there(&whole) + u64::from(among));
+    }
+}
+
+#[test]
+fn what_was_spent_unasked_is_made_up_for_and_no_more_than_all() {
+    let bucket = Bucket::new(10, 1, 1).expect("a bucket");
+    let now = Duration::from_secs(50);
+    let (state, granted) =
+        bucket.reserve(BucketState::default(), now, TokenWish { need: 3, at_once: 3, more: 0, outstanding: 0 });
+    assert_eq!((granted, bucket.missing(state, now)), (3, 3));
+    let state = bucket.make_up(state, now, 4);
+    assert_eq!(bucket.missing(state, now), 7);
+    assert_eq!(bucket.missing(bucket.make_up(state, now, 99), now), 10);
+    assert_eq!(bucket.missing(bucket.give_back(state, 2), now), 5);
+    assert_eq!(bucket.missing(bucket.lacking(99, now), now), 10);
+    let elsewhere = bucket.in_debt(bucket.debt_ticks(state, now), Duration::ZERO);
+    assert_eq!(bucket.missing(elsewhere, Duration::ZERO), 7);
+    assert_eq!(bucket.fill_time(), Duration::from_secs(10));
+}

@@ -59,7 +59,9 @@ pub(super) async fn set(
         let name = if is_automatic { "default" } else { "exports" };
         let name = LimitName::parse(name).map_err(Error::internal)?;
         let at = script.founded_at + SET_AFTER;
-        let limit = limits::insert(transaction, &place, &NewLimit { on, name, is_automatic, rule }, at).await?;
+        let limit =
+            limits::insert(transaction, &place, &NewLimit { on, name, is_automatic, is_exact: false, rule }, at)
+                .await?;
         let change = Change {
             action: "create_limit",
             target_kind: "limit",

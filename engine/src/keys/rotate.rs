@@ -70,7 +70,8 @@ pub async fn rotate_key(tenant: &Tenant, key_id: KeyId, grace: Grace) -> Result<
     limits::carry_over(tenant, &mut transaction, old.key_id(), successor.key_id(), now).await?;
     let mut ended = old.clone();
     ended.successor_id = Some(successor.id);
-    ended.grace_ends_at = plan.grace_ends_at;
+    // No other process may take it for valid because its clock is behind.
+    ended.grace_ends_at = plan.grace_ends_at.map(|ends| if ends <= now { clock::just_past(now) } else { ends });
     ended.updated_at = now;
     write(tenant, &mut transaction, "rotate_key", &old, &ended, None).await?;
     record(tenant, &mut transaction, "create_key", None, &successor, Some("successor of a rotated key")).await?;
@@ -104,7 +105,7 @@ pub async fn finish_rotation(tenant: &Tenant, key_id: KeyId) -> Result<KeyView, 
     let mut after = before.clone();
     // An ended key stays as it ended: nothing may seem to have lived longer than it did.
     if before.revoked_at.is_none() && !has_ended(&before) {
-        after.grace_ends_at = Some(now);
+        after.grace_ends_at = Some(clock::just_past(now));
         after.updated_at = now;
         write(tenant, &mut transaction, "finish_rotation", &before, &after, None).await?;
     }

@@ -7,11 +7,15 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use proptest::prelude::*;
 use tronch_core::{
-    Bucket, BucketState, CalendarUnit, Cost, LimitRule, LimitState, LimitTime, Refill, Timestamp, Window, WindowKind,
-    WindowState, Wish, parse_timestamp,
+    Bucket, BucketState, CalendarUnit, Cost, LimitRule, LimitState, LimitTime, Refill, Timestamp, TokenWish, Window,
+    WindowKind, WindowState, Wish, parse_timestamp,
 };
 
-use super::cell::{Beyond, Cell, Charge, Charged, Outcome, charge};
+use super::cell::Cell;
+use super::charge::{Beyond, Charge, Charged, Outcome, Way, Ways, charge};
+
+/// One process, as long as it is alone.
+const ALONE: Ways = Ways { rate: Way::Local, total: Way::Fast };
 
 const KINDS: u64 = 8;
 
@@ -52,19 +56,20 @@ struct Supplied {
 
 impl Supplied {
     fn of(kind: u64) -> Self {
-        Self { rule: rule(kind), cell: Cell::new(BucketState::default()), total: Mutex::default() }
+        let rule = rule(kind);
+        Self { rule, cell: Cell::new(&rule, BucketState::default()), total: Mutex::default() }
     }
 
     fn ask(&self, need: u64, time: LimitTime) {
         let window = self.rule.window().expect("only a total lacks anything");
         let mut total = self.total.lock().expect("no panic");
-        let (past, most) = self.cell.change(|share| (share.take_past(time.span), share.room(window).max(need)));
+        let (past, most) = self.cell.change_total(|share| (share.take_past(time.span), share.room(window).max(need)));
         if let Some(past) = past {
             *total = window.give_back(*total, past.start_seconds, past.units);
         }
         let (state, granted) = window.reserve(*total, time.span, time.now, Wish { need, most, sharers: 1 });
         *total = state;
-        let rest = self.cell.change(|share| share.granted(window, state, granted, time));
+        let rest = self.cell.change_total(|share| share.granted(window, state, granted, time));
         if let Some(rest) = rest {
             *total = window.give_back(*total, rest.start_seconds, rest.units);
         }
@@ -82,14 +87,14 @@ fn take(limits: &[&Supplied], millis: u64, costs: &[Cost]) -> (bool, Vec<Outcome
         let mut charges: Vec<_> = all
             .iter()
             .zip(limits)
-            .map(|((rule, cost, time), limit)| Charge::new(rule, &limit.cell, *time, *cost))
+            .map(|((rule, cost, time), limit)| Charge::new(rule, &limit.cell, ALONE, *time, *cost))
             .collect();
         let charged = charge(&mut charges, Beyond::MayBe);
         if charged != Charged::Short {
             let outcomes = charges.iter().map(|charge| charge.outcome().expect("an outcome")).collect();
             return (charged == Charged::Passed, outcomes);
         }
-        let lacking: Vec<Option<u64>> = charges.iter().map(Charge::lacks).collect();
+        let lacking: Vec<Option<u64>> = charges.iter().map(|charge| charge.lacks().total).collect();
         for ((limit, lacks), (_, _, time)) in limits.iter().zip(lacking).zip(&all) {
             if let Some(need) = lacks {
                 limit.ask(need, *time);
@@ -145,14 +150,14 @@ proptest! {
                 take(&[limit], call.into(), &[cost(3)]);
             }
             if spent && let Some(window) = limit.rule.window()
-                && let Some(rest) = limit.cell.change(super::share::Share::take_unspent)
+                && let Some(rest) = limit.cell.change_total(super::share::Share::take_unspent)
             {
                 let mut total = limit.total.lock().expect("no panic");
                 *total = window.give_back(*total, rest.start_seconds, rest.units);
             }
         }
         if swept.cell.is_idle(&swept.rule, time(&swept.rule, wait + 100)) {
-            swept.cell = Cell::new(BucketState::default());
+            swept.cell = Cell::new(&swept.rule, BucketState::default());
         }
         prop_assert_eq!(take(&[&kept], wait + 100, &[cost(units)]), take(&[&swept], wait + 100, &[cost(units)]));
     }
@@ -223,18 +228,119 @@ fn where_nobody_answers_each_process_goes_by_its_part() {
     let (now, tomorrow) = (time(&limit.rule, 0), time(&limit.rule, 86_400_000));
     let passed = |now: LimitTime| {
         let passes = |_: &u32| {
-            let mut charges = [Charge::new(&limit.rule, &limit.cell, now, Cost::ONE)];
-            assert!(limit.cell.change(|share| share.stand_in(window, now, 3)));
+            let mut charges = [Charge::new(&limit.rule, &limit.cell, ALONE, now, Cost::ONE)];
+            assert!(limit.cell.change_total(|share| share.stand_in(window, now, 3)));
             charge(&mut charges, Beyond::Nothing) == Charged::Passed
         };
         (0..100).filter(passes).count()
     };
-    let held = limit.cell.change(|share| share.unspent());
+    let held = limit.cell.change_total(|share| share.unspent());
     assert_eq!(passed(now) as u64, held + (60 - held).div_ceil(3));
     assert_eq!(passed(tomorrow), 30);
-    let owed = limit.cell.change(super::share::Share::take_owed).expect("it let itself have them");
+    let owed = limit.cell.change_total(super::share::Share::take_owed).expect("it let itself have them");
     assert_eq!((owed.units, owed.start_seconds), (30, tomorrow.span.start.timestamp()));
     let credits = Supplied::of(6);
     let window = credits.rule.window().expect("credits");
-    assert!(!credits.cell.change(|share| share.stand_in(window, time(&credits.rule, 0), 3)));
+    assert!(!credits.cell.change_total(|share| share.stand_in(window, time(&credits.rule, 0), 3)));
+}
+
+/// A bucket that three processes share, each with words of its own.
+struct SharedBucket {
+    rule: LimitRule,
+    cells: [Cell; 3],
+    state: Mutex<(BucketState, [u64; 3])>,
+}
+
+impl SharedBucket {
+    fn of(capacity: u64) -> Self {
+        let bucket = Bucket::new(capacity, 1, 1).expect("a bucket");
+        let rule = LimitRule::new(Some(bucket), None).expect("a rule");
+        let cells = [(); 3].map(|()| Cell::new(&rule, BucketState::default()));
+        Self { rule, cells, state: Mutex::default() }
+    }
+
+    /// Whether a call at one of them passes; what is lacking is asked for.
+    fn take(&self, place: usize, way: Way, units: u32, millis: u64) -> bool {
+        let (cell, bucket) = (&self.cells[place], self.rule.bucket().expect("a bucket"));
+        loop {
+            let now = time(&self.rule, millis);
+            let mut charges = [Charge::new(&self.rule, cell, Ways { rate: way, total: Way::Fast }, now, cost(units))];
+            match charge(&mut charges, Beyond::MayBe) {
+                Charged::Passed => return true,
+                Charged::Refused => return false,
+                Charged::Short => {}
+            }
+            let need = charges[0].lacks().rate.expect("only tokens are lacking");
+            let mut state = self.state.lock().expect("no panic");
+            let (held, more) = cell
+                .change_rate(|rate, _| (rate.unspent(now), if way == Way::Fast { rate.room(bucket, now) } else { 0 }));
+            state.1[place] = held;
+            let wish = TokenWish { need, at_once: need, more, outstanding: state.1.iter().sum() };
+            let (after, granted) = bucket.reserve(state.0, now.passed, wish);
+            state.0 = after;
+            state.1[place] = held + granted.saturating_sub(need);
+            let debt = bucket.debt_ticks(after, now.passed);
+            cell.change_rate(|rate, _| rate.granted(bucket, debt, granted, (now, now)));
+        }
+    }
+}
+
+proptest! {
+    /// Exact is what the plain rule says, whichever process is asked.
+    #[test]
+    fn an_exact_bucket_is_one_bucket_however_many_share_it(
+        capacity in 1_u64..60, calls in proptest::collection::vec((0_u64..1_500, 0_usize..3, 0_u32..9), 1..100),
+    ) {
+        let shared = SharedBucket::of(capacity);
+        let (mut state, mut millis) = (LimitState::default(), 0);
+        for (pause, place, units) in calls {
+            millis += pause;
+            let expected = shared.rule.take(state, time(&shared.rule, millis), cost(units));
+            prop_assert_eq!(shared.take(place, Way::Exact, units, millis), expected.is_ok());
+            if let Ok((after, _)) = expected && units > 0 {
+                state = after;
+            }
+        }
+    }
+
+    /// Fast lets pass no more than a twentieth beside, at once; and no less than all but that.
+    #[test]
+    fn a_fast_bucket_lets_pass_a_twentieth_more_at_most(
+        capacity in 1_u64..400, places in proptest::collection::vec(0_usize..3, 1_000),
+    ) {
+        let shared = SharedBucket::of(capacity);
+        let passed: u64 = places.into_iter().map(|place| u64::from(shared.take(place, Way::Fast, 1, 0))).sum();
+        prop_assert!(passed <= capacity && passed + capacity / 20 >= capacity, "{passed} of {capacity}");
+    }
+}
+
+/// A process that is alone no more hands over what it took, and one that is alone again goes on from what all took.
+#[test]
+fn a_bucket_goes_on_when_others_come_and_go() {
+    let bucket = Bucket::new(40, 1, 3_600).expect("a bucket");
+    let rule = LimitRule::new(Some(bucket), None).expect("a rule");
+    let (cell, now) = (Cell::new(&rule, BucketState::default()), time(&rule, 500));
+    let take = |way, beyond| {
+        let mut charges = [Charge::new(&rule, &cell, Ways { rate: way, total: Way::Fast }, now, Cost::ONE)];
+        charge(&mut charges, beyond)
+    };
+    for _ in 0..15 {
+        assert_eq!(take(Way::Local, Beyond::MayBe), Charged::Passed);
+    }
+    assert_eq!(take(Way::Fast, Beyond::MayBe), Charged::Short);
+    let handed = cell.change_rate(|rate, first| rate.hand_over(first, &bucket, now));
+    assert_eq!(handed, Some(15));
+    // The store knows of those and of five that others took.
+    let (state, granted) = (bucket.lacking(22, now.passed), 2);
+    let debt = bucket.debt_ticks(state, now.passed);
+    cell.change_rate(|rate, _| rate.granted(&bucket, debt, granted, (now, now)));
+    assert_eq!(take(Way::Fast, Beyond::MayBe), Charged::Passed);
+    let left = (0..60).filter(|_| take(Way::Local, Beyond::MayBe) == Charged::Passed).count();
+    assert_eq!(left, 40 - 22 + 1);
+    // Nobody answers: of what is left each of three has a third.
+    cell.change_rate(|rate, _| rate.granted(&bucket, debt, 0, (now, now)));
+    cell.change_rate(|rate, first| *first = rate.stand_in(&bucket, now, 3).expect("it begins"));
+    let own = (0..60).filter(|_| take(Way::Exact, Beyond::MayBe) == Charged::Passed).count();
+    assert_eq!(own, 18_usize.div_ceil(3));
+    assert_eq!(cell.change_rate(|rate, _| rate.take_owed()), 6);
 }

@@ -1,11 +1,11 @@
 //! Where what was taken lies: a cell for each limit and whose calls it counts, for as long as somebody may ask for it or any of it
 //! counts.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hashbrown::HashTable;
 use tronch_core::{
     BucketState, LimitId, LimitName, LimitRule, LimitTime, Refill, Span, TenantId, Timestamp, Window, WindowKind,
 };
@@ -23,6 +23,8 @@ pub(crate) struct Limit {
     pub(crate) tenant_id: TenantId,
     pub(crate) name: LimitName,
     pub(crate) is_automatic: bool,
+    /// Whether each call asks the store that several processes share.
+    pub(crate) is_exact: bool,
     pub(crate) rule: LimitRule,
     /// The limit whose count this one goes on with; itself, unless its key is a successor.
     counts_as: LimitId,
@@ -36,10 +38,15 @@ impl Limit {
         tenant_id: TenantId,
         counts_as: LimitId,
         name: LimitName,
-        is_automatic: bool,
+        (is_automatic, is_exact): (bool, bool),
         rule: LimitRule,
     ) -> Self {
-        Self { tenant_id, name, is_automatic, rule, counts_as, stretch: AtomicU64::new(0) }
+        Self { tenant_id, name, is_automatic, is_exact, rule, counts_as, stretch: AtomicU64::new(0) }
+    }
+
+    /// The limit whose count this one goes on with; itself, unless its key is a successor.
+    pub(crate) fn counts_as(&self) -> LimitId {
+        self.counts_as
     }
 
     /// What time it is for it.
@@ -89,6 +96,8 @@ pub(crate) struct KeyLimit {
 pub(crate) struct Count {
     /// The first key of the key's rotations, or the limit itself where it counts the calls of several together.
     pub(crate) whose: Uuid,
+    /// As it was when this began: of its name another may be told by now.
+    pub(crate) limit: Arc<Limit>,
     pub(crate) cell: Cell,
 }
 
@@ -99,24 +108,19 @@ impl KeyLimit {
     }
 }
 
-/// Whose calls a cell counts, of which limit, by which rule. A late read of a rule that was changed finds the old rule's cell,
-/// and does no harm to the new one's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Counted {
-    limit_id: LimitId,
-    /// The first key of the key's rotations, or the limit itself where it counts the calls of several together.
-    whose: Uuid,
-    rule: u32,
+impl Count {
+    /// What it is found by. A late read of a rule that was changed finds the old rule's cell, and does no harm to the new one's.
+    fn place(&self) -> (LimitId, Uuid, &LimitRule) {
+        (self.limit.counts_as, self.whose, &self.limit.rule)
+    }
 }
 
-/// A cell, and the limit it was made for.
-type Part = Mutex<HashMap<Counted, KeyLimit, ahash::RandomState>>;
+/// Some of them, each once.
+type Part = Mutex<HashTable<Arc<Count>>>;
 
 /// All of a process.
 pub(crate) struct Cells {
     parts: Box<[Part]>,
-    /// Every rule there ever was in this process, by a number. People set them, so they are few.
-    rules: Mutex<HashMap<LimitRule, u32, ahash::RandomState>>,
     hasher: ahash::RandomState,
     /// Since when buckets have filled that nobody here has taken from, in nanoseconds of a moment: nobody knows what was taken
     /// before. 0 if they are full.
@@ -126,7 +130,7 @@ pub(crate) struct Cells {
 impl Default for Cells {
     fn default() -> Self {
         let parts = (0..PARTS).map(|_| Part::default()).collect();
-        Self { parts, rules: Mutex::default(), hasher: ahash::RandomState::new(), empty_at: AtomicU64::new(0) }
+        Self { parts, hasher: ahash::RandomState::new(), empty_at: AtomicU64::new(0) }
     }
 }
 
@@ -134,14 +138,15 @@ impl Cells {
     /// The cell of a limit for whoever's calls it counts. Under another rule it begins anew: what was taken by the old one means
     /// nothing by the new.
     pub(crate) fn of(&self, limit: &Arc<Limit>, whose: Uuid) -> KeyLimit {
-        let counted = Counted { limit_id: limit.counts_as, whose, rule: self.number_of(limit.rule) };
-        let mut part = self.part(&counted).lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || {
-            let cell = Cell::new(self.first_state(&limit.rule));
-            KeyLimit { limit: Arc::clone(limit), count: Arc::new(Count { whose, cell }) }
-        };
-        let count = Arc::clone(&part.entry(counted).or_insert_with(fresh).count);
-        KeyLimit { limit: Arc::clone(limit), count }
+        let place = (limit.counts_as, whose, &limit.rule);
+        let hash = self.hasher.hash_one(place);
+        let mut part = self.part(hash).lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = part.entry(hash, |held| held.place() == place, |held| self.hasher.hash_one(held.place()));
+        let count = entry.or_insert_with(|| {
+            let cell = Cell::new(&limit.rule, self.first_state(&limit.rule));
+            Arc::new(Count { whose, limit: Arc::clone(limit), cell })
+        });
+        KeyLimit { limit: Arc::clone(limit), count: Arc::clone(count.get()) }
     }
 
     /// Buckets that are made from now on are empty at that moment, and fill as always.
@@ -155,25 +160,19 @@ impl Cells {
         empty.unwrap_or_default()
     }
 
-    /// Some of all limits with a total, by something that `choose` gives of them.
-    pub(crate) fn choose<T>(&self, choose: impl Fn(&KeyLimit) -> Option<T>) -> Vec<T> {
+    /// Something of all limits.
+    pub(crate) fn choose<T>(&self, choose: impl Fn(&Arc<Count>) -> Vec<T>) -> Vec<T> {
         let mut chosen = Vec::new();
         for part in &self.parts {
             let part = part.lock().unwrap_or_else(PoisonError::into_inner);
-            chosen.extend(part.values().filter(|held| held.limit.rule.window().is_some()).filter_map(&choose));
+            chosen.extend(part.iter().flat_map(&choose));
         }
         chosen
     }
 
-    fn number_of(&self, rule: LimitRule) -> u32 {
-        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = u32::try_from(rules.len()).unwrap_or(u32::MAX);
-        *rules.entry(rule).or_insert(next)
-    }
-
-    fn part(&self, counted: &Counted) -> &Part {
-        let hash = self.hasher.hash_one(counted);
-        &self.parts[usize::try_from(hash % PARTS as u64).unwrap_or(0)]
+    fn part(&self, hash: u64) -> &Part {
+        // The table goes by the other bits.
+        &self.parts[usize::try_from((hash >> 32) % PARTS as u64).unwrap_or(0)]
     }
 
     /// Forgets what does not count any more. Returns how many cells are left.
@@ -181,10 +180,10 @@ impl Cells {
         let mut left = 0;
         for part in &self.parts {
             let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-            part.retain(|_, held| {
+            part.retain(|held| {
                 // Whoever remembers the key charges this very cell. Asked first: with nobody else, nobody can begin to.
-                let is_held = Arc::strong_count(&held.count) > 1;
-                let is_idle = held.count.cell.is_idle(&held.limit.rule, held.limit.time(now));
+                let is_held = Arc::strong_count(held) > 1;
+                let is_idle = held.cell.is_idle(&held.limit.rule, held.limit.time(now));
                 is_held || !is_idle
             });
             left += part.len();
@@ -197,7 +196,7 @@ impl Cells {
 mod tests {
     use chrono::TimeDelta;
 
-    use super::super::cell::{Beyond, Charge, Charged, charge};
+    use super::super::charge::{Beyond, Charge, Charged, Way, Ways, charge};
     use super::*;
 
     /// The stretch that is kept is the one that would be found, over a year in which the clocks go forward and back.
@@ -209,7 +208,7 @@ mod tests {
             let rule = LimitRule::new(None, Some(Window::new(1, kind).expect("a window"))).expect("a rule");
             let id = LimitId::from_uuid(Uuid::from_u128(1));
             let tenant_id = TenantId::from_uuid(Uuid::from_u128(3));
-            let limit = Limit::new(tenant_id, id, LimitName::parse("daily").expect("a name"), true, rule);
+            let limit = Limit::new(tenant_id, id, LimitName::parse("daily").expect("a name"), (true, false), rule);
             let mut at = tronch_core::parse_timestamp("2026-01-01T00:00:00Z").expect("a time");
             for step in 0..20_000 {
                 assert_eq!(limit.span(at), rule.span(at), "{zone} {at}");
@@ -223,7 +222,7 @@ mod tests {
         let rule = LimitRule::new(Some(bucket), None).expect("a rule");
         let counts_as = LimitId::from_uuid(Uuid::from_u128(counts_as));
         let tenant_id = TenantId::from_uuid(Uuid::from_u128(3));
-        Arc::new(Limit::new(tenant_id, counts_as, LimitName::parse("default").expect("a name"), true, rule))
+        Arc::new(Limit::new(tenant_id, counts_as, LimitName::parse("default").expect("a name"), (true, false), rule))
     }
 
     fn take(from: &KeyLimit) -> bool {
@@ -234,6 +233,7 @@ mod tests {
         let mut charges = [Charge::new(
             &from.limit.rule,
             &from.count.cell,
+            Ways { rate: Way::Local, total: Way::Fast },
             from.limit.time(Moment::from_nanos(seconds * 1_000_000_000)),
             tronch_core::Cost::ONE,
         )];

@@ -39,6 +39,7 @@ struct SetLimit {
     name: String,
     counts_as: Option<Uuid>,
     is_automatic: bool,
+    is_exact: bool,
     #[diesel(embed)]
     rule: RuleRow,
 }
@@ -57,7 +58,7 @@ impl SetLimit {
         let name = LimitName::parse(&self.name).map_err(Error::internal)?;
         let counts_as = LimitId::from_uuid(self.counts_as.unwrap_or(self.id));
         let tenant_id = TenantId::from_uuid(self.tenant_id);
-        Ok(Limit::new(tenant_id, counts_as, name, self.is_automatic, self.rule.rule()?))
+        Ok(Limit::new(tenant_id, counts_as, name, (self.is_automatic, self.is_exact), self.rule.rule()?))
     }
 
     fn nearness(&self, key: &Limited<'_>) -> Option<Nearness> {
@@ -206,6 +207,7 @@ mod tests {
             name: name.to_owned(),
             counts_as: counts_as.map(Uuid::from_u128),
             is_automatic: true,
+            is_exact: false,
             rule: RuleRow::of(&rule),
         }
     }

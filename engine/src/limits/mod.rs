@@ -7,12 +7,17 @@ pub(crate) mod cell;
 #[cfg(test)]
 mod cell_tests;
 pub(crate) mod cells;
+pub(crate) mod charge;
 pub(crate) mod effective;
+mod keeper;
 mod place;
+mod rate;
+pub(crate) mod redis;
 pub(crate) mod reserve;
 mod rows;
 mod share;
 mod simulate;
+mod store;
 pub(crate) mod totals;
 mod uses;
 
@@ -54,6 +59,8 @@ pub struct NewLimit {
     pub name: LimitName,
     /// Whether each call is charged to it, or only one that names it.
     pub is_automatic: bool,
+    /// Whether several processes agree on it call by call; else each holds a little of it.
+    pub is_exact: bool,
     /// How much may be used.
     pub rule: LimitRule,
 }
@@ -65,6 +72,8 @@ pub struct LimitChange {
     pub name: Option<LimitName>,
     /// Whether each call is charged to it.
     pub is_automatic: Option<bool>,
+    /// Whether several processes agree on it call by call.
+    pub is_exact: Option<bool>,
     /// Another burst, or none. What was taken by the old rule is forgotten.
     pub bucket: Option<Option<Bucket>>,
     /// Another window, or none.
@@ -123,6 +132,7 @@ pub(crate) async fn insert(
         name: new_limit.name.as_str(),
         counts_as: None,
         is_automatic: new_limit.is_automatic,
+        is_exact: new_limit.is_exact,
         rule: RuleRow::of(&new_limit.rule),
         created_at: at,
         updated_at: at,
@@ -150,6 +160,7 @@ pub async fn update_limit(tenant: &Tenant, limit_id: LimitId, change: LimitChang
     let mut after = before.clone();
     after.name = change.name.unwrap_or(after.name);
     after.is_automatic = change.is_automatic.unwrap_or(after.is_automatic);
+    after.is_exact = change.is_exact.unwrap_or(after.is_exact);
     let bucket = change.bucket.unwrap_or(before.rule.bucket().copied());
     let window = change.window.unwrap_or(before.rule.window().copied());
     after.rule = LimitRule::new(bucket, window).map_err(|error| Error::invalid("burst", error))?;
@@ -163,6 +174,7 @@ pub async fn update_limit(tenant: &Tenant, limit_id: LimitId, change: LimitChang
             .set((
                 limits::name.eq(after.name.as_str()),
                 limits::is_automatic.eq(after.is_automatic),
+                limits::is_exact.eq(after.is_exact),
                 RuleRow::of(&after.rule),
                 limits::updated_at.eq(after.updated_at),
             ))
@@ -301,6 +313,7 @@ pub(crate) async fn carry_over(
             name: &row.name,
             counts_as: Some(row.counts_as.unwrap_or(row.id)),
             is_automatic: row.is_automatic,
+            is_exact: row.is_exact,
             rule: row.rule.clone(),
             created_at: now,
             updated_at: now,

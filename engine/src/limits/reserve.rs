@@ -1,65 +1,49 @@
-//! Asking for more of totals. One question is under way at a time, about all that came while the one before was: a call that has
-//! run out waits for a round trip or two, whatever else is asked. Most never do, for more is asked for before a block is spent.
+//! Where limits are kept, and how: here alone, as long as nobody else charges them, or by somebody who keeps them for several
+//! processes. A call that has run out waits for a round trip or two; most never do, for more is asked for before what is held is
+//! spent.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tokio::time::timeout;
-use tronch_core::{LimitRule, Wish};
+use metrics::Counter;
+use tronch_core::WindowKind;
+use uuid::Uuid;
 
-use super::cells::{Cells, KeyLimit};
-use super::totals::{self, Answer, Ask};
-use crate::clock::{self, Moment};
+use super::cells::{Cells, Count, KeyLimit, Limit};
+use super::charge::{Lacks, Low, Way, Ways};
+use super::keeper::{ASKED_AT_ONCE, Half, Keeper, Store, ask};
+use super::redis::Redis;
+use super::store::{Ask, Of, RateAsk, TotalAsk};
+use crate::clock::Moment;
 use crate::db::Db;
 use crate::error::Error;
 
-/// How long a question may take.
-const QUESTION_MAX: Duration = Duration::from_millis(500);
-
-/// Totals in one question.
-const ASKED_AT_ONCE: usize = 256;
-
-/// How long nobody asks after a question that was not answered.
-const PAUSE: Duration = Duration::from_millis(500);
-
-/// Connections that are tried for one question: one that died while nobody used it is noticed only then.
-const ATTEMPTS: usize = 3;
-
-/// Those of a process.
-pub(crate) struct Reserves {
-    db: Db,
-    queue: Mutex<Queue>,
-    /// Until when nobody asks, in nanoseconds of a moment.
-    paused_until: AtomicU64,
+/// Whoever keeps limits for this process, and what it knows of others.
+pub(crate) struct Stores {
+    postgres: Arc<Keeper>,
+    redis: Option<Arc<Keeper>>,
     /// How many processes there are, as far as this one knows.
     nodes: Arc<AtomicU64>,
+    /// What limits let pass and what they refused, by how they are kept.
+    decisions: [[Counter; 2]; 3],
 }
 
-#[derive(Default)]
-struct Queue {
-    /// By the count's place in memory.
-    waiting: HashMap<usize, Waiting>,
-    is_running: bool,
-}
-
-struct Waiting {
-    limit: KeyLimit,
-    /// The least of what they need, and all of it.
-    least: u64,
-    all: u64,
-    heard: Vec<oneshot::Sender<()>>,
-}
-
-impl Reserves {
-    pub(crate) fn new(db: Db, nodes: Arc<AtomicU64>) -> Arc<Self> {
-        Arc::new(Self { db, queue: Mutex::default(), paused_until: AtomicU64::new(0), nodes })
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+impl Stores {
+    pub(crate) fn new(db: Db, redis: Option<Redis>, patience: Duration, nodes: Arc<AtomicU64>) -> Result<Self, Error> {
+        // Not the process's place on the list: this lives as long as what is held.
+        let asker = Uuid::from_bytes(crate::random::bytes()?).simple().to_string();
+        let keeper = |store, patience| Arc::new(Keeper::new(store, patience, asker.clone(), Arc::clone(&nodes)));
+        Ok(Self {
+            postgres: keeper(Store::Postgres(db), patience),
+            redis: redis.map(|redis| keeper(Store::Redis(redis), patience / 2)),
+            nodes,
+            decisions: ["alone", "fast", "exact"].map(|mode| {
+                ["passed", "refused"].map(
+                    |outcome| metrics::counter!("tronch_limit_decisions_total", "mode" => mode, "outcome" => outcome),
+                )
+            }),
+        })
     }
 
     /// How many processes share what is left where nobody answers.
@@ -67,186 +51,141 @@ impl Reserves {
         self.nodes.load(Ordering::Relaxed).max(1)
     }
 
+    /// How a limit's halves are kept: what nobody else charges, here.
+    pub(crate) fn ways(&self, limit: &Limit) -> Ways {
+        let is_alone = self.redis.is_none() && self.nodes.load(Ordering::Relaxed) < 2;
+        match (is_alone, limit.is_exact) {
+            (true, _) => Ways { rate: Way::Local, total: Way::Fast },
+            (false, true) => Ways { rate: Way::Exact, total: Way::Exact },
+            (false, false) => Ways { rate: Way::Fast, total: Way::Fast },
+        }
+    }
+
+    /// Counts what a limit said.
+    pub(crate) fn count(&self, ways: Ways, is_refused: bool) {
+        let mode = match ways.rate {
+            Way::Local => 0,
+            Way::Fast => 1,
+            Way::Exact => 2,
+        };
+        self.decisions[mode][usize::from(is_refused)].increment(1);
+    }
+
+    fn keeper(&self, limit: &Limit, half: Half) -> &Arc<Keeper> {
+        let is_credits =
+            || limit.rule.window().is_some_and(|window| matches!(window.kind(), WindowKind::Credits { .. }));
+        match &self.redis {
+            // What may be a block behind is better kept where it lasts.
+            Some(redis) if half == Half::Rate || (limit.is_exact && !is_credits()) => redis,
+            _ => &self.postgres,
+        }
+    }
+
     /// Asks for more, which nobody waits for.
-    pub(crate) fn ask_ahead(self: &Arc<Self>, limit: &KeyLimit) {
-        if self.is_paused() {
-            limit.count.cell.change(|share| share.is_asking = false);
-        } else {
-            self.join(limit, 1, None);
-        }
-    }
-
-    /// Asks for what a call needs. Whether there was an answer; how much it brought, others may have taken already.
-    pub(crate) async fn ask(self: &Arc<Self>, limit: &KeyLimit, need: u64) -> bool {
-        if self.is_paused() {
-            return false;
-        }
-        let (answer, heard) = oneshot::channel();
-        self.join(limit, need, Some(answer));
-        heard.await.is_ok()
-    }
-
-    /// Nobody asks for a while, until a question that is under way is answered.
-    pub(crate) fn pause(&self) {
-        // Whoever comes meanwhile makes it no longer: else nobody would ever ask again.
-        if self.is_paused() {
-            return;
-        }
-        self.paused_until.store(Moment::now().plus(PAUSE).as_nanos(), Ordering::Relaxed);
-    }
-
-    /// Postgres did not answer a moment ago: whoever asked now would only wait.
-    fn is_paused(&self) -> bool {
-        Moment::now().as_nanos() < self.paused_until.load(Ordering::Relaxed)
-    }
-
-    fn join(self: &Arc<Self>, limit: &KeyLimit, need: u64, heard: Option<oneshot::Sender<()>>) {
-        let must_start = {
-            let mut queue = self.queue();
-            let fresh = || Waiting { limit: limit.clone(), least: need, all: 0, heard: Vec::new() };
-            let waiting = queue.waiting.entry(Arc::as_ptr(&limit.count).addr()).or_insert_with(fresh);
-            waiting.least = waiting.least.min(need);
-            waiting.all += need;
-            waiting.heard.extend(heard);
-            !std::mem::replace(&mut queue.is_running, true)
-        };
-        if must_start {
-            tokio::spawn(Arc::clone(self).go_on());
-        }
-    }
-
-    /// Some of those who wait. With nobody left the task ends, in the same moment: whoever comes next must find that.
-    fn next(&self) -> Option<Vec<Waiting>> {
-        let mut queue = self.queue();
-        let places: Vec<usize> = queue.waiting.keys().take(ASKED_AT_ONCE).copied().collect();
-        queue.is_running = !places.is_empty();
-        let waiting: Vec<Waiting> = places.iter().filter_map(|place| queue.waiting.remove(place)).collect();
-        (!waiting.is_empty()).then_some(waiting)
-    }
-
-    async fn go_on(self: Arc<Self>) {
-        while let Some(waiting) = self.next() {
-            // A task of its own: should one crash, the next is asked all the same.
-            let question = tokio::spawn(Arc::clone(&self).ask_for(waiting));
-            if let Err(crashed) = question.await {
-                Error::internal(crashed).log_if_ours();
+    pub(crate) fn ask_ahead(&self, limit: &KeyLimit, low: Low) {
+        for (half, is_low) in [(Half::Rate, low.rate), (Half::Total, low.total)] {
+            if is_low {
+                self.keeper(&limit.limit, half).ask_ahead(limit, half, 1);
             }
         }
     }
 
-    async fn ask_for(self: Arc<Self>, waiting: Vec<Waiting>) {
-        let nodes = self.nodes();
-        let asks: Vec<Ask> = waiting.iter().filter_map(|one| ask_about(one, nodes)).collect();
-        let answered = self.question(&asks).await;
-        let now = Moment::now();
-        let Ok(answers) = answered else {
-            self.pause();
-            metrics::counter!("tronch_limit_questions_total", "answered" => "no").increment(1);
-            for (one, ask) in waiting.iter().zip(asks) {
-                let KeyLimit { count, limit } = &one.limit;
-                count.cell.change(|share| {
-                    share.is_asking = false;
-                    // It may have been made up for, and is again: too little is better than too much.
-                    if let Some(owed) = ask.owed.filter(|owed| owed.start_seconds == share.start_seconds) {
-                        share.owed += owed.units;
-                    }
-                });
-                tracing::debug!(limit.name = limit.name.as_str(), "nobody answers for a limit's total");
-            }
-            return;
+    /// Asks for what a call needs. Gives what nobody answered about; how much an answer brought, others may have taken already.
+    pub(crate) async fn ask(&self, limit: &KeyLimit, lacks: Lacks) -> Lacks {
+        let ask = async |half: Half, need: Option<u64>| {
+            let need = need?;
+            let is_answered = self.keeper(&limit.limit, half).ask(limit, half, need).await;
+            (!is_answered).then_some(need)
         };
-        metrics::counter!("tronch_limit_questions_total", "answered" => "yes").increment(1);
-        self.paused_until.store(0, Ordering::Relaxed);
-        let mut left_over = Vec::new();
-        for (one, Answer { state, granted }) in waiting.iter().zip(answers) {
-            let KeyLimit { count, limit } = &one.limit;
-            let (Some(window), time) = (limit.rule.window(), limit.time(now)) else { continue };
-            let rest = count.cell.change(|share| share.granted(window, state, granted, time));
-            left_over.extend(rest.and_then(|rest| Some(Ask { left_over: Some(rest), ..plain_ask(&one.limit)? })));
-        }
-        // Only now: whoever hears of it looks for it.
-        for one in waiting {
-            for heard in one.heard {
-                if heard.send(()).is_err() {
-                    tracing::trace!("whoever asked for more of a limit has gone");
+        let (rate, total) = tokio::join!(ask(Half::Rate, lacks.rate), ask(Half::Total, lacks.total));
+        Lacks { rate, total }
+    }
+
+    /// Nobody answered about it: lets this process go by its part of what was left.
+    ///
+    /// # Errors
+    /// `Unavailable` for credits, of which nobody has a part.
+    pub(crate) fn stand_in(&self, limit: &KeyLimit, unanswered: Lacks, now: Moment) -> Result<(), Error> {
+        let (nodes, time, cell) = (self.nodes(), limit.limit.time(now), &limit.count.cell);
+        if let (Some(bucket), Some(_)) = (limit.limit.rule.bucket(), unanswered.rate) {
+            cell.change_rate(|rate, first| {
+                if let Some(part) = rate.stand_in(bucket, time, nodes) {
+                    *first = part;
                 }
-            }
+            });
         }
-        if !left_over.is_empty()
-            && let Err(error) = self.question(&left_over).await
+        if let (Some(window), Some(_)) = (limit.limit.rule.window(), unanswered.total)
+            && !cell.change_total(|share| share.stand_in(window, time, nodes))
         {
-            tracing::debug!(%error, "what was left of a stretch that is over was not given back");
+            return Err(Error::Unavailable { what: "the balance of credits", source: None });
         }
-    }
-
-    async fn question(&self, asks: &[Ask]) -> Result<Vec<Answer>, Error> {
-        let asked = async {
-            let mut attempts = 1;
-            loop {
-                let mut connection = self.db.limits().await?;
-                match totals::reserve(&mut connection, asks, clock::now()).await {
-                    Err(totals::Unanswered::Early(_)) if attempts < ATTEMPTS => attempts += 1,
-                    answered => return answered.map_err(totals::Unanswered::into_error),
-                }
-            }
-        };
-        let answered = timeout(QUESTION_MAX, asked).await.unwrap_or_else(|late| Err(Error::database_unavailable(late)));
-        if let Err(error) = &answered {
-            tracing::warn!(error.causes = ?error.causes(), "totals of limits could not be reserved: {error}");
-        }
-        answered
+        Ok(())
     }
 
     /// Takes what has not been spent for a while from whoever holds it; with `all`, everything. It is to be given back.
-    pub(crate) fn take_back(&self, cells: &Cells, all: bool) -> Vec<Ask> {
+    pub(crate) fn take_back(&self, cells: &Cells, all: bool) -> Vec<GivenBack> {
         let (now, nodes) = (Moment::now(), self.nodes());
         cells.choose(|held| {
-            let time = held.limit.time(now);
-            let window = held.limit.rule.window()?;
-            // Nobody remembers a key that is charged to it.
-            let is_forgotten = Arc::strong_count(&held.count) == 1;
-            let rest = held.count.cell.change(|share| {
-                if all || is_forgotten { share.take_unspent() } else { share.take_unused(window, time, nodes) }
-            });
-            // Of a stretch that is over nobody wants it back, unless it counts in the next.
-            let counts = |start_seconds: i64| start_seconds >= time.span.start.timestamp() || window.goes_on();
-            let left_over = rest.filter(|rest| counts(rest.start_seconds));
-            let owed = if all { held.count.cell.change(super::share::Share::take_owed) } else { None };
-            let is_something = left_over.is_some() || owed.is_some();
-            is_something.then(|| Some(Ask { left_over, owed, ..plain_ask(held)? })).flatten()
+            let total = self.total_to_give_back(held, now, nodes, all);
+            let rate = if all { self.rate_to_give_back(held, now) } else { None };
+            [total, rate].into_iter().flatten().collect()
+        })
+    }
+
+    fn total_to_give_back(&self, held: &Arc<Count>, now: Moment, nodes: u64, all: bool) -> Option<GivenBack> {
+        let (time, window, cell) = (held.limit.time(now), held.limit.rule.window()?, &held.cell);
+        // Nobody remembers a key that is charged to it.
+        let is_forgotten = Arc::strong_count(held) == 1;
+        let rest = cell.change_total(|share| {
+            if all || is_forgotten { share.take_unspent() } else { share.take_unused(window, time, nodes) }
+        });
+        // Of a stretch that is over nobody wants it back, unless it counts in the next.
+        let counts = |start_seconds: i64| start_seconds >= time.span.start.timestamp() || window.goes_on();
+        let left_over = rest.filter(|rest| counts(rest.start_seconds));
+        let owed = if all { cell.change_total(super::share::Share::take_owed) } else { None };
+        let is_something = left_over.is_some() || owed.is_some();
+        is_something.then(|| {
+            let total = TotalAsk { left_over, owed, ..TotalAsk::about(*window) };
+            GivenBack { keeper: Arc::clone(self.keeper(&held.limit, Half::Total)), ask: ask(held, Of::Total(total)) }
+        })
+    }
+
+    fn rate_to_give_back(&self, held: &Arc<Count>, now: Moment) -> Option<GivenBack> {
+        let (time, bucket) = (held.limit.time(now), held.limit.rule.bucket()?);
+        if self.ways(&held.limit).rate == Way::Local {
+            return None;
+        }
+        let (left_over, owed) = held.cell.change_rate(|rate, _| (rate.take_unspent(time), rate.take_owed()));
+        (left_over + owed > 0).then(|| {
+            let rate = RateAsk { bucket: *bucket, held: 0, left_over, owed, need: 0, at_once: 0, more: 0 };
+            GivenBack { keeper: Arc::clone(self.keeper(&held.limit, Half::Rate)), ask: ask(held, Of::Rate(rate)) }
         })
     }
 
     /// Gives back what was taken.
-    pub(crate) async fn give_back(&self, asks: &[Ask]) -> Result<(), Error> {
-        for asks in asks.chunks(ASKED_AT_ONCE) {
-            self.question(asks).await?;
+    pub(crate) async fn give_back(&self, given_back: Vec<GivenBack>) -> Result<(), Error> {
+        let (of_postgres, of_redis): (Vec<_>, Vec<_>) =
+            given_back.into_iter().partition(|one| Arc::ptr_eq(&one.keeper, &self.postgres));
+        for (keeper, asks) in [(Some(&self.postgres), of_postgres), (self.redis.as_ref(), of_redis)] {
+            let asks: Vec<Ask> = asks.into_iter().map(|one| one.ask).collect();
+            let Some(keeper) = keeper else { continue };
+            for asks in asks.chunks(ASKED_AT_ONCE) {
+                if keeper.question(asks).await.iter().any(Option::is_none) {
+                    return Err(Error::Unavailable { what: "the store of limits", source: None });
+                }
+            }
         }
         Ok(())
     }
+
+    /// Whether those who keep limits answer.
+    pub(crate) fn is_answered(&self) -> bool {
+        !self.postgres.is_silent() && !self.redis.as_ref().is_some_and(|redis| redis.is_silent())
+    }
 }
 
-/// About a total, with nothing to say of it.
-fn plain_ask(of: &KeyLimit) -> Option<Ask> {
-    Some(Ask {
-        tenant_id: of.limit.tenant_id,
-        limit_id: of.counts_as(),
-        whose: of.count.whose,
-        window: *LimitRule::window(&of.limit.rule)?,
-        left_over: None,
-        owed: None,
-        wish: None,
-        added: 0,
-    })
-}
-
-fn ask_about(waiting: &Waiting, nodes: u64) -> Option<Ask> {
-    let ask = plain_ask(&waiting.limit)?;
-    let time = waiting.limit.limit.time(Moment::now());
-    let (left_over, owed, room) = waiting.limit.count.cell.change(|share| {
-        let left_over = share.take_past(time.span);
-        (left_over, share.take_owed(), share.room(&ask.window))
-    });
-    let wish = Wish { need: waiting.least, most: room.max(waiting.all), sharers: nodes };
-    Some(Ask { left_over, owed, wish: Some(wish), ..ask })
+/// What is given back, and to whom.
+pub(crate) struct GivenBack {
+    keeper: Arc<Keeper>,
+    ask: Ask,
 }

@@ -26,6 +26,7 @@ pub(crate) struct LimitRow {
     pub(crate) name: String,
     pub(crate) counts_as: Option<Uuid>,
     pub(crate) is_automatic: bool,
+    pub(crate) is_exact: bool,
     #[diesel(embed)]
     pub(crate) rule: RuleRow,
     pub(crate) created_at: Timestamp,
@@ -58,6 +59,7 @@ pub(super) struct NewLimitRow<'a> {
     pub(super) name: &'a str,
     pub(super) counts_as: Option<Uuid>,
     pub(super) is_automatic: bool,
+    pub(super) is_exact: bool,
     #[diesel(embed)]
     pub(super) rule: RuleRow,
     pub(super) created_at: Timestamp,
@@ -152,6 +154,7 @@ impl LimitRow {
             key_name: key_name.map(KeyName::parse).transpose().map_err(Error::internal)?,
             name: LimitName::parse(&self.name).map_err(Error::internal)?,
             is_automatic: self.is_automatic,
+            is_exact: self.is_exact,
             rule: self.rule.rule()?,
             created_at: self.created_at,
             updated_at: self.updated_at,
@@ -168,5 +171,5 @@ pub(crate) fn audited(view: &LimitView) -> Value {
             json!({ "project": project.as_str(), "environment": environment.map(tronch_core::Environment::as_str) })
         }
     };
-    json!({ "name": view.name.as_str(), "on": on, "rule": view.rule.to_string(), "automatic": view.is_automatic })
+    json!({ "name": view.name.as_str(), "on": on, "rule": view.rule.to_string(), "automatic": view.is_automatic, "exact": view.is_exact })
 }

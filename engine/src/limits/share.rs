@@ -16,7 +16,7 @@ const UNUSED_MS: u64 = 5_000;
 const NEARLY_PART: u64 = 10;
 
 /// What was told so long ago says nothing of what is left.
-const FORGOTTEN_MS: u64 = 60_000;
+const FORGOTTEN_MS: u64 = 10_000;
 
 /// What this process holds of a total, in the stretch that it knows of. The default knows of none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -155,6 +155,13 @@ impl Share {
         (units > 0).then_some(Rest { start_seconds: self.start_seconds, units })
     }
 
+    /// Nobody answered whether it was made up for.
+    pub(super) fn owe_again(&mut self, owed: Rest) {
+        if owed.start_seconds == self.start_seconds {
+            self.owed += owed.units;
+        }
+    }
+
     /// Takes in an answer: how all stands, and how much of it is ours now. Gives what is held of another stretch.
     pub(super) fn granted(
         &mut self,
@@ -171,7 +178,10 @@ impl Share {
             (self.used, self.allowed, self.owed) = (0, 0, 0);
         }
         self.start_seconds = state.start_seconds;
-        self.allowed += granted;
+        // An answer that came late, after this process had gone on without: what it brought was spent already.
+        let spent = granted.min(self.owed);
+        self.owed -= spent;
+        self.allowed += granted - spent;
         self.taken = state.used;
         self.besides =
             if matches!(window.kind(), WindowKind::Credits { .. }) { state.added } else { state.used_before };

@@ -1,41 +1,30 @@
-//! Totals as Postgres keeps them: a row for each, which says how much was taken of it by all nodes together. What a row means is
-//! the plain rule's business (`core/src/limit/window.rs`); here it is locked, changed and stored.
+//! Limits as Postgres keeps them: a row for each half, which says how much was taken of it by all processes together. What a row
+//! means is the plain rule's business (`core/src/limit/`); here it is locked, changed and stored.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
-use tronch_core::{LimitId, TenantId, Timestamp, Window, WindowKind, WindowState, Wish};
+use serde_json::Value;
+use tronch_core::{Bucket, LimitId, Timestamp, TokenWish, Window, WindowKind, WindowState};
 use uuid::Uuid;
 
+use super::rate::RateShare;
 use super::share::Rest;
+use super::store::{Answer, Ask, Of, RateAsk, TotalAsk};
 use crate::clock;
 use crate::db::Connection;
 use crate::error::Error;
 use crate::schema::limit_totals;
 use crate::tenancy::TenantTx;
 
-/// What is asked about one total. Before more is reserved, what is left over is given back and what is owed is made up for.
-#[derive(Debug, Clone)]
-pub(crate) struct Ask {
-    pub(crate) tenant_id: TenantId,
-    pub(crate) limit_id: LimitId,
-    pub(crate) whose: Uuid,
-    pub(crate) window: Window,
-    pub(crate) left_over: Option<Rest>,
-    pub(crate) owed: Option<Rest>,
-    pub(crate) wish: Option<Wish>,
-    /// To be added to credits.
-    pub(crate) added: u64,
-}
+/// The first second of the year 10000: a balance is over when its limit is.
+const FOREVER_SECONDS: i64 = 253_402_300_800;
 
-/// How a total stands, and how much of it was reserved for whoever asked.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Answer {
-    pub(crate) state: WindowState,
-    pub(crate) granted: u64,
-}
+/// How long a row stays that counts no more: clocks differ.
+const A_WHILE: chrono::TimeDelta = chrono::TimeDelta::hours(1);
 
 /// What a row is found by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,20 +39,28 @@ struct Row {
     #[diesel(sql_type = Text)]
     stretches: String,
     #[diesel(embed)]
-    stored: StoredTotal,
+    stored: Stored,
 }
 
-/// How a total stands, in columns.
-#[derive(Queryable, Selectable, QueryableByName)]
+/// How it stands, in columns. Of a bucket: when that was, and its debt in ticks.
+#[derive(Queryable, Selectable, QueryableByName, Clone)]
 #[diesel(table_name = limit_totals)]
-pub(super) struct StoredTotal {
+pub(super) struct Stored {
     started_at: Timestamp,
     used: i64,
     used_before: i64,
     added: i64,
+    held: Option<Value>,
 }
 
-impl StoredTotal {
+/// What each process holds of a bucket, by its id: how many tokens, and until when, in milliseconds since 1970.
+type Held = BTreeMap<String, (u64, u64)>;
+
+impl Stored {
+    fn nothing() -> Self {
+        Self { started_at: Timestamp::default(), used: 0, used_before: 0, added: 0, held: None }
+    }
+
     pub(super) fn state(&self) -> WindowState {
         let count = |stored: i64| stored.unsigned_abs();
         WindowState {
@@ -73,14 +70,45 @@ impl StoredTotal {
             added: count(self.added),
         }
     }
+
+    fn of_total(state: WindowState) -> Self {
+        Self {
+            started_at: Timestamp::from_timestamp(state.start_seconds, 0).unwrap_or_default(),
+            used: number(state.used),
+            used_before: number(state.used_before),
+            added: number(state.added),
+            held: None,
+        }
+    }
 }
 
 impl Ask {
     fn place(&self) -> Place {
-        Place(self.limit_id.uuid(), self.whose, stretches(self.window.kind()))
+        let cut = match &self.of {
+            Of::Total(total) => stretches(total.window.kind()),
+            Of::Rate(rate) => fill(&rate.bucket),
+        };
+        Place(self.limit_id.uuid(), self.whose, cut)
     }
 
-    fn answer(&self, mut state: WindowState, now: Timestamp) -> Answer {
+    /// Since when nothing of what is stored counts any more.
+    fn over_at(&self, stored: &Stored) -> Timestamp {
+        match &self.of {
+            Of::Total(total) => over_at(&total.window, stored.state()),
+            Of::Rate(rate) => stored.started_at + rate.bucket.fill_time() + A_WHILE,
+        }
+    }
+
+    fn answer(&self, stored: Stored, asker: &str, now: Timestamp) -> (Stored, Answer) {
+        match &self.of {
+            Of::Total(total) => total.answer(stored.state(), now),
+            Of::Rate(rate) => rate.answer(&stored, asker, now),
+        }
+    }
+}
+
+impl TotalAsk {
+    fn answer(&self, mut state: WindowState, now: Timestamp) -> (Stored, Answer) {
         let span = self.window.span(now);
         if let Some(Rest { start_seconds, units }) = self.left_over {
             state = self.window.give_back(state, start_seconds, units);
@@ -91,13 +119,38 @@ impl Ask {
         if self.added > 0 {
             state = self.window.top_up(state, span, self.added);
         }
-        match self.wish {
-            None => Answer { state, granted: 0 },
-            Some(wish) => {
-                let (state, granted) = self.window.reserve(state, span, now, wish);
-                Answer { state, granted }
-            }
+        let (state, granted) = self.wish.map_or((state, 0), |wish| self.window.reserve(state, span, now, wish));
+        (Stored::of_total(state), Answer::Total { state, granted })
+    }
+}
+
+impl RateAsk {
+    fn answer(&self, stored: &Stored, asker: &str, now: Timestamp) -> (Stored, Answer) {
+        let at = |time: Timestamp| Duration::from_millis(u64::try_from(time.timestamp_millis()).unwrap_or(0));
+        let (now_ms, bucket) = (u64::try_from(now.timestamp_millis()).unwrap_or(0), &self.bucket);
+        let mut held: Held = stored.held.clone().and_then(|held| serde_json::from_value(held).ok()).unwrap_or_default();
+        held.retain(|holder, (_, until_ms)| *until_ms > now_ms && holder != asker);
+        let mut state = bucket.in_debt(stored.used.unsigned_abs(), at(stored.started_at));
+        state = bucket.give_back(state, self.left_over);
+        if self.owed > 0 {
+            state = bucket.make_up(state, at(now), self.owed);
         }
+        let outstanding = self.held + held.values().map(|(units, _)| units).sum::<u64>();
+        let wish = TokenWish { need: self.need, at_once: self.at_once, more: self.more, outstanding };
+        let (state, granted) = bucket.reserve(state, at(now), wish);
+        let holds = self.held + granted.saturating_sub(self.at_once);
+        if holds > 0 {
+            let until = now_ms.saturating_add(u64::try_from(RateShare::held_for(bucket).as_millis()).unwrap_or(0));
+            held.insert(asker.to_owned(), (holds, until));
+        }
+        let debt_ticks = bucket.debt_ticks(state, at(now));
+        let stored = Stored {
+            started_at: now,
+            used: number(debt_ticks),
+            held: serde_json::to_value(held).ok(),
+            ..Stored::nothing()
+        };
+        (stored, Answer::Rate { debt_ticks, granted })
     }
 }
 
@@ -110,6 +163,15 @@ pub(super) fn stretches(kind: WindowKind) -> String {
         // However it is filled up, a balance goes on.
         WindowKind::Credits { .. } => "credits".to_owned(),
     }
+}
+
+/// How a bucket fills, as rows of one are known by: a level in one unit means nothing in another.
+pub(super) fn fill(bucket: &Bucket) -> String {
+    format!("bucket {}+{}/{}", bucket.capacity(), bucket.refill(), bucket.period_seconds())
+}
+
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// A total of which so much was used in the stretch of now, as a demo has it.
@@ -128,7 +190,7 @@ pub(crate) async fn insert_used(
         limit_totals::stretches.eq(stretches(window.kind())),
         limit_totals::started_at.eq(span.start),
         limit_totals::over_at.eq(over_at(window, state)),
-        limit_totals::used.eq(i64::try_from(used).unwrap_or(i64::MAX)),
+        limit_totals::used.eq(number(used)),
         limit_totals::used_before.eq(0),
         limit_totals::added.eq(0),
     );
@@ -136,9 +198,7 @@ pub(crate) async fn insert_used(
     Ok(())
 }
 
-/// Since when nothing of a state counts any more, and a while: clocks differ.
 fn over_at(window: &Window, state: WindowState) -> Timestamp {
-    const A_WHILE: chrono::TimeDelta = chrono::TimeDelta::hours(1);
     let start = Timestamp::from_timestamp(state.start_seconds, 0).unwrap_or_default();
     let end = window.span(start).end;
     match window.kind() {
@@ -147,9 +207,6 @@ fn over_at(window: &Window, state: WindowState) -> Timestamp {
         _ => end + A_WHILE,
     }
 }
-
-/// The first second of the year 10000: a balance is over when its limit is.
-const FOREVER_SECONDS: i64 = 253_402_300_800;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -167,18 +224,19 @@ impl Unanswered {
     }
 }
 
-/// Asks about several totals, and answers in their order. All of it counts or nothing.
+/// Asks about several, and answers in their order. All of it counts or nothing.
 pub(super) async fn reserve(
     connection: &mut Connection,
     asks: &[Ask],
+    asker: &str,
     now: Timestamp,
 ) -> Result<Vec<Answer>, Unanswered> {
     let mut has_begun = false;
     let answered = connection
         .transaction::<Vec<Answer>, Error, _>(async |connection| {
-            let states = lock(connection, asks).await?;
+            let rows = lock(connection, &asks.iter().collect::<Vec<_>>()).await?;
             has_begun = true;
-            change(connection, states, asks, now).await
+            change(connection, rows, asks, asker, now).await
         })
         .await;
     answered.map_err(|error| if has_begun { Unanswered::Unknown(error) } else { Unanswered::Early(error) })
@@ -187,50 +245,48 @@ pub(super) async fn reserve(
 /// The same inside a transaction of the caller's.
 pub(super) async fn reserve_within(
     connection: &mut AsyncPgConnection,
-    asks: &[Ask],
+    ask: Ask,
     now: Timestamp,
-) -> Result<Vec<Answer>, Error> {
-    let states = lock(connection, asks).await?;
-    change(connection, states, asks, now).await
+) -> Result<Answer, Error> {
+    let rows = lock(connection, &[&ask]).await?;
+    let answers = change(connection, rows, &[ask], "", now).await?;
+    answers.as_slice().first().copied().ok_or_else(|| Error::internal("a question without an answer"))
 }
 
 async fn change(
     connection: &mut AsyncPgConnection,
-    mut states: HashMap<Place, WindowState>,
+    mut rows: HashMap<Place, Stored>,
     asks: &[Ask],
+    asker: &str,
     now: Timestamp,
 ) -> Result<Vec<Answer>, Error> {
-    let new: Vec<&Ask> = asks.iter().filter(|ask| !states.contains_key(&ask.place())).collect();
+    let new: Vec<&Ask> = asks.iter().filter(|ask| !rows.contains_key(&ask.place())).collect();
     if !new.is_empty() {
         insert(connection, &new).await?;
-        states.extend(lock_each(connection, &new).await?);
+        rows.extend(lock(connection, &new).await?);
     }
     let mut answers = Vec::with_capacity(asks.len());
-    let mut changed: HashMap<Place, (&Ask, WindowState)> = HashMap::new();
+    let mut changed: HashMap<Place, (Stored, Timestamp)> = HashMap::new();
     for ask in asks {
         // Under two rules of one cut, one row may be asked about twice.
-        let state = states.entry(ask.place()).or_default();
-        let answer = ask.answer(*state, now);
-        *state = answer.state;
-        changed.insert(ask.place(), (ask, answer.state));
+        let stored = rows.remove(&ask.place()).unwrap_or_else(Stored::nothing);
+        let (stored, answer) = ask.answer(stored, asker, now);
+        changed.insert(ask.place(), (stored.clone(), ask.over_at(&stored)));
+        rows.insert(ask.place(), stored);
         answers.push(answer);
     }
-    store(connection, changed.into_values().collect()).await?;
+    store(connection, changed).await?;
     Ok(answers)
 }
 
-async fn lock(connection: &mut AsyncPgConnection, asks: &[Ask]) -> Result<HashMap<Place, WindowState>, Error> {
-    lock_each(connection, &asks.iter().collect::<Vec<_>>()).await
-}
-
-/// This crosses tenants because one question is about totals of several; each ask names the row of its own limit.
+/// This crosses tenants because one question is about limits of several; each ask names the row of its own limit.
 ///
 /// In one order for everybody, so that no two wait for each other.
 #[expect(clippy::disallowed_methods, reason = "Diesel cannot join what a statement brings along")]
-async fn lock_each(connection: &mut AsyncPgConnection, asks: &[&Ask]) -> Result<HashMap<Place, WindowState>, Error> {
-    let (limits, whose, stretches) = columns(asks);
+async fn lock(connection: &mut AsyncPgConnection, asks: &[&Ask]) -> Result<HashMap<Place, Stored>, Error> {
+    let (limits, whose, stretches) = columns(asks.iter().map(|ask| ask.place()));
     let rows: Vec<Row> = diesel::sql_query(
-        "SELECT total.limit_id, total.whose, total.stretches, started_at, used, used_before, added \
+        "SELECT total.limit_id, total.whose, total.stretches, started_at, used, used_before, added, held \
          FROM limit_totals AS total JOIN unnest($1, $2, $3) AS asked (limit_id, whose, stretches) \
          ON total.limit_id = asked.limit_id AND total.whose = asked.whose AND total.stretches = asked.stretches \
          ORDER BY total.limit_id, total.whose, total.stretches FOR NO KEY UPDATE OF total",
@@ -240,22 +296,25 @@ async fn lock_each(connection: &mut AsyncPgConnection, asks: &[&Ask]) -> Result<
     .bind::<Array<Text>, _>(stretches)
     .load(connection)
     .await?;
-    let placed = rows.into_iter().map(|row| (row.stored.state(), row));
-    Ok(placed.map(|(state, row)| (Place(row.limit_id, row.whose, row.stretches), state)).collect())
+    Ok(rows.into_iter().map(|row| (Place(row.limit_id, row.whose, row.stretches), row.stored)).collect())
 }
 
-fn columns(asks: &[&Ask]) -> (Vec<Uuid>, Vec<Uuid>, Vec<String>) {
-    let limits = asks.iter().map(|ask| ask.limit_id.uuid()).collect();
-    let whose = asks.iter().map(|ask| ask.whose).collect();
-    (limits, whose, asks.iter().map(|ask| stretches(ask.window.kind())).collect())
+fn columns(places: impl Iterator<Item = Place>) -> (Vec<Uuid>, Vec<Uuid>, Vec<String>) {
+    let (mut limits, mut whose, mut stretches) = (Vec::new(), Vec::new(), Vec::new());
+    for place in places {
+        limits.push(place.0);
+        whose.push(place.1);
+        stretches.push(place.2);
+    }
+    (limits, whose, stretches)
 }
 
 /// Rows of which nothing was taken yet; whoever else inserts one of them first is waited for.
 ///
-/// This crosses tenants because one question is about totals of several.
+/// This crosses tenants because one question is about limits of several.
 #[expect(clippy::disallowed_methods, reason = "Diesel cannot insert from unnest in an order")]
 async fn insert(connection: &mut AsyncPgConnection, asks: &[&Ask]) -> Result<(), Error> {
-    let (limits, whose, stretches) = columns(asks);
+    let (limits, whose, stretches) = columns(asks.iter().map(|ask| ask.place()));
     diesel::sql_query(
         "INSERT INTO limit_totals (tenant_id, limit_id, whose, stretches, started_at, over_at, used, used_before, added) \
          SELECT tenant_id, limit_id, whose, stretches, to_timestamp(0), to_timestamp(0), 0, 0, 0 \
@@ -271,29 +330,28 @@ async fn insert(connection: &mut AsyncPgConnection, asks: &[&Ask]) -> Result<(),
     Ok(())
 }
 
-/// This crosses tenants because one question is about totals of several; the rows are locked.
+/// This crosses tenants because one question is about limits of several; the rows are locked.
 #[expect(clippy::disallowed_methods, reason = "Diesel cannot update from unnest")]
-async fn store(connection: &mut AsyncPgConnection, changed: Vec<(&Ask, WindowState)>) -> Result<(), Error> {
-    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let states = || changed.iter().map(|(_, state)| *state);
-    let (limits, whose, stretches) = columns(&changed.iter().map(|(ask, _)| *ask).collect::<Vec<_>>());
-    let starts = states().map(|state| Timestamp::from_timestamp(state.start_seconds, 0).unwrap_or_default());
-    let ends = changed.iter().map(|(ask, state)| over_at(&ask.window, *state));
+async fn store(connection: &mut AsyncPgConnection, changed: HashMap<Place, (Stored, Timestamp)>) -> Result<(), Error> {
+    let (places, rows): (Vec<Place>, Vec<(Stored, Timestamp)>) = changed.into_iter().unzip();
+    let (limits, whose, stretches) = columns(places.into_iter());
+    let numbers = |of: fn(&Stored) -> i64| rows.iter().map(|(stored, _)| of(stored)).collect::<Vec<_>>();
     diesel::sql_query(
         "UPDATE limit_totals AS total SET started_at = new.started_at, over_at = new.over_at, used = new.used, \
-         used_before = new.used_before, added = new.added \
-         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) \
-         AS new (limit_id, whose, stretches, started_at, over_at, used, used_before, added) \
+         used_before = new.used_before, added = new.added, held = new.held \
+         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+         AS new (limit_id, whose, stretches, started_at, over_at, used, used_before, added, held) \
          WHERE total.limit_id = new.limit_id AND total.whose = new.whose AND total.stretches = new.stretches",
     )
     .bind::<Array<SqlUuid>, _>(limits)
     .bind::<Array<SqlUuid>, _>(whose)
     .bind::<Array<Text>, _>(stretches)
-    .bind::<Array<Timestamptz>, _>(starts.collect::<Vec<_>>())
-    .bind::<Array<Timestamptz>, _>(ends.collect::<Vec<_>>())
-    .bind::<Array<BigInt>, _>(states().map(|state| number(state.used)).collect::<Vec<_>>())
-    .bind::<Array<BigInt>, _>(states().map(|state| number(state.used_before)).collect::<Vec<_>>())
-    .bind::<Array<BigInt>, _>(states().map(|state| number(state.added)).collect::<Vec<_>>())
+    .bind::<Array<Timestamptz>, _>(rows.iter().map(|(stored, _)| stored.started_at).collect::<Vec<_>>())
+    .bind::<Array<Timestamptz>, _>(rows.iter().map(|(_, over_at)| *over_at).collect::<Vec<_>>())
+    .bind::<Array<BigInt>, _>(numbers(|stored| stored.used))
+    .bind::<Array<BigInt>, _>(numbers(|stored| stored.used_before))
+    .bind::<Array<BigInt>, _>(numbers(|stored| stored.added))
+    .bind::<Array<Nullable<Jsonb>>, _>(rows.iter().map(|(stored, _)| stored.held.clone()).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())

@@ -13,7 +13,8 @@ use tronch_core::{
 use uuid::Uuid;
 
 use super::rows::LimitRow;
-use super::totals::{self, Ask, StoredTotal};
+use super::store::{Answer, Ask, Of, TotalAsk};
+use super::totals::{self, Stored};
 use super::{find, lock, made_before};
 use crate::audit::{self, Change};
 use crate::clock;
@@ -45,14 +46,14 @@ pub async fn uses_of_limit(tenant: &Tenant, limit_id: LimitId) -> Result<Vec<Lim
     let (counts_as, limit) = (row.counts_as.unwrap_or(row.id), row.view(project.as_deref())?);
     let Some(window) = limit.rule.window() else { return Ok(Vec::new()) };
     let now = clock::now();
-    let rows: Vec<(Uuid, StoredTotal)> = transaction
+    let rows: Vec<(Uuid, Stored)> = transaction
         .of(limit_totals::table)
         .filter(limit_totals::limit_id.eq(counts_as))
         .filter(limit_totals::stretches.eq(totals::stretches(window.kind())))
         .filter(limit_totals::over_at.gt(now))
         .order((limit_totals::used - limit_totals::added).desc())
         .limit(SHOWN_MAX)
-        .select((limit_totals::whose, StoredTotal::as_select()))
+        .select((limit_totals::whose, Stored::as_select()))
         .load(&mut transaction)
         .await?;
     let names = names(&mut transaction, rows.iter().map(|row| row.0)).await?;
@@ -90,11 +91,11 @@ pub async fn left_to_key(
         .await?;
     let counted: HashMap<Uuid, Uuid> = counted.into_iter().map(|(id, other)| (id, other.unwrap_or(id))).collect();
     let whose: Vec<Uuid> = ids.into_iter().chain([line]).collect();
-    let rows: Vec<(Uuid, Uuid, String, StoredTotal)> = transaction
+    let rows: Vec<(Uuid, Uuid, String, Stored)> = transaction
         .of(limit_totals::table)
         .filter(limit_totals::limit_id.eq_any(counted.values().copied().collect::<Vec<_>>()))
         .filter(limit_totals::whose.eq_any(whose))
-        .select((limit_totals::limit_id, limit_totals::whose, limit_totals::stretches, StoredTotal::as_select()))
+        .select((limit_totals::limit_id, limit_totals::whose, limit_totals::stretches, Stored::as_select()))
         .load(&mut transaction)
         .await?;
     transaction.commit().await?;
@@ -165,16 +166,13 @@ async fn add(
         tenant_id: TenantId::from_uuid(tenant_id),
         limit_id: LimitId::from_uuid(counts_as),
         whose,
-        window: *window,
-        left_over: None,
-        owed: None,
-        wish: None,
-        added: units,
+        of: Of::Total(TotalAsk { added: units, ..TotalAsk::about(*window) }),
     };
     let now = clock::now();
     // This leaves `Scoped` because the row is found by what belongs to a limit of the tenant; row security holds as well.
-    let answers = totals::reserve_within(transaction.unscoped(), &[ask], now).await?;
-    let state = answers.as_slice().first().map(|answer| answer.state).unwrap_or_default();
+    let Answer::Total { state, .. } = totals::reserve_within(transaction.unscoped(), ask, now).await? else {
+        return Err(Error::internal("a total was asked about"));
+    };
     let reading = reading(&limit, window, state, now);
     Ok((limit, LimitUse { key, reading }))
 }

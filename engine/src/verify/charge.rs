@@ -1,17 +1,16 @@
 //! Charging a call that may pass otherwise to the limits that its key is held to: to all of them, or to none.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tronch_core::{Cost, LimitHalf, LimitName, LimitRule, Refusal, VerdictCode};
 
 use crate::clock::Moment;
 use crate::error::Error;
-use crate::limits::cell::{Beyond, Charge, Charged, Outcome, charge};
 use crate::limits::cells::KeyLimit;
-use crate::limits::reserve::Reserves;
+use crate::limits::charge::{Beyond, Charge, Charged, Lacks, Low, Outcome, charge};
+use crate::limits::reserve::Stores;
 
 /// What a call costs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,64 +64,46 @@ impl Said {
     }
 }
 
-/// Charges the limits; gives VALID or why not, and what each limit said. What is not held here of totals is asked for, for as long as
-/// the second of `when` says.
+/// Charges the limits; gives VALID or why not, and what each limit said. What is not held here is asked for, for as long as the second
+/// of `when` says.
 ///
 /// # Errors
-/// `Unavailable` when nobody can know what is left of credits, or so many take from a total that none is left for this call.
+/// `Unavailable` when nobody can know what is left of credits, or so many take from a limit that none is left for this call.
 pub(super) async fn charge_limits(
-    reserves: &Arc<Reserves>,
+    stores: &Stores,
     limits: &[KeyLimit],
     costs: &Costs,
     (now, patience): (Moment, Duration),
 ) -> Result<(VerdictCode, Vec<Said>), Error> {
-    let mut lacking = match charge_once(reserves, limits, costs, now, Beyond::MayBe) {
+    let mut lacking = match charge_once(stores, limits, costs, now, Beyond::MayBe) {
         Ok(charged) => return Ok(charged),
         Err(lacking) => lacking,
     };
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
-        let asked = join_all(lacking.iter().map(|(place, need)| reserves.ask(&limits[*place], *need)));
-        let answered = timeout_at(deadline, asked).await;
-        if !answered.is_ok_and(|answers| answers.into_iter().all(|is_answered| is_answered)) {
-            return stand_in(reserves, limits, costs, &lacking);
+        let asked = lacking.iter().map(async |(place, lacks)| (*place, stores.ask(&limits[*place], *lacks).await));
+        let mut unanswered = join_all(asked).await;
+        unanswered.retain(|(_, lacks)| *lacks != Lacks::default());
+        let (now, beyond) = (Moment::now(), if unanswered.is_empty() { Beyond::MayBe } else { Beyond::Nothing });
+        for (place, lacks) in unanswered {
+            metrics::counter!("tronch_limits_stood_in_total").increment(1);
+            stores.stand_in(&limits[place], lacks, now)?;
         }
-        lacking = match charge_once(reserves, limits, costs, Moment::now(), Beyond::MayBe) {
+        lacking = match charge_once(stores, limits, costs, now, beyond) {
             Ok(charged) => return Ok(charged),
             Err(lacking) => lacking,
         };
     }
-    Err(Error::Unavailable { what: "the totals of limits", source: None })
-}
-
-/// Nobody answers: each process goes by its part of what was left.
-fn stand_in(
-    reserves: &Arc<Reserves>,
-    limits: &[KeyLimit],
-    costs: &Costs,
-    lacking: &[Lacking],
-) -> Result<(VerdictCode, Vec<Said>), Error> {
-    reserves.pause();
-    let (now, nodes) = (Moment::now(), reserves.nodes());
-    for (place, _) in lacking {
-        let KeyLimit { limit, count } = &limits[*place];
-        let Some(window) = limit.rule.window() else { continue };
-        if !count.cell.change(|share| share.stand_in(window, limit.time(now), nodes)) {
-            return Err(Error::Unavailable { what: "the balance of credits", source: None });
-        }
-    }
-    metrics::counter!("tronch_limits_stood_in_total").increment(1);
-    charge_once(reserves, limits, costs, now, Beyond::Nothing)
-        .map_err(|_| Error::internal("a limit asks where nobody answers"))
+    Err(Error::Unavailable { what: "the store of limits", source: None })
 }
 
 /// A limit by its place in the key's list, and how much is not held of it.
-type Lacking = (usize, u64);
+type Lacking = (usize, Lacks);
 
 /// # Errors
 /// What is not held here.
 fn charge_once(
-    reserves: &Arc<Reserves>,
+    stores: &Stores,
     limits: &[KeyLimit],
     costs: &Costs,
     now: Moment,
@@ -133,21 +114,23 @@ fn charge_once(
     for (place, one) in limits.iter().enumerate() {
         if let Some(cost) = costs.of(one) {
             places.push(place);
-            charges.push(Charge::new(&one.limit.rule, &one.count.cell, one.limit.time(now), cost));
+            let (limit, cell) = (&one.limit, &one.count.cell);
+            charges.push(Charge::new(&limit.rule, cell, stores.ways(limit), limit.time(now), cost));
         }
     }
     let charged = charge(&mut charges, beyond);
     if charged == Charged::Short {
-        let lacking = |(place, charge): (&usize, &Charge<'_>)| Some((*place, charge.lacks()?));
-        return Err(places.iter().zip(&charges).filter_map(lacking).collect());
+        let lacking = places.iter().zip(&charges).map(|(place, charge)| (*place, charge.lacks()));
+        return Err(lacking.filter(|(_, lacks)| *lacks != Lacks::default()).collect());
     }
     let mut said = Vec::with_capacity(charges.len());
     let mut longest: Option<Refusal> = None;
     for (place, charge) in places.into_iter().zip(&charges) {
-        if charge.is_low() {
-            reserves.ask_ahead(&limits[place]);
+        if charge.low() != Low::default() {
+            stores.ask_ahead(&limits[place], charge.low());
         }
         let Some(outcome) = charge.outcome() else { continue };
+        stores.count(charge.ways(), outcome.is_err());
         if let Err(refusal) = outcome {
             longest = Some(longest.map_or(refusal, |earlier| earlier.or_longer(refusal)));
         }

@@ -30,12 +30,12 @@ pub use survey::{Setting, Source, Survey};
 
 use parse::{
     addresses_overlap, default_data_dir, parse_address, parse_bool, parse_database_url, parse_list, parse_log_filter,
-    parse_log_format, parse_path, parse_public_url, parse_within,
+    parse_log_format, parse_path, parse_public_url, parse_redis_url, parse_within,
 };
 use values::Values;
 
 /// Every setting, by its key in `tronch.toml`; [`variable_of`] gives the environment variable.
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 24] = [
     "listen",
     "ops_listen",
     "public_url",
@@ -44,6 +44,7 @@ const KEYS: [&str; 23] = [
     "data_dir",
     "database_url",
     "database_connections",
+    "redis_url",
     "lookup_wait_ms",
     "remembered_keys",
     "warm_up_keys",
@@ -61,7 +62,7 @@ const KEYS: [&str; 23] = [
     "argon2_parallelism",
 ];
 /// Keys whose value is never shown, not even in the error that refuses it.
-const SECRET_KEYS: [&str; 2] = ["database_url", "master_key"];
+const SECRET_KEYS: [&str; 3] = ["database_url", "redis_url", "master_key"];
 /// The private Postgres runs with `max_connections = 100`; the rest is for commands and for the operator's `psql`.
 const PRIVATE_POSTGRES_CONNECTIONS_MAX: u32 = 90;
 /// What a variable that looks like a setting and is none is told about.
@@ -80,6 +81,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub database_url: Option<Redacted>,
     pub database_connections: u32,
+    /// Where limits are shared with other nodes.
+    pub redis_url: Option<Redacted>,
     /// How long a validation waits for what it does not remember.
     pub lookup_wait: Duration,
     /// Keys that are remembered at most.
@@ -219,6 +222,7 @@ fn draft(values: &mut Values, environment: &Environment<'_>) -> Config {
     let database_connections = values.take("database_connections", Some(10), |text| {
         parse_within(text, 4..=connections_max).map_err(|allowed| format!("{allowed} (up to 200 with DATABASE_URL)"))
     });
+    let redis_url = values.take("redis_url", None, parse_redis_url);
     let lookup_wait_ms = values.take("lookup_wait_ms", Some(100), |text| parse_within(text, 20..=2000));
     let remembered_keys = values
         .take("remembered_keys", Some(2_000_000), |text| parse_within(text, REMEMBERED_KEYS))
@@ -241,6 +245,7 @@ fn draft(values: &mut Values, environment: &Environment<'_>) -> Config {
         data_dir,
         database_url,
         database_connections: database_connections.unwrap_or(10),
+        redis_url,
         lookup_wait: Duration::from_millis(lookup_wait_ms.unwrap_or(100).into()),
         remembered_keys,
         warm_up_keys: warm_up_keys.unwrap_or(0),
@@ -293,8 +298,11 @@ fn take_argon2(values: &mut Values) -> Argon2Cost {
 
 /// The environment variable of a setting.
 fn variable_of(key: &str) -> String {
-    // This name is what every host and tool already sets.
-    if key == "database_url" { "DATABASE_URL".into() } else { format!("TRONCH_{}", key.to_ascii_uppercase()) }
+    // These names are what every host and tool already sets.
+    match key {
+        "database_url" | "redis_url" => key.to_ascii_uppercase(),
+        _ => format!("TRONCH_{}", key.to_ascii_uppercase()),
+    }
 }
 
 /// Whether the effective user is root; `false` where there is no `/proc` to ask.

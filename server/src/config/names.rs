@@ -32,6 +32,7 @@ mod tests {
             ("TRONCH_TRUSTED_PROXY", Some("TRONCH_TRUSTED_PROXIES")),
             ("TRONCH_MASTERKEY", Some("TRONCH_MASTER_KEY")),
             ("TRONCH_DATABASE_URL", Some("DATABASE_URL")),
+            ("TRONCH_REDIS_URL", Some("REDIS_URL")),
             ("TRONCH_CONFG", Some("TRONCH_CONFIG")),
             ("TRONCH_LGO", Some("TRONCH_LOG")),
             // What tests, scripts and Kubernetes (for a service called `tronch`) put beside the settings.

@@ -52,6 +52,10 @@ pub(super) fn parse_database_url(text: &str) -> Result<Redacted, String> {
         .ok_or_else(|| "must look like postgres://user:password@host:5432/database".into())
 }
 
+pub(super) fn parse_redis_url(text: &str) -> Result<Redacted, String> {
+    tronch_engine::RedisUrl::parse(text).map(|_| Redacted::new(text)).map_err(|error| error.to_string())
+}
+
 pub(super) fn parse_within(text: &str, allowed: RangeInclusive<u32>) -> Result<u32, String> {
     let number: Option<u32> = text.parse().ok();
     let refused = || format!("must be a whole number from {} to {}", allowed.start(), allowed.end());

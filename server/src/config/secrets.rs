@@ -76,16 +76,19 @@ fn plain_address(url: &str) -> Option<String> {
         return None;
     }
     let (authority, database) = address.split_once('/').unwrap_or((address, ""));
-    let host = match authority.rsplit_once(':') {
+    let host = match authority.rsplit_once(':').filter(|_| !authority.contains(',')) {
         Some((host, port)) if !port.ends_with(']') => {
             port.parse::<u16>().ok()?;
             host
         }
         _ => authority,
     };
+    let several = authority.contains(',') && scheme != "postgres" && scheme != "postgresql";
+    let host = if several { authority } else { host };
+    let also: &[u8] = if several { b"-._[]:," } else { b"-._[]:" };
     let plain =
         |text: &str, others: &[u8]| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || others.contains(&byte));
-    let fine = plain(host, b"-._[]:") && plain(database, b"-._");
+    let fine = plain(host, also) && plain(database, b"-._/");
     fine.then(|| format!("{scheme}://{address}"))
 }
 
@@ -116,6 +119,9 @@ mod tests {
             ("postgres://tronch:hunter2", "[redacted]"),
             ("postgres://one,two/keys", "[redacted]"),
             ("postgres://db/ke%20ys", "[redacted]"),
+            ("redis://:hunter2@cache:6379/2", "redis://cache:6379/2"),
+            ("redis-cluster://tronch:hunter2@a:7000,b:7001", "redis-cluster://a:7000,b:7001"),
+            ("redis-sentinel://:hunter2@a:1,b:2/main/3", "redis-sentinel://a:1,b:2/main/3"),
         ];
         for (url, expected) in table {
             assert_eq!(Redacted::new(url).without_secrets(), expected, "{url}");

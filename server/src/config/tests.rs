@@ -45,7 +45,7 @@ fn the_environment_goes_before_the_file_and_the_file_before_the_default() {
 }
 
 /// Every setting with values that are refused, and why: `it …`.
-const REFUSED: [(&str, &str, &str); 48] = [
+const REFUSED: [(&str, &str, &str); 49] = [
     ("listen", "localhost", "must be an IP address and a port, such as 127.0.0.1:3000 or [::]:3000"),
     ("listen", "3000", "must be an IP address and a port, such as 127.0.0.1:3000 or [::]:3000"),
     ("ops_listen", "127.0.0.1:99999", "must be an IP address and a port, such as 127.0.0.1:3000 or [::]:3000"),
@@ -82,6 +82,12 @@ const REFUSED: [(&str, &str, &str); 48] = [
     ("database_connections", "3", "must be a whole number from 4 to 90 (up to 200 with DATABASE_URL)"),
     ("database_connections", "91", "must be a whole number from 4 to 90 (up to 200 with DATABASE_URL)"),
     ("database_connections", "ten", "must be a whole number from 4 to 90 (up to 200 with DATABASE_URL)"),
+    (
+        "redis_url",
+        "cache:6379",
+        "must look like redis://host:6379, redis-sentinel://host:26379,host:26379/master or \
+         redis-cluster://host:6379,host:6379",
+    ),
     ("pg_bin", "/usr/\u{fffd}", "must be plain UTF-8 text"),
     ("master_key", "hunter2", "must be 64 hex digits, or several such keys separated by commas"),
     ("master_key_file", "/run/\u{fffd}", "must be plain UTF-8 text"),
@@ -284,6 +290,7 @@ fn what_is_shown_is_what_is_in_force_and_no_secret() {
     data_dir              TRONCH_DATA_DIR              /srv/t                   environment variable TRONCH_DATA_DIR
     database_url          DATABASE_URL                 postgres://db:5432/keys  file /etc/tronch.toml
     database_connections  TRONCH_DATABASE_CONNECTIONS  10                       default
+    redis_url             REDIS_URL                    (not set)                default
     lookup_wait_ms        TRONCH_LOOKUP_WAIT_MS        100                      default
     remembered_keys       TRONCH_REMEMBERED_KEYS       2000000                  default
     warm_up_keys          TRONCH_WARM_UP_KEYS          0                        default

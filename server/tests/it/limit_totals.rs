@@ -15,14 +15,14 @@ use crate::support::{
 const MASTER: &str = "0707070707070707070707070707070707070707070707070707070707070707";
 
 /// An installation whose processes come and go.
-struct House {
-    database: TestDatabase,
+pub(crate) struct House {
+    pub(crate) database: TestDatabase,
     folders: [DataDir; 3],
     token: String,
 }
 
 impl House {
-    async fn build() -> Self {
+    pub(crate) async fn build() -> Self {
         let (database, folders) = (TestDatabase::create().await, [(); 3].map(|()| DataDir::create()));
         let settings = [("DATABASE_URL", &*database.url()), ("TRONCH_MASTER_KEY", MASTER)];
         let token = bootstrap(&folders[0], &settings, "acme", "correct horse battery");
@@ -33,7 +33,7 @@ impl House {
         self.start_with(0, &self.database.url(), &[]).await
     }
 
-    async fn start_with(&self, place: usize, url: &str, settings: &[(&str, &str)]) -> (Server, Visitor) {
+    pub(crate) async fn start_with(&self, place: usize, url: &str, settings: &[(&str, &str)]) -> (Server, Visitor) {
         let usual = [("DATABASE_URL", url), ("TRONCH_MASTER_KEY", MASTER)];
         let server = Server::start(&self.folders[place], &[&usual, settings].concat()).await;
         let service = server.service(&self.token);

@@ -238,7 +238,7 @@ async fn a_change_of_a_limit_counts_at_once_and_a_change_of_its_key_resets_nothi
     let wider = service.patch(&format!("{path}?wait=all"), &json!({ "burst": burst(5) })).await.json();
     assert_eq!(wider["confirmation"]["unconfirmed"], json!([]), "{wider}");
     assert_eq!(code(&service, &key, json!({ "cost": 5 })).await, "VALID");
-    assert_eq!(code(&other, &key, json!({ "cost": 5 })).await, "VALID");
+    assert_eq!(code(&other, &key, json!({})).await, "RATE_LIMITED", "they share it");
     assert_eq!(service.patch(&path, &json!({ "burst": null })).await.refusal().0, 422);
     service.delete(&path).await;
     assert_eq!(code(&service, &key, json!({ "cost": 1000 })).await, "VALID");

@@ -258,6 +258,7 @@ fn settings(database: &TestDatabase) -> Settings {
         lookup_wait: Duration::from_secs(2),
         remembered_keys: 2_000_000,
         argon: ArgonCost::default(),
+        redis: None,
     }
 }
 

@@ -99,5 +99,6 @@ fn checks(health: &Health) -> BTreeMap<&'static str, Vec<CheckOut>> {
         ("postgres:responseTime", check("datastore", health.database, wait_ms, "ms")),
         ("validation:dataAge", check("component", health.validation, data_age_ms, "ms")),
         ("usage:waiting", check("component", health.usage, waiting, "events")),
+        ("limits:shared", check("datastore", health.limits, u64::from(health.limits == HealthState::Pass), "answered")),
     ])
 }

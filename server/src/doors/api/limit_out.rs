@@ -24,6 +24,8 @@ pub(crate) struct LimitOut {
     environment: Option<String>,
     /// Whether each validation is charged to it.
     automatic: bool,
+    /// `fast` or `exact`: how nodes agree on it.
+    mode: &'static str,
     burst: Option<BurstOut>,
     window: Option<WindowOut>,
     credits: Option<CreditsOut>,
@@ -122,6 +124,7 @@ impl From<LimitView> for LimitOut {
             project,
             environment,
             automatic: view.is_automatic,
+            mode: if view.is_exact { "exact" } else { "fast" },
             burst: view.rule.bucket().map(BurstOut::from),
             window,
             credits,

@@ -107,10 +107,24 @@ pub(crate) struct CreateLimitIn {
     #[serde(default = "yes")]
     #[schema(default = true)]
     automatic: bool,
+    /// Whether several nodes agree on it call by call, or each holds a little of it, so that most calls wait for nobody.
+    #[serde(default)]
+    mode: ModeIn,
     burst: Option<BurstIn>,
     window: Option<WindowIn>,
     /// Instead of a window.
     credits: Option<CreditsIn>,
+}
+
+/// How nodes agree on a limit.
+#[derive(Deserialize, ToSchema, Clone, Copy, Default, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ModeIn {
+    /// Each holds a little of it.
+    #[default]
+    Fast,
+    /// Each call asks the store that they share.
+    Exact,
 }
 
 fn yes() -> bool {
@@ -127,6 +141,9 @@ pub(crate) struct UpdateLimitIn {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<bool>)]
     automatic: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<ModeIn>)]
+    mode: Option<ModeIn>,
     /// `null` takes it away.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<BurstIn>)]
@@ -175,7 +192,8 @@ impl CreateLimitIn {
         let bucket = self.burst.map(BurstIn::bucket).transpose()?;
         let window = total_of(Some(self.window), Some(self.credits))?.flatten();
         let rule = LimitRule::new(bucket, window).map_err(at_its_field)?;
-        Ok(NewLimit { on, name: self.name, is_automatic: self.automatic, rule })
+        let is_exact = self.mode == ModeIn::Exact;
+        Ok(NewLimit { on, name: self.name, is_automatic: self.automatic, is_exact, rule })
     }
 }
 
@@ -333,6 +351,7 @@ pub(crate) async fn update_limit(
     let change = LimitChange {
         name: asked.name,
         is_automatic: asked.automatic,
+        is_exact: asked.mode.map(|mode| mode == ModeIn::Exact),
         bucket: asked.burst.map(|burst| burst.map(BurstIn::bucket).transpose()).transpose()?,
         window: total_of(asked.window, asked.credits)?,
         unless_changed_since: None,

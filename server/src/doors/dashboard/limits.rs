@@ -28,7 +28,8 @@ pub(crate) async fn create(State(dashboard): State<Dashboard>, Inside(place): In
     if wants_simulation(&sent) {
         return simulated(&dashboard, sent, place, state, (&on, &name, &rule)).await;
     }
-    let new_limit = NewLimit { on, name, is_automatic: sent.filled("automatic").is_some(), rule };
+    let (is_automatic, is_exact) = (sent.filled("automatic").is_some(), sent.filled("exact").is_some());
+    let new_limit = NewLimit { on, name, is_automatic, is_exact, rule };
     match async { limits::create_limit(&sent.once(place.tenant.clone()).await?, new_limit).await }.await {
         Ok(limit) => see_other(&address(&place, &limit, "limited")),
         Err(error) => refuse(&dashboard, sent, place, state, error).await,
@@ -62,6 +63,7 @@ pub(crate) async fn change(
         unless_changed_since: seen,
         name: Some(name),
         is_automatic: Some(sent.filled("automatic").is_some()),
+        is_exact: Some(sent.filled("exact").is_some()),
         bucket: Some(rule.bucket().copied()),
         window: Some(rule.window().copied()),
     };

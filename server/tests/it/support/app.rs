@@ -73,7 +73,8 @@ impl TestApp {
     async fn open(database: Arc<TestDatabase>, remembered_keys: usize) -> Self {
         let lookup_wait = std::time::Duration::from_secs(2);
         let database_url = database.url();
-        let settings = Settings { database_url, connections: 8, lookup_wait, remembered_keys, argon: CHEAP };
+        let settings =
+            Settings { database_url, connections: 8, lookup_wait, remembered_keys, argon: CHEAP, redis: None };
         let prepared = PreparedDatabase::prepare(&settings).await.expect("a database");
         let engine = prepared.open(&[Master::new([7; 32])], "the test").await.expect("an engine");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -107,6 +107,7 @@ async fn template(admin: &Client, admin_url: &str) -> String {
             lookup_wait: std::time::Duration::from_secs(2),
             remembered_keys: 2_000_000,
             argon: ArgonCost::default(),
+            redis: None,
         };
         drop(PreparedDatabase::prepare(&settings).await.expect("the migrations"));
         // Connections that were just closed may still be leaving.

@@ -99,7 +99,7 @@ fn signal(pid: u32, signal: &str) {
     assert!(sent.success(), "{pid} could not be sent {signal}");
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
 }
 

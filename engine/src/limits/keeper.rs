@@ -1,0 +1,385 @@
+//! One who keeps limits for several processes, and what this one asks him. Questions to Postgres go one at a time, each about all that
+//! came while the one before was under way; to Redis, one about each limit. Whoever does not answer is not waited for again until he
+//! does.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tronch_core::{LimitTime, Wish};
+
+use super::cells::{Count, KeyLimit};
+use super::redis::Redis;
+use super::store::{Answer, Ask, Of, RateAsk, TotalAsk};
+use super::totals;
+use crate::clock::{self, Moment};
+use crate::db::Db;
+use crate::error::Error;
+
+/// How long a question may take; nobody waits for it so long.
+const QUESTION_MAX: Duration = Duration::from_millis(500);
+
+/// Limits in one question to Postgres.
+pub(super) const ASKED_AT_ONCE: usize = 256;
+
+/// How often one who does not answer is asked again.
+const ASKED_AGAIN: Duration = Duration::from_millis(500);
+
+/// Connections that are tried for one question: one that died while nobody used it is noticed only then.
+const ATTEMPTS: usize = 3;
+
+/// Which half of a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Half {
+    Rate,
+    Total,
+}
+
+/// Where he keeps them.
+pub(super) enum Store {
+    Postgres(Db),
+    Redis(Redis),
+}
+
+impl Store {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "postgres",
+            Self::Redis(_) => "redis",
+        }
+    }
+}
+
+/// One who keeps limits.
+pub(super) struct Keeper {
+    store: Store,
+    /// How long a call waits for him.
+    patience: Duration,
+    /// Who this process is to him.
+    asker: String,
+    nodes: Arc<AtomicU64>,
+    queue: Mutex<Queue>,
+    /// What of him may fail by itself.
+    parts: Box<[Part]>,
+}
+
+/// Whether somebody answers.
+#[derive(Default)]
+struct Part {
+    /// He did not a moment ago: whoever waited now would wait in vain.
+    silent: AtomicBool,
+    /// When he was asked last, in nanoseconds of a moment.
+    asked_at: AtomicU64,
+}
+
+/// A half of a limit, by the count's place in memory.
+type Place = (usize, Half);
+
+#[derive(Default)]
+struct Queue {
+    waiting: HashMap<Place, Waiting>,
+    /// Questions under way: to Postgres one about many, to Redis one about each.
+    running: HashSet<Option<Place>>,
+}
+
+struct Waiting {
+    limit: KeyLimit,
+    half: Half,
+    /// The least of what they need, and all of it.
+    least: u64,
+    all: u64,
+    heard: Vec<oneshot::Sender<()>>,
+}
+
+impl Keeper {
+    pub(super) fn new(store: Store, patience: Duration, asker: String, nodes: Arc<AtomicU64>) -> Self {
+        let parts = match &store {
+            Store::Postgres(_) => 1,
+            Store::Redis(redis) => redis.parts(),
+        };
+        let parts = (0..parts).map(|_| Part::default()).collect();
+        Self { store, patience, asker, nodes, queue: Mutex::default(), parts }
+    }
+
+    fn part(&self, limit: &KeyLimit) -> &Part {
+        let place = match &self.store {
+            Store::Postgres(_) => 0,
+            Store::Redis(redis) => redis.part_of(limit.limit.tenant_id, limit.count.whose),
+        };
+        &self.parts[place]
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether any part of him is.
+    pub(super) fn is_silent(&self) -> bool {
+        self.parts.iter().any(Part::is_silent)
+    }
+
+    /// Nobody waits for that part of him until it answers again.
+    fn fall_silent(&self, part: &Part) {
+        if !part.silent.swap(true, Ordering::Relaxed) {
+            let store = self.store.name();
+            tracing::warn!(
+                limits.store = store,
+                "no answer about limits: this process goes by its part of what was left"
+            );
+            metrics::gauge!("tronch_limit_store_silent", "store" => store).increment(1);
+        }
+    }
+
+    fn is_heard_again(&self, part: &Part) {
+        if part.silent.swap(false, Ordering::Relaxed) {
+            let store = self.store.name();
+            tracing::info!(limits.store = store, "limits are shared with other processes again");
+            metrics::gauge!("tronch_limit_store_silent", "store" => store).decrement(1);
+        }
+    }
+
+    pub(super) fn ask_ahead(self: &Arc<Self>, limit: &KeyLimit, half: Half, need: u64) {
+        let part = self.part(limit);
+        if part.is_silent() && !part.is_asked_again() {
+            stop_asking(limit, half);
+        } else {
+            self.join(limit, half, need, None);
+        }
+    }
+
+    /// Whether there was an answer in time.
+    pub(super) async fn ask(self: &Arc<Self>, limit: &KeyLimit, half: Half, need: u64) -> bool {
+        let part = self.part(limit);
+        if part.is_silent() {
+            self.ask_ahead(limit, half, need);
+            return false;
+        }
+        let (answer, heard) = oneshot::channel();
+        self.join(limit, half, need, Some(answer));
+        match timeout(self.patience, heard).await {
+            Ok(heard) => heard.is_ok(),
+            Err(_) => {
+                self.fall_silent(part);
+                false
+            }
+        }
+    }
+
+    fn join(self: &Arc<Self>, limit: &KeyLimit, half: Half, need: u64, heard: Option<oneshot::Sender<()>>) {
+        let place = (Arc::as_ptr(&limit.count).addr(), half);
+        let runner = matches!(self.store, Store::Redis(_)).then_some(place);
+        let must_start = {
+            let mut queue = self.queue();
+            let fresh = || Waiting { limit: limit.clone(), half, least: need, all: 0, heard: Vec::new() };
+            let waiting = queue.waiting.entry(place).or_insert_with(fresh);
+            waiting.least = waiting.least.min(need);
+            waiting.all += need;
+            waiting.heard.extend(heard);
+            queue.running.insert(runner)
+        };
+        if must_start {
+            tokio::spawn(Arc::clone(self).go_on(runner));
+        }
+    }
+
+    /// Some of those who wait. With nobody left the task ends, in the same moment: whoever comes next must find that.
+    fn next(&self, runner: Option<Place>) -> Vec<Waiting> {
+        let mut queue = self.queue();
+        let places: Vec<Place> = match runner {
+            Some(place) => vec![place],
+            None => queue.waiting.keys().take(ASKED_AT_ONCE).copied().collect(),
+        };
+        let waiting: Vec<Waiting> = places.iter().filter_map(|place| queue.waiting.remove(place)).collect();
+        if waiting.is_empty() {
+            queue.running.remove(&runner);
+        }
+        waiting
+    }
+
+    async fn go_on(self: Arc<Self>, runner: Option<Place>) {
+        loop {
+            let waiting = self.next(runner);
+            if waiting.is_empty() {
+                return;
+            }
+            // A task of its own: should one crash, the next is asked all the same.
+            let question = tokio::spawn(Arc::clone(&self).ask_for(waiting));
+            if let Err(crashed) = question.await {
+                Error::internal(crashed).log_if_ours();
+            }
+        }
+    }
+
+    async fn ask_for(self: Arc<Self>, waiting: Vec<Waiting>) {
+        let (sent, nodes) = (Moment::now(), self.nodes.load(Ordering::Relaxed));
+        let asked: Vec<(Waiting, Ask)> = waiting
+            .into_iter()
+            .filter_map(|one| {
+                let ask = one.ask(sent, nodes)?;
+                Some((one, ask))
+            })
+            .collect();
+        let asks: Vec<Ask> = asked.iter().map(|(_, ask)| ask.clone()).collect();
+        let answers = self.question(&asks).await;
+        let now = Moment::now();
+        let mut left_over = Vec::new();
+        for ((one, ask), answer) in asked.into_iter().zip(answers) {
+            let part = self.part(&one.limit);
+            part.asked_at.store(now.as_nanos(), Ordering::Relaxed);
+            match answer {
+                Some(_) => self.is_heard_again(part),
+                None => self.fall_silent(part),
+            }
+            match answer {
+                // Whoever waits hears nothing.
+                None => one.take_back(&ask),
+                Some(answer) => {
+                    left_over.extend(one.take_in(answer, (sent, now)));
+                    // Only now: whoever hears of it looks for it.
+                    for heard in one.heard {
+                        if heard.send(()).is_err() {
+                            tracing::trace!("whoever asked for more of a limit has gone");
+                        }
+                    }
+                }
+            }
+        }
+        if !left_over.is_empty() && self.question(&left_over).await.iter().any(Option::is_none) {
+            tracing::debug!("what was left of a stretch that is over was not given back");
+        }
+    }
+
+    /// The answers, in their order; nothing where there is none.
+    pub(super) async fn question(&self, asks: &[Ask]) -> Vec<Option<Answer>> {
+        let answers = match &self.store {
+            Store::Postgres(db) => ask_postgres(db, asks, &self.asker).await,
+            Store::Redis(redis) => redis.ask(asks, &self.asker, QUESTION_MAX).await,
+        };
+        let is_answered = answers.iter().any(Option::is_some);
+        metrics::counter!(
+            "tronch_limit_questions_total",
+            "store" => self.store.name(), "answered" => if is_answered { "yes" } else { "no" }
+        )
+        .increment(1);
+        answers
+    }
+}
+
+impl Part {
+    fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is time to ask one who is silent.
+    fn is_asked_again(&self) -> bool {
+        let (now, asked_at) = (Moment::now(), self.asked_at.load(Ordering::Relaxed));
+        let is_due = now.since(Moment::from_nanos(asked_at)) >= ASKED_AGAIN;
+        let is_first =
+            || self.asked_at.compare_exchange(asked_at, now.as_nanos(), Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        is_due && is_first()
+    }
+}
+
+async fn ask_postgres(db: &Db, asks: &[Ask], asker: &str) -> Vec<Option<Answer>> {
+    let asked = async {
+        let mut attempts = 1;
+        loop {
+            let mut connection = db.limits().await?;
+            match totals::reserve(&mut connection, asks, asker, clock::now()).await {
+                Err(totals::Unanswered::Early(_)) if attempts < ATTEMPTS => attempts += 1,
+                answered => return answered.map_err(totals::Unanswered::into_error),
+            }
+        }
+    };
+    let answered = timeout(QUESTION_MAX, asked).await.unwrap_or_else(|late| Err(Error::database_unavailable(late)));
+    match answered {
+        Ok(answers) => answers.into_iter().map(Some).collect(),
+        Err(error) => {
+            tracing::warn!(error.causes = ?error.causes(), "limits could not be reserved in Postgres: {error}");
+            vec![None; asks.len()]
+        }
+    }
+}
+
+impl Waiting {
+    fn ask(&self, sent: Moment, nodes: u64) -> Option<Ask> {
+        let (time, cell, rule) = (self.limit.limit.time(sent), &self.limit.count.cell, &self.limit.limit.rule);
+        let is_exact = self.limit.limit.is_exact;
+        let of = match self.half {
+            Half::Total => {
+                let window = rule.window()?;
+                let (left_over, owed, room) = cell.change_total(|share| {
+                    (share.take_past(time.span), share.take_owed(), if is_exact { 0 } else { share.room(window) })
+                });
+                let wish = Wish { need: self.least, most: room.max(self.all), sharers: nodes };
+                Of::Total(TotalAsk { left_over, owed, wish: Some(wish), ..TotalAsk::about(*window) })
+            }
+            Half::Rate => {
+                let bucket = rule.bucket()?;
+                let (held, owed, room) = cell.change_rate(|rate, first| {
+                    // What was taken while nobody else was there, nobody else knows.
+                    if let Some(own) = rate.hand_over(first, bucket, time) {
+                        rate.owed += own;
+                    }
+                    (rate.unspent(time), rate.take_owed(), if is_exact { 0 } else { rate.room(bucket, time) })
+                });
+                let (need, at_once) = (self.least, self.all);
+                Of::Rate(RateAsk { bucket: *bucket, held, left_over: 0, owed, need, at_once, more: room })
+            }
+        };
+        Some(ask(&self.limit.count, of))
+    }
+
+    /// There was no answer.
+    fn take_back(&self, asked: &Ask) {
+        stop_asking(&self.limit, self.half);
+        let cell = &self.limit.count.cell;
+        // It may have been made up for, and is again: too little is better than too much.
+        match &asked.of {
+            Of::Total(total) => {
+                if let Some(owed) = total.owed {
+                    cell.change_total(|share| share.owe_again(owed));
+                }
+            }
+            Of::Rate(rate) if rate.owed > 0 => cell.change_rate(|share, _| share.owed += rate.owed),
+            Of::Rate(_) => {}
+        }
+    }
+
+    /// Gives what is held of a stretch that went by.
+    fn take_in(&self, answer: Answer, (sent, now): (Moment, Moment)) -> Option<Ask> {
+        let (limit, cell) = (&self.limit.limit, &self.limit.count.cell);
+        let times: (LimitTime, LimitTime) = (limit.time(sent), limit.time(now));
+        match answer {
+            Answer::Total { state, granted } => {
+                let window = limit.rule.window()?;
+                let rest = cell.change_total(|share| share.granted(window, state, granted, times.1))?;
+                let total = TotalAsk { left_over: Some(rest), ..TotalAsk::about(*window) };
+                Some(ask(&self.limit.count, Of::Total(total)))
+            }
+            Answer::Rate { debt_ticks, granted } => {
+                let bucket = limit.rule.bucket()?;
+                cell.change_rate(|rate, first| {
+                    rate.granted(bucket, debt_ticks, granted, times);
+                    *first = tronch_core::BucketState::default();
+                });
+                None
+            }
+        }
+    }
+}
+
+fn stop_asking(limit: &KeyLimit, half: Half) {
+    match half {
+        Half::Rate => limit.count.cell.change_rate(|rate, _| rate.is_asking = false),
+        Half::Total => limit.count.cell.change_total(|share| share.is_asking = false),
+    }
+}
+
+/// A question about a limit.
+pub(super) fn ask(of: &Count, half: Of) -> Ask {
+    Ask { tenant_id: of.limit.tenant_id, limit_id: of.limit.counts_as(), whose: of.whose, of: half }
+}
