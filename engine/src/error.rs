@@ -76,6 +76,14 @@ pub enum Error {
     /// not logged.
     #[error("too many unknown keys were asked about; ask again in a moment")]
     OverBudget,
+    /// The caller's own limit: too many of one account, address or service token.
+    #[error("too many; try again in {}", tronch_core::duration_words(whole_seconds(*retry_after)))]
+    TooMany {
+        /// What the limit is called.
+        policy: String,
+        /// After how long the same passes.
+        retry_after: std::time::Duration,
+    },
     /// Something of ours is down or full; the same request may succeed soon.
     #[error("{what} cannot be reached right now")]
     Unavailable {
@@ -105,6 +113,7 @@ impl Error {
             Self::SignInFailed => ErrorCode::SignInFailed,
             Self::SetupCodeInvalid => ErrorCode::SetupCodeInvalid,
             Self::SetupClosed => ErrorCode::SetupClosed,
+            Self::TooMany { .. } => ErrorCode::TooManyRequests,
             Self::Unavailable { .. } | Self::OverBudget => ErrorCode::Unavailable,
             Self::Internal(_) => ErrorCode::Internal,
         }
@@ -237,4 +246,10 @@ fn means_unavailable(message: &str) -> bool {
     ]
     .iter()
     .any(|words| message.contains(words))
+}
+
+/// Rounded up, and no less than one.
+fn whole_seconds(duration: std::time::Duration) -> u32 {
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    u32::try_from(seconds).unwrap_or(u32::MAX).max(1)
 }

@@ -83,6 +83,7 @@ struct Shared {
     places: verify::Places,
     cells: limits::cells::Cells,
     limit_stores: limits::reserve::Stores,
+    own_limits: limits::own::OwnLimits,
     /// How many processes there are, as far as this one knows.
     nodes: Arc<AtomicU64>,
     lookup_wait: Duration,
@@ -142,6 +143,7 @@ impl PreparedDatabase {
                 self.lookup_wait,
                 Arc::clone(&nodes),
             )?,
+            own_limits: limits::own::OwnLimits::new()?,
             nodes,
             db: self.db,
             keyring: Arc::new(keyring),
@@ -238,6 +240,7 @@ impl Engine {
 
     /// Forgets what was taken of limits and does not count any more. Returns how many states are left.
     pub fn forget_idle_limits(&self) -> usize {
+        self.own_limits().forget_idle();
         self.cells().forget_idle(clock::Moment::now())
     }
 
@@ -270,6 +273,19 @@ impl Engine {
     /// Where what was taken of limits lies.
     pub(crate) fn cells(&self) -> &limits::cells::Cells {
         &self.shared.cells
+    }
+
+    /// Counts a call of the API.
+    ///
+    /// # Errors
+    /// `TooMany` when there were too many of that token.
+    pub fn charge_api(&self, token: &verify::ServiceToken) -> Result<(), Error> {
+        self.own_limits().charge_api(token.id())
+    }
+
+    /// What callers of the product itself are held to.
+    pub(crate) fn own_limits(&self) -> &limits::own::OwnLimits {
+        &self.shared.own_limits
     }
 
     /// Whoever keeps limits for several processes.

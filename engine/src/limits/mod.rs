@@ -10,6 +10,7 @@ pub(crate) mod cells;
 pub(crate) mod charge;
 pub(crate) mod effective;
 mod keeper;
+pub(crate) mod own;
 mod place;
 mod rate;
 pub(crate) mod redis;

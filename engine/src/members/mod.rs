@@ -3,6 +3,8 @@
 mod password;
 mod sql;
 
+use std::net::IpAddr;
+
 use tronch_core::{EmailAddress, PersonName, Role, TenantName, TenantSlug, UserId};
 use zeroize::Zeroizing;
 
@@ -26,11 +28,20 @@ pub struct SignedIn {
 /// Checks e-mail and password. Unknown people cost the same time as known ones.
 ///
 /// # Errors
-/// `SignInFailed` for a wrong e-mail and a wrong password alike; `Unavailable` when Postgres or the hashing queue is.
-pub async fn sign_in(engine: &Engine, email: &str, password: Zeroizing<String>) -> Result<SignedIn, Error> {
-    let known = match EmailAddress::parse(email) {
-        Ok(email) => sql::find_by_email(engine, &email.normalized()).await?,
-        Err(_) => None,
+/// `SignInFailed` for a wrong e-mail and a wrong password alike; `TooMany` after too many of them, of one account or from one address;
+/// `Unavailable` when Postgres or the hashing queue is.
+pub async fn sign_in(
+    engine: &Engine,
+    email: &str,
+    password: Zeroizing<String>,
+    address: Option<IpAddr>,
+) -> Result<SignedIn, Error> {
+    let normalized = EmailAddress::parse(email).map(|email| email.normalized()).ok();
+    // Whether there is such an account makes no difference.
+    let tries = engine.own_limits().begin_try(normalized.as_deref(), address)?;
+    let known = match &normalized {
+        Some(email) => sql::find_by_email(engine, email).await?,
+        None => None,
     };
     let (user_id, phc) = match known {
         Some((user_id, phc)) => (Some(user_id), phc),
@@ -38,7 +49,10 @@ pub async fn sign_in(engine: &Engine, email: &str, password: Zeroizing<String>) 
     };
     let right = engine.passwords().verify(password, &phc).await?;
     match user_id {
-        Some(user_id) if right => Ok(SignedIn { user_id, tenants: system::tenants_of(engine, user_id).await? }),
+        Some(user_id) if right => {
+            tries.give_back();
+            Ok(SignedIn { user_id, tenants: system::tenants_of(engine, user_id).await? })
+        }
         _ => Err(Error::SignInFailed),
     }
 }

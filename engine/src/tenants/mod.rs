@@ -39,7 +39,7 @@ pub struct SignUp {
 /// # Errors
 /// `SetupClosed` once anybody exists; `SetupCodeInvalid`; `Conflict` when the slug is taken; `Unavailable`.
 pub async fn sign_up(engine: &Engine, code: &str, sign_up: SignUp, origin: Origin) -> Result<UserId, Error> {
-    check_setup_code(engine, code).await?;
+    check_setup_code(engine, code, origin.address).await?;
     let phc = engine.passwords().hash(sign_up.password.into_inner()).await?;
     let founding = sql::Founding {
         email: &sign_up.email,

@@ -1,5 +1,7 @@
 //! The setup code: a one-time secret that only whoever started the server has seen. It opens the first sign-up.
 
+use std::net::IpAddr;
+
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use subtle::ConstantTimeEq as _;
@@ -61,8 +63,9 @@ fn fingerprint(engine: &Engine, code: &str) -> [u8; 32] {
 /// wrong.
 ///
 /// # Errors
-/// `SetupClosed` once anybody exists; `SetupCodeInvalid`; `Unavailable`.
-pub async fn check_setup_code(engine: &Engine, code: &str) -> Result<(), Error> {
+/// `SetupClosed` once anybody exists; `SetupCodeInvalid`; `TooMany` after too many wrong ones from one address; `Unavailable`.
+pub async fn check_setup_code(engine: &Engine, code: &str, address: Option<IpAddr>) -> Result<(), Error> {
+    let tries = engine.own_limits().begin_try(None, address)?;
     let mut connection = engine.db().system().await?;
     if any_user(&mut connection).await? {
         return Err(Error::SetupClosed);
@@ -70,7 +73,12 @@ pub async fn check_setup_code(engine: &Engine, code: &str) -> Result<(), Error> 
     let stored: Option<Vec<u8>> =
         setup_codes::table.select(setup_codes::code_hash).first(&mut connection).await.optional()?;
     let right = stored.is_some_and(|stored| bool::from(stored.as_slice().ct_eq(&fingerprint(engine, code))));
-    if right { Ok(()) } else { Err(Error::SetupCodeInvalid) }
+    if right {
+        tries.give_back();
+        Ok(())
+    } else {
+        Err(Error::SetupCodeInvalid)
+    }
 }
 
 /// Uses the code up inside the founding transaction: of two sign-ups at once, one deletes the row and one finds none.

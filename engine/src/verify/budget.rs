@@ -4,18 +4,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, timeout_at};
 
+use tronch_core::{Bucket, BucketState};
+
 use crate::clock::Moment;
 
-const SECOND_NANOS: u64 = 1_000_000_000;
-
-/// A bucket of one second's worth, as the time at which it will be full again (the generic cell rate algorithm).
+/// A bucket of one second's worth.
 pub(super) struct Budget {
+    bucket: Bucket,
+    /// Its state, in its ticks.
     full_at: AtomicU64,
-    per_second: u64,
     /// Looked up right now.
     reserved: AtomicU64,
     given_back: Notify,
@@ -37,9 +39,10 @@ pub(super) enum NoneLeft {
 }
 
 impl Budget {
-    pub(super) fn new(per_second: u64) -> Arc<Self> {
+    pub(super) fn new(per_second: u32) -> Arc<Self> {
+        let bucket = Bucket::new(per_second.into(), per_second, 1).expect("a budget is a number of this source");
         let (full_at, reserved) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { full_at, per_second, reserved, given_back: Notify::new(), head_of_queue: Mutex::default() })
+        Arc::new(Self { bucket, full_at, reserved, given_back: Notify::new(), head_of_queue: Mutex::default() })
     }
 
     /// Waits while others are looking up as many as are left; first come, first served.
@@ -78,20 +81,20 @@ impl Budget {
     }
 
     fn left(&self, now: Moment) -> u64 {
-        let debt = self.full_at.load(Ordering::Acquire).saturating_sub(now.as_nanos());
-        SECOND_NANOS.saturating_sub(debt) / self.cost()
+        let state = BucketState::from_ticks(self.full_at.load(Ordering::Acquire));
+        self.bucket.capacity().saturating_sub(self.bucket.missing(state, passed(now)))
     }
+}
 
-    fn cost(&self) -> u64 {
-        SECOND_NANOS / self.per_second
-    }
+fn passed(now: Moment) -> Duration {
+    Duration::from_nanos(now.as_nanos())
 }
 
 impl Reserved {
     /// Nothing was there.
     pub(super) fn charge(self, now: Moment) {
-        let cost = self.0.cost();
-        let charged = |full_at: u64| Some(full_at.max(now.as_nanos()) + cost);
+        let bucket = self.0.bucket;
+        let charged = |full_at| Some(bucket.make_up(BucketState::from_ticks(full_at), passed(now), 1).ticks());
         if self.0.full_at.fetch_update(Ordering::AcqRel, Ordering::Acquire, charged).is_err() {
             unreachable!("it always gives a value");
         }

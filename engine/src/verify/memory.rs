@@ -25,7 +25,7 @@ use crate::node::{Kind, Node};
 const READ_MAX: Duration = Duration::from_secs(1);
 
 /// Unknown handles that are looked up a second, by whomever.
-const UNKNOWN_PER_SECOND: u64 = 200;
+const UNKNOWN_PER_SECOND: u32 = 200;
 
 /// What a kind of credential is read as.
 pub(crate) trait Facts: Send + Sync + Sized + 'static {

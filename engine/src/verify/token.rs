@@ -35,7 +35,7 @@ use crate::schema::{change_log_head, projects, service_tokens, tenants};
 pub(super) const REMEMBERED_MAX: usize = 100_000;
 
 /// Unknown keys that one token may have looked up a second.
-const UNKNOWN_PER_SECOND: u64 = 20;
+const UNKNOWN_PER_SECOND: u32 = 20;
 
 /// A service token that was let in.
 #[derive(Clone)]
@@ -237,7 +237,7 @@ impl ServiceToken {
         self.facts().tenant_id
     }
 
-    pub(super) fn id(&self) -> ServiceTokenId {
+    pub(crate) fn id(&self) -> ServiceTokenId {
         self.facts().id
     }
 

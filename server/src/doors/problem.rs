@@ -13,6 +13,7 @@ use tronch_engine::Error;
 use utoipa::ToSchema;
 
 use super::request_log::Notes;
+use super::told_limits::whole_seconds;
 
 /// How long a call may take as a whole.
 pub(crate) const CALL_BUDGET: Duration = Duration::from_secs(20);
@@ -30,12 +31,17 @@ pub(crate) struct Problem {
     detail: String,
     field: Option<String>,
     successor_id: Option<KeyId>,
+    /// The caller's own limit that was exceeded, and after how many seconds the same passes.
+    exceeded: Option<(String, u64)>,
 }
+
+/// The type of a problem about the caller's own limit, as draft-ietf-httpapi-ratelimit-headers registers it.
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 
 /// RFC 9457 problem details.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ProblemOut {
-    /// `urn:tronch:error:` and the code.
+    /// `urn:tronch:error:` and the code; of the caller's own limit the registered type `quota-exceeded`.
     #[serde(rename = "type")]
     #[schema(example = "urn:tronch:error:invalid_field")]
     kind: String,
@@ -55,6 +61,9 @@ pub(crate) struct ProblemOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     successor_id: Option<KeyId>,
+    /// With `too_many_requests`: which limits.
+    #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
+    violated_policies: Option<[String; 1]>,
     /// What to quote when asking for help.
     #[schema(value_type = String)]
     request_id: Option<RequestId>,
@@ -62,7 +71,7 @@ pub(crate) struct ProblemOut {
 
 impl Problem {
     pub(crate) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), field: None, successor_id: None }
+        Self { code, detail: detail.into(), field: None, successor_id: None, exceeded: None }
     }
 
     pub(crate) fn at(mut self, field: impl Into<String>) -> Self {
@@ -108,13 +117,17 @@ impl Problem {
 
     fn out(self, request_id: Option<RequestId>) -> ProblemOut {
         ProblemOut {
-            kind: format!("urn:tronch:error:{}", self.code),
+            kind: match &self.exceeded {
+                Some(_) => QUOTA_EXCEEDED.to_owned(),
+                None => format!("urn:tronch:error:{}", self.code),
+            },
             title: self.code.title(),
             status: self.code.status(),
             code: self.code,
             detail: self.detail,
             field: self.field,
             successor_id: self.successor_id,
+            violated_policies: self.exceeded.map(|(policy, _)| [policy]),
             request_id,
         }
     }
@@ -131,7 +144,11 @@ impl From<Error> for Problem {
             Error::AlreadyRotated { successor_id } => Some(*successor_id),
             _ => None,
         };
-        Self { code: error.code(), detail, field: error.field().map(ToOwned::to_owned), successor_id }
+        let exceeded = match &error {
+            Error::TooMany { policy, retry_after } => Some((policy.clone(), whole_seconds(*retry_after).max(1))),
+            _ => None,
+        };
+        Self { code: error.code(), detail, field: error.field().map(ToOwned::to_owned), successor_id, exceeded }
     }
 }
 
@@ -139,6 +156,9 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = status.into_response();
+        if let Some((_, seconds)) = &self.exceeded {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
+        }
         response.extensions_mut().insert(self);
         response
     }

@@ -124,7 +124,7 @@ pub(crate) fn whole_millis(duration: Duration) -> u64 {
 }
 
 /// Rounded up.
-fn whole_seconds(duration: Duration) -> u64 {
+pub(crate) fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 

@@ -22,6 +22,7 @@ mod memory;
 mod migrations;
 mod nodes;
 mod openapi;
+mod own_limits;
 mod private_postgres;
 mod projects;
 mod redis_steps;

@@ -132,6 +132,7 @@ impl FromRequestParts<Api> for Inside {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let Bearer(token) = Bearer::from_request_parts(parts, &api.verifier).await?;
+        api.engine.charge_api(&token)?;
         if parts.method != axum::http::Method::GET {
             let known: &[&str] = if confirm::can_be_waited_for(parts) { &["wait"] } else { &[] };
             confirm::read(&query::Query::read(&parts.uri, known)?)?;

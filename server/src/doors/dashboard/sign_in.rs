@@ -5,7 +5,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use tower_sessions::Session;
 use tronch_core::UserId;
-use tronch_engine::{Error, members, tenants};
+use tronch_engine::{Error, Origin, members, tenants};
 use zeroize::Zeroizing;
 
 use super::sent::Sent;
@@ -32,10 +32,15 @@ pub(crate) async fn page(
     }
 }
 
-pub(crate) async fn submit(State(dashboard): State<Dashboard>, session: Session, sent: Sent) -> Response {
+pub(crate) async fn submit(
+    State(dashboard): State<Dashboard>,
+    Extension(origin): Extension<Origin>,
+    session: Session,
+    sent: Sent,
+) -> Response {
     let mut state = sent.state(&["email", "next"]);
     let password = Zeroizing::new(sent.text("password"));
-    let outcome = match members::sign_in(&dashboard.engine, &sent.text("email"), password).await {
+    let outcome = match members::sign_in(&dashboard.engine, &sent.text("email"), password, origin.address).await {
         Ok(signed_in) => begin_session(&session, signed_in.user_id).await,
         Err(error) => Err(error),
     };

@@ -33,7 +33,8 @@ pub(crate) async fn submit(
 ) -> Response {
     let mut state = sent.state(&["setup_code", "name", "email", "tenant_name", "tenant_slug"]);
     let Some(sign_up) = checked(&sent, &mut state) else {
-        if let Err(error) = tenants::check_setup_code(&dashboard.engine, &sent.text("setup_code")).await {
+        if let Err(error) = tenants::check_setup_code(&dashboard.engine, &sent.text("setup_code"), origin.address).await
+        {
             error.log_if_ours();
             state.refuse_with(&error);
         }
