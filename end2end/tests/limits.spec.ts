@@ -82,6 +82,8 @@ test("a key is limited on its page, hit, changed and freed again", async ({ page
   expect(Number(refused.retryAfter)).toBeGreaterThan(3_000);
 
   await page.getByRole("link", { name: "default", exact: true }).click();
+  await expect(page.getByRole("row", { name: /to be limited/ })).toContainText("of 50 000");
+  await page.getByRole("link", { name: "Change" }).click();
   await expect(page.getByLabel("Calls at once")).toHaveValue("2");
   await expect(page.getByLabel("Every", { exact: true })).toHaveValue("3600");
   await page.getByLabel("Calls at once").fill("3");
@@ -90,6 +92,7 @@ test("a key is limited on its page, hit, changed and freed again", async ({ page
   expect((await verify(tronch, token, project, secret)).code).toBe("VALID");
 
   await page.getByRole("link", { name: "default", exact: true }).click();
+  await page.getByRole("link", { name: "Change" }).click();
   await page.getByRole("button", { name: "Remove limit" }).click();
   await expect(page.getByRole("status").filter({ hasText: "The limit is removed." })).toBeVisible();
   for (let call = 0; call < 5; call++) expect((await verify(tronch, token, project, secret)).code).toBe("VALID");
@@ -129,4 +132,38 @@ test("a project's keys and an owner's are limited from the list", async ({ page,
   const { href } = await createKey(page, tronch, "held to its project's", "default");
   await page.goto(tronch.url + href);
   await expect(page.locator("tbody tr", { hasText: `project-${suffix}` })).toContainText("each key of default");
+});
+
+test("credits are used up, seen, and added to", async ({ page, tronch }, { project: { name } }) => {
+  const [token, project] = [await tronch.bootstrap(), `credits-${name.replaceAll("-", "").slice(0, 7)}`];
+  await createProject(tronch, token, project);
+  const { secret, href } = await createKey(page, tronch, "with credits", project);
+  await page.goto(tronch.url + href);
+  await page.getByRole("link", { name: "Set a limit" }).click();
+  await page.getByLabel("Name").fill("prepaid");
+  await page.getByLabel("Calls at most").fill("3");
+  await page.getByLabel("Within").selectOption("credits");
+  await page.getByLabel("Exact across nodes").check();
+  await page.getByRole("button", { name: "Set limit" }).click();
+  const row = page.getByRole("row", { name: /prepaid/ });
+  await expect(row).toContainText("3 credits, then no more until some are added");
+  await expect(row).toContainText("all 3");
+  for (const code of ["VALID", "VALID", "VALID", "QUOTA_EXCEEDED"]) {
+    expect((await verify(tronch, token, project, secret)).code).toBe(code);
+  }
+  await page.reload();
+  await expect(row).toContainText("0 of 3");
+
+  await page.getByRole("link", { name: "prepaid", exact: true }).click();
+  await expect(page.getByText("Nodes agree on it call by call.")).toBeVisible();
+  await expect(page.getByRole("row", { name: /with credits/ })).toContainText("0 of 3");
+  await page.getByLabel("How many").fill("0");
+  await page.getByRole("button", { name: "Add credits" }).click();
+  await expect(page.locator(".field-error")).toContainText("give a whole number from 1");
+  await page.getByLabel("How many").fill("5");
+  await page.getByRole("button", { name: "Add credits" }).click();
+  await expect(page.getByRole("status").filter({ hasText: "The credits are added." })).toBeVisible();
+  await expect.poll(async () => (await verify(tronch, token, project, secret)).code).toBe("VALID");
+  await page.goto(`${tronch.url}${home}/audit`);
+  await expect(page.getByText("added credits to the limit").first()).toBeVisible();
 });

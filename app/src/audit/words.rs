@@ -5,7 +5,7 @@ use tronch_core::AuditEventView;
 use crate::ui::diff::DiffRow;
 
 /// Every action there is: its word in the log and for people.
-pub(super) const ACTIONS: [(&str, &str); 21] = [
+pub(super) const ACTIONS: [(&str, &str); 22] = [
     ("create_key", "created the key"),
     ("update_key", "changed the key"),
     ("rotate_key", "rotated the key"),
@@ -15,6 +15,7 @@ pub(super) const ACTIONS: [(&str, &str); 21] = [
     ("revoke_key", "revoked the key"),
     ("revoke_keys", "revoked all keys of"),
     ("create_limit", "set the limit"),
+    ("add_credits", "added credits to the limit"),
     ("update_limit", "changed the limit"),
     ("remove_limit", "removed the limit"),
     ("create_token", "created the service token"),

@@ -10,7 +10,7 @@ use tronch_engine::limits::{self, LimitUse, uses_of_limit};
 use super::list::{on_words, said};
 use crate::form_state::{FormState, OnceField};
 use crate::layout::TenantLayout;
-use crate::server_context::{form_state, now, page, tenant};
+use crate::server_context::{form_state, page, tenant};
 use crate::ui::badge::Badge;
 use crate::ui::button::{LinkButton, SubmitButton};
 use crate::ui::chart::grouped;
@@ -85,8 +85,7 @@ fn used(slug: &TenantSlug, limit: &LimitView, uses: &[LimitUse]) -> AnyView {
                 }
                 None => view! { <span>"all of them together"</span> }.into_any(),
             };
-            let reset = one.reading.reset_after.map(|after| now() + after);
-            let reset = match reset {
+            let reset = match one.reset_at {
                 Some(at) => view! { <LocalTime iso=format_timestamp(at) /> }.into_any(),
                 None => view! { <span class="muted">"never"</span> }.into_any(),
             };
@@ -121,8 +120,8 @@ fn used(slug: &TenantSlug, limit: &LimitView, uses: &[LimitUse]) -> AnyView {
     view! {
         <section class="section" aria-labelledby="used">
             <h2 id="used">"Closest to the end"</h2>
-            {table}
             <p class="hint">"What a node has set aside and not let pass yet counts as used, at most a hundredth or a second of calls."</p>
+            {table}
         </section>
     }
     .into_any()

@@ -106,10 +106,17 @@ impl Cell {
         }
     }
 
+    /// What a call changes of it.
+    pub(super) fn store_used(&self, share: &Share) {
+        if let Some(words) = &self.total {
+            words[1].store(with_flags(share.used, share.is_asking, share.is_known), Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn store_total(&self, share: &Share) {
         let Some(words) = &self.total else { return };
         let Share { start_seconds, used, allowed, taken, besides, asked_ms, owed, pace, is_asking, is_known } = *share;
-        let used = used | flag(is_asking, ASKING) | flag(is_known, KNOWN);
+        let used = with_flags(used, is_asking, is_known);
         let halves = (u64::from(pace.of_second) << 32) | u64::from(pace.of_now);
         let start = start_seconds.cast_unsigned();
         let values = [start, used, allowed, taken, besides, asked_ms, owed, pace.since_ms, halves];
@@ -141,11 +148,15 @@ impl Cell {
         }
         let words = self.rate.get_or_init(|| Box::new(std::array::from_fn(|_| AtomicU64::new(0))));
         let RateShare { used, allowed, full_at, ends_ms, asked_ms, owed, among, is_asking, is_known } = *rate;
-        let used = used | flag(is_asking, ASKING) | flag(is_known, KNOWN);
+        let used = with_flags(used, is_asking, is_known);
         for (word, value) in words.iter().zip([used, allowed, full_at, ends_ms, asked_ms, owed, among.into()]) {
             word.store(value, Ordering::Relaxed);
         }
     }
+}
+
+fn with_flags(used: u64, is_asking: bool, is_known: bool) -> u64 {
+    used | flag(is_asking, ASKING) | flag(is_known, KNOWN)
 }
 
 fn flag(is_set: bool, bit: u64) -> u64 {

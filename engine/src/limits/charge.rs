@@ -250,7 +250,7 @@ impl<'a> Charge<'a> {
             self.share.used += units;
             self.low.total = self.ways.total == Way::Fast && self.share.is_low(window);
             self.share.is_asking |= self.low.total;
-            self.cell.store_total(&self.share);
+            self.cell.store_used(&self.share);
         }
     }
 }

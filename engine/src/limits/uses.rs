@@ -32,6 +32,14 @@ pub struct LimitUse {
     pub key: Option<(KeyId, KeyName)>,
     /// What is left, and of how much.
     pub reading: Reading,
+    /// When all of it is there again; nothing for credits that nobody fills up.
+    pub reset_at: Option<Timestamp>,
+}
+
+impl LimitUse {
+    fn new(key: Option<(KeyId, KeyName)>, reading: Reading, now: Timestamp) -> Self {
+        Self { key, reading, reset_at: reading.reset_after.map(|after| now + after) }
+    }
 }
 
 /// Those who used most of a limit's total in the stretch of now, the ones that are closest to its end first. A limit without a
@@ -60,9 +68,8 @@ pub async fn uses_of_limit(tenant: &Tenant, limit_id: LimitId) -> Result<Vec<Lim
     transaction.commit().await?;
     let mut uses: Vec<LimitUse> = rows
         .into_iter()
-        .map(|(whose, stored)| LimitUse {
-            key: names.get(&whose).cloned(),
-            reading: reading(&limit, window, stored.state(), now),
+        .map(|(whose, stored)| {
+            LimitUse::new(names.get(&whose).cloned(), reading(&limit, window, stored.state(), now), now)
         })
         .filter(|one| one.reading.remaining < one.reading.limit)
         .collect();
@@ -174,7 +181,7 @@ async fn add(
         return Err(Error::internal("a total was asked about"));
     };
     let reading = reading(&limit, window, state, now);
-    Ok((limit, LimitUse { key, reading }))
+    Ok((limit, LimitUse::new(key, reading, now)))
 }
 
 /// Whose balance is meant.

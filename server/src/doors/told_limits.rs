@@ -1,7 +1,6 @@
 //! What limits said of a call: in the verdict, and in headers that a service can pass on (draft-ietf-httpapi-ratelimit-headers,
 //! RFC 9651, RFC 9110).
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -76,20 +75,15 @@ impl LimitHeaders {
         for told in limits {
             let (reading, refused) = reading_of(told);
             let until = refused.flatten().or(reading.reset_after).map(whole_seconds);
-            let separator = if policies.is_empty() { "" } else { ", " };
             // Of a limit with both, the one that is come up against first.
             let half = match (told.rule.bucket(), told.rule.window(), reading.half) {
                 (Some(_), Some(_), LimitHalf::Rate) => ".burst",
                 (Some(_), Some(_), LimitHalf::Total) => ".window",
                 _ => "",
             };
-            let (name, window_seconds) = (told.name, told.window_seconds);
-            let (limit, remaining) = (reading.limit, reading.remaining);
-            let written = write!(policies, "{separator}\"{name}{half}\";q={limit}")
-                .and(write_parameter(&mut policies, "w", window_seconds))
-                .and(write!(states, "{separator}\"{name}{half}\";r={remaining}"))
-                .and(write_parameter(&mut states, "t", until));
-            written.expect("a String takes whatever is written");
+            let name = [told.name.as_str(), half];
+            write_item(&mut policies, name, [(";q=", Some(reading.limit)), (";w=", told.window_seconds)]);
+            write_item(&mut states, name, [(";r=", Some(reading.remaining)), (";t=", until)]);
             match refused {
                 None => {}
                 Some(None) => retry_after = None,
@@ -111,8 +105,20 @@ impl LimitHeaders {
     }
 }
 
-fn write_parameter(field: &mut String, name: &str, value: Option<u64>) -> std::fmt::Result {
-    value.map_or(Ok(()), |value| write!(field, ";{name}={value}"))
+/// One more item of a list. By hand: it is written for each call.
+fn write_item(field: &mut String, name: [&str; 2], parameters: [(&str, Option<u64>); 2]) {
+    if !field.is_empty() {
+        field.push_str(", ");
+    }
+    field.push('"');
+    name.into_iter().for_each(|part| field.push_str(part));
+    field.push('"');
+    for (parameter, value) in parameters {
+        if let Some(value) = value {
+            field.push_str(parameter);
+            field.push_str(itoa::Buffer::new().format(value));
+        }
+    }
 }
 
 /// Room for a field about two limits.
