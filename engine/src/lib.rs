@@ -39,7 +39,7 @@ use argon::ArgonPool;
 use db::Db;
 use keyring::Keyring;
 use limits::redis::Redis;
-use node::Node;
+use node::{Node, Others};
 
 pub use argon::ArgonCost;
 pub use caller::{Caller, Origin};
@@ -228,8 +228,9 @@ impl Engine {
         self.db().open_data_plane().await?;
         let nodes = Arc::clone(&self.shared.nodes);
         let node = Node::join(self.db(), name, Arc::clone(&self.shared.keyring), nodes).await?;
-        if !node.meet_others(self.db()).await? {
-            // What it had let pass nobody knows.
+        let others = node.meet_others(self.db()).await?;
+        if others == Others::AllGone && !self.limit_stores().outlives_processes() {
+            // What they had let pass nobody knows. What is shared, others do.
             tracing::warn!("a process before this one did not stop in order: buckets of limits fill from nothing");
             self.cells().begin_empty(clock::Moment::now());
         }

@@ -13,6 +13,7 @@ use tronch_core::{
 
 use super::cell::Cell;
 use super::charge::{Beyond, Charge, Charged, Outcome, Way, Ways, charge};
+use super::rate::RateShare;
 
 /// One process, as long as it is alone.
 const ALONE: Ways = Ways { rate: Way::Local, total: Way::Fast };
@@ -280,7 +281,9 @@ impl SharedBucket {
             state.0 = after;
             state.1[place] = held + granted.saturating_sub(need);
             let debt = bucket.debt_ticks(after, now.passed);
-            cell.change_rate(|rate, _| rate.granted(bucket, debt, granted, (now, now)));
+            cell.change_rate(|rate, _| {
+                rate.granted(bucket, (debt, granted), RateShare::held_for(bucket, way == Way::Exact), (now, now))
+            });
         }
     }
 }
@@ -333,14 +336,101 @@ fn a_bucket_goes_on_when_others_come_and_go() {
     // The store knows of those and of five that others took.
     let (state, granted) = (bucket.lacking(22, now.passed), 2);
     let debt = bucket.debt_ticks(state, now.passed);
-    cell.change_rate(|rate, _| rate.granted(&bucket, debt, granted, (now, now)));
+    cell.change_rate(|rate, _| rate.granted(&bucket, (debt, granted), RateShare::held_for(&bucket, false), (now, now)));
     assert_eq!(take(Way::Fast, Beyond::MayBe), Charged::Passed);
     let left = (0..60).filter(|_| take(Way::Local, Beyond::MayBe) == Charged::Passed).count();
     assert_eq!(left, 40 - 22 + 1);
     // Nobody answers: of what is left each of three has a third.
-    cell.change_rate(|rate, _| rate.granted(&bucket, debt, 0, (now, now)));
+    cell.change_rate(|rate, _| rate.granted(&bucket, (debt, 0), RateShare::held_for(&bucket, false), (now, now)));
     cell.change_rate(|rate, first| *first = rate.stand_in(&bucket, now, 3).expect("it begins"));
     let own = (0..60).filter(|_| take(Way::Exact, Beyond::MayBe) == Charged::Passed).count();
     assert_eq!(own, 18_usize.div_ceil(3));
     assert_eq!(cell.change_rate(|rate, _| rate.take_owed()), 6);
+}
+
+/// What a process let itself have while nobody answered was never handed out: it is not given back, but owed no more.
+#[test]
+fn what_nobody_handed_out_is_not_given_back() {
+    let limit = Supplied::of(3);
+    assert!(take(&[&limit], 0, &[cost(9)]).0);
+    let (window, now) = (limit.rule.window().expect("a window"), time(&limit.rule, 10));
+    let taken = limit.total.lock().expect("no panic").used;
+    assert!(limit.cell.change_total(|share| share.stand_in(window, now, 3)));
+    let spend = || {
+        let mut charges = [Charge::new(&limit.rule, &limit.cell, ALONE, now, Cost::ONE)];
+        charge(&mut charges, Beyond::Nothing) == Charged::Passed
+    };
+    assert!((0..4).all(|_| spend()));
+    assert_eq!(limit.cell.change_total(|share| share.take_unused(window, time(&limit.rule, 60_000), 3)), None);
+    let held = limit.cell.change_total(|share| share.unspent());
+    let (rest, owed) = limit.cell.change_total(|share| (share.take_unspent(), share.take_owed()));
+    let (rest, owed) = (rest.map_or(0, |rest| rest.units), owed.map_or(0, |owed| owed.units));
+    // Whatever stands in the row afterwards is what was spent.
+    assert_eq!(taken - rest + owed, 9 + 4, "{held} held");
+}
+
+/// It belongs to a stretch that is over, and takes nothing from the one that has begun.
+#[test]
+fn an_answer_that_is_late_for_its_stretch_changes_nothing() {
+    let limit = Supplied::of(3);
+    let (window, today, tomorrow) =
+        (limit.rule.window().expect("a window"), time(&limit.rule, 0), time(&limit.rule, 86_400_000));
+    assert!(limit.cell.change_total(|share| share.stand_in(window, tomorrow, 3)));
+    let late = WindowState { start_seconds: today.span.start.timestamp(), used: 50, ..WindowState::default() };
+    let rest = limit.cell.change_total(|share| share.granted(window, late, 7, tomorrow)).expect("it is given back");
+    assert_eq!((rest.units, rest.start_seconds), (7, late.start_seconds));
+    assert_eq!(
+        limit.cell.change_total(|share| (share.unspent(), share.take_owed().map(|owed| owed.units))),
+        (30, Some(30))
+    );
+}
+
+/// Of 60 in seven seconds 30 count still and 10 were taken: each of three has a third of what that leaves.
+#[test]
+fn the_part_of_a_window_that_slides_is_of_what_is_left() {
+    let window = Window::new(100, WindowKind::Sliding { seconds: 60 }).expect("a window");
+    let rule = LimitRule::new(None, Some(window)).expect("a rule");
+    let cell = Cell::new(&rule, BucketState::default());
+    let now = time(&rule, 0);
+    assert_eq!((now.now - now.span.start).num_seconds(), 30);
+    let state = WindowState { start_seconds: now.span.start.timestamp(), used: 10, used_before: 60, added: 0 };
+    cell.change_total(|share| share.granted(&window, state, 0, now));
+    assert!(cell.change_total(|share| share.stand_in(&window, now, 3)));
+    let passes = |_: &u32| {
+        let mut charges = [Charge::new(&rule, &cell, ALONE, now, Cost::ONE)];
+        charge(&mut charges, Beyond::Nothing) == Charged::Passed
+    };
+    assert_eq!((0..90).filter(passes).count(), 20);
+}
+
+/// Reading a bucket that was shared a moment ago does not fill it.
+#[test]
+fn a_read_fills_no_bucket_that_was_shared() {
+    let bucket = Bucket::new(10, 1, 3_600).expect("a bucket");
+    let rule = LimitRule::new(Some(bucket), None).expect("a rule");
+    let (cell, now) = (Cell::new(&rule, BucketState::default()), time(&rule, 0));
+    let debt = bucket.debt_ticks(bucket.lacking(8, now.passed), now.passed);
+    cell.change_rate(|rate, _| rate.granted(&bucket, (debt, 0), RateShare::held_for(&bucket, true), (now, now)));
+    let take = |units| {
+        let mut charges = [Charge::new(&rule, &cell, ALONE, now, cost(units))];
+        charge(&mut charges, Beyond::MayBe)
+    };
+    assert_eq!(take(0), Charged::Passed);
+    assert_eq!((0..10).filter(|_| take(1) == Charged::Passed).count(), 2);
+}
+
+/// Somebody answers again: even one who is refused by his part finds out.
+#[test]
+fn whoever_is_refused_by_a_part_looks_whether_there_is_more_again() {
+    let bucket = Bucket::new(30, 1, 3_600).expect("a bucket");
+    let rule = LimitRule::new(Some(bucket), None).expect("a rule");
+    let cell = Cell::new(&rule, BucketState::default());
+    let ask = |millis| {
+        let exact = Ways { rate: Way::Exact, total: Way::Exact };
+        let mut charges = [Charge::new(&rule, &cell, exact, time(&rule, millis), Cost::ONE)];
+        charge(&mut charges, Beyond::MayBe)
+    };
+    cell.change_rate(|rate, first| *first = rate.stand_in(&bucket, time(&rule, 0), 3).expect("it begins"));
+    assert_eq!((0..11).map(|_| ask(10)).filter(|charged| *charged == Charged::Passed).count(), 10);
+    assert_eq!((ask(400), ask(600)), (Charged::Refused, Charged::Short));
 }

@@ -110,8 +110,8 @@ impl KeyLimit {
 
 impl Count {
     /// What it is found by. A late read of a rule that was changed finds the old rule's cell, and does no harm to the new one's.
-    fn place(&self) -> (LimitId, Uuid, &LimitRule) {
-        (self.limit.counts_as, self.whose, &self.limit.rule)
+    fn place(&self) -> (LimitId, Uuid, bool, &LimitRule) {
+        (self.limit.counts_as, self.whose, self.limit.is_exact, &self.limit.rule)
     }
 }
 
@@ -138,7 +138,7 @@ impl Cells {
     /// The cell of a limit for whoever's calls it counts. Under another rule it begins anew: what was taken by the old one means
     /// nothing by the new.
     pub(crate) fn of(&self, limit: &Arc<Limit>, whose: Uuid) -> KeyLimit {
-        let place = (limit.counts_as, whose, &limit.rule);
+        let place = (limit.counts_as, whose, limit.is_exact, &limit.rule);
         let hash = self.hasher.hash_one(place);
         let mut part = self.part(hash).lock().unwrap_or_else(PoisonError::into_inner);
         let entry = part.entry(hash, |held| held.place() == place, |held| self.hasher.hash_one(held.place()));

@@ -171,7 +171,10 @@ impl<'a> Charge<'a> {
             return Weighed::Says(take(bucket, state));
         }
         if let Some(part) = self.rate.part(bucket) {
-            return Weighed::Says(take(&part, BucketState::from_ticks(self.word)));
+            let says = take(&part, BucketState::from_ticks(self.word));
+            // Whoever is refused by a part looks whether there is more again.
+            let asks = says.is_err() && beyond == Beyond::MayBe && self.rate.is_due(self.time);
+            return if asks { Weighed::Lacks(says, cost.units()) } else { Weighed::Says(says) };
         }
         let Some(seen) = self.rate.seen(bucket, self.time) else {
             return if beyond == Beyond::MayBe {
@@ -228,19 +231,18 @@ impl<'a> Charge<'a> {
     /// Takes what was found to be there.
     fn take(&mut self) {
         let units = self.cost.units();
-        if let Some(bucket) = self.rule.bucket().filter(|_| self.ways.rate == Way::Local || self.rate.among > 0) {
-            if self.cost != Cost::NOTHING {
-                self.word = self.bucket_after.ticks();
-            }
+        if self.rule.bucket().is_some() && (self.ways.rate == Way::Local || self.rate.among > 0) {
+            self.word = self.bucket_after.ticks();
             if self.ways.rate == Way::Local {
                 self.rate = RateShare::default();
             } else {
                 self.rate.owed += units;
-                self.low.rate = self.rate.is_low(bucket, self.time);
+                self.low.rate = self.rate.is_due(self.time);
             }
         } else if let Some(bucket) = self.rule.bucket() {
             self.rate.used += units;
-            self.low.rate = self.ways.rate == Way::Fast && self.rate.is_low(bucket, self.time);
+            let is_low = self.ways.rate == Way::Fast && self.rate.is_low(bucket, self.time);
+            self.low.rate = is_low || self.rate.is_due(self.time);
         }
         if self.rule.bucket().is_some() {
             self.rate.is_asking |= self.low.rate;
@@ -248,7 +250,8 @@ impl<'a> Charge<'a> {
         }
         if let Some(window) = self.rule.window() {
             self.share.used += units;
-            self.low.total = self.ways.total == Way::Fast && self.share.is_low(window);
+            let is_low = self.ways.total == Way::Fast && self.share.is_low(window);
+            self.low.total = is_low || self.share.is_due(self.time);
             self.share.is_asking |= self.low.total;
             self.cell.store_used(&self.share);
         }

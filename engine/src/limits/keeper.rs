@@ -2,7 +2,7 @@
 //! came while the one before was under way; to Redis, one about each limit. Whoever does not answer is not waited for again until he
 //! does.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tronch_core::{LimitTime, Wish};
 
 use super::cells::{Count, KeyLimit};
+use super::rate::RateShare;
 use super::redis::Redis;
 use super::store::{Answer, Ask, Of, RateAsk, TotalAsk};
 use super::totals;
@@ -66,14 +67,8 @@ pub(super) struct Keeper {
     parts: Box<[Part]>,
 }
 
-/// Whether somebody answers.
-#[derive(Default)]
-struct Part {
-    /// He did not a moment ago: whoever waited now would wait in vain.
-    silent: AtomicBool,
-    /// When he was asked last, in nanoseconds of a moment.
-    asked_at: AtomicU64,
-}
+/// Whether somebody answers: set while he did not a moment ago, and whoever waited now would wait in vain.
+type Part = AtomicBool;
 
 /// A half of a limit, by the count's place in memory.
 type Place = (usize, Half);
@@ -81,6 +76,8 @@ type Place = (usize, Half);
 #[derive(Default)]
 struct Queue {
     waiting: HashMap<Place, Waiting>,
+    /// As they came; those that were asked about meanwhile are passed over.
+    order: VecDeque<Place>,
     /// Questions under way: to Postgres one about many, to Redis one about each.
     running: HashSet<Option<Place>>,
 }
@@ -104,12 +101,17 @@ impl Keeper {
         Self { store, patience, asker, nodes, queue: Mutex::default(), parts }
     }
 
-    fn part(&self, limit: &KeyLimit) -> &Part {
+    fn part(&self, count: &Count) -> &Part {
         let place = match &self.store {
             Store::Postgres(_) => 0,
-            Store::Redis(redis) => redis.part_of(limit.limit.tenant_id, limit.count.whose),
+            Store::Redis(redis) => redis.part_of(count.limit.tenant_id, count.whose),
         };
         &self.parts[place]
+    }
+
+    /// Whether he would not answer about that one.
+    pub(super) fn is_silent_about(&self, count: &Count) -> bool {
+        self.part(count).load(Ordering::Relaxed)
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -118,43 +120,51 @@ impl Keeper {
 
     /// Whether any part of him is.
     pub(super) fn is_silent(&self) -> bool {
-        self.parts.iter().any(Part::is_silent)
+        self.parts.iter().any(|part| part.load(Ordering::Relaxed))
     }
 
-    /// Nobody waits for that part of him until it answers again.
-    fn fall_silent(&self, part: &Part) {
-        if !part.silent.swap(true, Ordering::Relaxed) {
-            let store = self.store.name();
-            tracing::warn!(
-                limits.store = store,
-                "no answer about limits: this process goes by its part of what was left"
-            );
-            metrics::gauge!("tronch_limit_store_silent", "store" => store).increment(1);
+    /// Nobody waits for that part of him until he answers about this limit again, which somebody looks at in the background.
+    fn fall_silent(self: &Arc<Self>, limit: &KeyLimit, half: Half) {
+        if self.part(&limit.count).swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let store = self.store.name();
+        tracing::warn!(limits.store = store, "no answer about limits: this process goes by its part of what was left");
+        metrics::gauge!("tronch_limit_store_silent", "store" => store).increment(1);
+        tokio::spawn(Arc::clone(self).listen(limit.clone(), half));
+    }
+
+    async fn listen(self: Arc<Self>, limit: KeyLimit, half: Half) {
+        while self.is_silent_about(&limit.count) {
+            tokio::time::sleep(ASKED_AGAIN).await;
+            // It asks for nothing, so that it changes nothing however often and late it is heard.
+            let Some(ask) = plain(&limit, half) else { return };
+            if self.question(&[ask]).await.iter().all(Option::is_some) {
+                self.is_heard_again(&limit.count);
+            }
         }
     }
 
-    fn is_heard_again(&self, part: &Part) {
-        if part.silent.swap(false, Ordering::Relaxed) {
+    fn is_heard_again(&self, count: &Count) {
+        if self.part(count).swap(false, Ordering::Relaxed) {
             let store = self.store.name();
             tracing::info!(limits.store = store, "limits are shared with other processes again");
             metrics::gauge!("tronch_limit_store_silent", "store" => store).decrement(1);
         }
     }
 
-    pub(super) fn ask_ahead(self: &Arc<Self>, limit: &KeyLimit, half: Half, need: u64) {
-        let part = self.part(limit);
-        if part.is_silent() && !part.is_asked_again() {
+    /// Asks for more, which nobody waits for.
+    pub(super) fn ask_ahead(self: &Arc<Self>, limit: &KeyLimit, half: Half) {
+        if self.is_silent_about(&limit.count) {
             stop_asking(limit, half);
         } else {
-            self.join(limit, half, need, None);
+            self.join(limit, half, 0, None);
         }
     }
 
     /// Whether there was an answer in time.
     pub(super) async fn ask(self: &Arc<Self>, limit: &KeyLimit, half: Half, need: u64) -> bool {
-        let part = self.part(limit);
-        if part.is_silent() {
-            self.ask_ahead(limit, half, need);
+        if self.is_silent_about(&limit.count) {
             return false;
         }
         let (answer, heard) = oneshot::channel();
@@ -162,7 +172,7 @@ impl Keeper {
         match timeout(self.patience, heard).await {
             Ok(heard) => heard.is_ok(),
             Err(_) => {
-                self.fall_silent(part);
+                self.fall_silent(limit, half);
                 false
             }
         }
@@ -174,8 +184,15 @@ impl Keeper {
         let must_start = {
             let mut queue = self.queue();
             let fresh = || Waiting { limit: limit.clone(), half, least: need, all: 0, heard: Vec::new() };
-            let waiting = queue.waiting.entry(place).or_insert_with(fresh);
-            waiting.least = waiting.least.min(need);
+            let Queue { waiting, order, .. } = &mut *queue;
+            let waiting = waiting.entry(place).or_insert_with(|| {
+                order.push_back(place);
+                fresh()
+            });
+            // Whoever asks ahead needs nothing.
+            if need > 0 {
+                waiting.least = if waiting.all == 0 { need } else { waiting.least.min(need) };
+            }
             waiting.all += need;
             waiting.heard.extend(heard);
             queue.running.insert(runner)
@@ -190,7 +207,10 @@ impl Keeper {
         let mut queue = self.queue();
         let places: Vec<Place> = match runner {
             Some(place) => vec![place],
-            None => queue.waiting.keys().take(ASKED_AT_ONCE).copied().collect(),
+            None => {
+                let length = queue.order.len().min(ASKED_AT_ONCE);
+                queue.order.drain(..length).collect()
+            }
         };
         let waiting: Vec<Waiting> = places.iter().filter_map(|place| queue.waiting.remove(place)).collect();
         if waiting.is_empty() {
@@ -227,11 +247,9 @@ impl Keeper {
         let now = Moment::now();
         let mut left_over = Vec::new();
         for ((one, ask), answer) in asked.into_iter().zip(answers) {
-            let part = self.part(&one.limit);
-            part.asked_at.store(now.as_nanos(), Ordering::Relaxed);
             match answer {
-                Some(_) => self.is_heard_again(part),
-                None => self.fall_silent(part),
+                Some(_) => self.is_heard_again(&one.limit.count),
+                None => self.fall_silent(&one.limit, one.half),
             }
             match answer {
                 // Whoever waits hears nothing.
@@ -265,21 +283,6 @@ impl Keeper {
         )
         .increment(1);
         answers
-    }
-}
-
-impl Part {
-    fn is_silent(&self) -> bool {
-        self.silent.load(Ordering::Relaxed)
-    }
-
-    /// Whether it is time to ask one who is silent.
-    fn is_asked_again(&self) -> bool {
-        let (now, asked_at) = (Moment::now(), self.asked_at.load(Ordering::Relaxed));
-        let is_due = now.since(Moment::from_nanos(asked_at)) >= ASKED_AGAIN;
-        let is_first =
-            || self.asked_at.compare_exchange(asked_at, now.as_nanos(), Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        is_due && is_first()
     }
 }
 
@@ -336,17 +339,7 @@ impl Waiting {
     /// There was no answer.
     fn take_back(&self, asked: &Ask) {
         stop_asking(&self.limit, self.half);
-        let cell = &self.limit.count.cell;
-        // It may have been made up for, and is again: too little is better than too much.
-        match &asked.of {
-            Of::Total(total) => {
-                if let Some(owed) = total.owed {
-                    cell.change_total(|share| share.owe_again(owed));
-                }
-            }
-            Of::Rate(rate) if rate.owed > 0 => cell.change_rate(|share, _| share.owed += rate.owed),
-            Of::Rate(_) => {}
-        }
+        owe_again(&self.limit.count, asked);
     }
 
     /// Gives what is held of a stretch that went by.
@@ -363,7 +356,8 @@ impl Waiting {
             Answer::Rate { debt_ticks, granted } => {
                 let bucket = limit.rule.bucket()?;
                 cell.change_rate(|rate, first| {
-                    rate.granted(bucket, debt_ticks, granted, times);
+                    let held_for = RateShare::held_for(bucket, limit.is_exact);
+                    rate.granted(bucket, (debt_ticks, granted), held_for, times);
                     *first = tronch_core::BucketState::default();
                 });
                 None
@@ -372,10 +366,33 @@ impl Waiting {
     }
 }
 
+/// About that half, with nothing to say.
+fn plain(limit: &KeyLimit, half: Half) -> Option<Ask> {
+    let of = match half {
+        Half::Total => Of::Total(TotalAsk::about(*limit.limit.rule.window()?)),
+        Half::Rate => {
+            let time = limit.limit.time(Moment::now());
+            let held = limit.count.cell.change_rate(|rate, _| rate.unspent(time));
+            let bucket = *limit.limit.rule.bucket()?;
+            Of::Rate(RateAsk { bucket, held, left_over: 0, owed: 0, need: 0, at_once: 0, more: 0 })
+        }
+    };
+    Some(ask(&limit.count, of))
+}
+
 fn stop_asking(limit: &KeyLimit, half: Half) {
     match half {
         Half::Rate => limit.count.cell.change_rate(|rate, _| rate.is_asking = false),
         Half::Total => limit.count.cell.change_total(|share| share.is_asking = false),
+    }
+}
+
+/// Nobody knows whether it was made up for. It is again: too little is better than too much.
+pub(super) fn owe_again(count: &Count, asked: &Ask) {
+    match &asked.of {
+        Of::Total(TotalAsk { owed: Some(owed), .. }) => count.cell.change_total(|share| share.owe_again(*owed)),
+        Of::Rate(RateAsk { owed: owed @ 1.., .. }) => count.cell.change_rate(|rate, _| rate.owed += owed),
+        _ => {}
     }
 }
 

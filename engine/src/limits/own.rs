@@ -63,7 +63,7 @@ impl OwnLimits {
         let mut tries = Tries { taken: Vec::new() };
         let account = account.map(|account| (&self.account, format!("account {account}")));
         let address = address.map(|address| (&self.address, format!("address {}", network(address))));
-        for (limit, who) in [account, address].into_iter().flatten() {
+        for (limit, who) in [address, account].into_iter().flatten() {
             match self.charge(limit, &who) {
                 Ok(taken) => tries.taken.push(taken),
                 Err(refused) => {

@@ -10,6 +10,7 @@ const BELIEVED_MS: u64 = 1_000;
 
 /// How long tokens that are held are good for, at most: those of a process that vanished keep others from holding some for so long.
 const HELD_MAX: Duration = Duration::from_secs(30);
+const HELD_MIN: Duration = Duration::from_secs(1);
 
 /// After how long a process that goes by its part asks again.
 const ASKED_AGAIN_MS: u64 = 500;
@@ -41,9 +42,17 @@ pub(crate) struct RateShare {
 }
 
 impl RateShare {
-    /// How long tokens are good for: as long as it takes to fill the bucket, within bounds.
-    pub(crate) fn held_for(bucket: &Bucket) -> Duration {
-        bucket.fill_time().clamp(Duration::from_secs(1), HELD_MAX)
+    /// How long tokens are good for: as long as it takes to fill the bucket, within bounds; where each call asks for its own, until
+    /// whoever asked has certainly gone.
+    pub(crate) fn held_for(bucket: &Bucket, is_exact: bool) -> Duration {
+        let most = if is_exact { HELD_MIN } else { HELD_MAX };
+        bucket.fill_time().clamp(HELD_MIN, most)
+    }
+
+    /// Whether it is time to see whether somebody answers again.
+    pub(super) fn is_due(&self, time: LimitTime) -> bool {
+        let is_behind = self.among > 0 || self.owed > 0;
+        is_behind && !self.is_asking && millis(time).saturating_sub(self.asked_ms) >= ASKED_AGAIN_MS
     }
 
     /// The bucket as far as it is known: what others hold counts as taken, what is held here and not spent does not.
@@ -62,16 +71,11 @@ impl RateShare {
         self.is_known && millis(time).saturating_sub(self.asked_ms) < BELIEVED_MS
     }
 
-    /// Whether it is time to ask: for more, before anybody has to wait for it; and whether somebody answers again.
+    /// Whether it is time to ask for more, before anybody has to wait for it.
     pub(super) fn is_low(&self, bucket: &Bucket, time: LimitTime) -> bool {
-        let is_due = if self.among > 0 {
-            millis(time).saturating_sub(self.asked_ms) >= ASKED_AGAIN_MS
-        } else {
-            let left =
-                bucket.capacity().saturating_sub(bucket.missing(BucketState::from_ticks(self.full_at), time.passed));
-            self.unspent(time) * 2 < bucket.capacity() / HELD_PART && left > 0
-        };
-        is_due && !self.is_asking
+        let left = bucket.capacity().saturating_sub(bucket.missing(BucketState::from_ticks(self.full_at), time.passed));
+        let is_low = self.unspent(time) * 2 < bucket.capacity() / HELD_PART && left > 0;
+        is_low && !self.is_asking && self.among == 0
     }
 
     /// How much more to ask for.
@@ -91,12 +95,12 @@ impl RateShare {
         units
     }
 
-    /// Takes in an answer to a question of `sent`: how the bucket stands, and how much of it is ours now.
+    /// Takes in an answer to a question of `sent`: how the bucket stands, and how much of it is ours now, for how long.
     pub(super) fn granted(
         &mut self,
         bucket: &Bucket,
-        debt_ticks: u64,
-        granted: u64,
+        (debt_ticks, granted): (u64, u64),
+        held_for: Duration,
         (sent, now): (LimitTime, LimitTime),
     ) {
         if millis(now) >= self.ends_ms {
@@ -107,7 +111,7 @@ impl RateShare {
         self.owed -= spent;
         self.allowed += granted - spent;
         self.full_at = bucket.in_debt(debt_ticks, now.passed).ticks();
-        let held_for = u64::try_from(Self::held_for(bucket).as_millis()).unwrap_or(u64::MAX);
+        let held_for = u64::try_from(held_for.as_millis()).unwrap_or(u64::MAX);
         // From the moment of asking: it ends here before it does there.
         self.ends_ms = millis(sent).saturating_add(held_for);
         (self.asked_ms, self.is_asking, self.is_known, self.among) = (millis(now), false, true, 0);

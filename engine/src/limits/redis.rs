@@ -2,7 +2,8 @@
 //! (`reserve.lua`). It works on one server, on whichever Sentinels say is the master, and on a Cluster, with nothing newer than
 //! Redis 7.0. What was sent is never sent again: it may have counted.
 
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -11,7 +12,7 @@ use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisConnectionInfo, RedisError, ServerErrorKind};
-use tokio::sync::Mutex;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tronch_core::{TenantId, Window, WindowKind, WindowState};
 use uuid::Uuid;
@@ -22,8 +23,11 @@ use super::totals::{fill, stretches};
 use crate::clock;
 use crate::error::Error;
 
-/// How long making a connection may take.
-const CONNECT_MAX: Duration = Duration::from_millis(500);
+/// How long making a connection may take, with servers that are away among those that are named.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// How long one server of a Cluster may take over it, or over an answer.
+const SERVER_MAX: Duration = Duration::from_millis(500);
 
 /// Of a Cluster, and how many of them are looked at together.
 const SLOTS: usize = 16_384;
@@ -112,12 +116,14 @@ impl Line {
 /// Redis, as limits are kept there.
 pub(crate) struct Redis {
     url: RedisUrl,
-    line: Mutex<Option<Line>>,
+    /// The connection there is, and how many there were tries to make one.
+    line: Arc<watch::Sender<(Option<Line>, u64)>>,
+    is_connecting: Arc<AtomicBool>,
 }
 
 impl Redis {
     pub(crate) fn new(url: RedisUrl) -> Self {
-        Self { url, line: Mutex::default() }
+        Self { url, line: Arc::new(watch::Sender::new((None, 0))), is_connecting: Arc::default() }
     }
 
     /// In how many parts it falls that may fail by themselves: a Cluster by its slots, which a master has many of in a row.
@@ -137,6 +143,10 @@ impl Redis {
 
     async fn ask_one(&self, ask: &Ask, asker: &str, max: Duration) -> Option<Answer> {
         let answered = timeout(max, self.try_one(ask, asker)).await;
+        if answered.is_err() {
+            // Nobody may be at the other end any more.
+            self.forget_line();
+        }
         match answered.unwrap_or_else(|late| Err(Error::Unavailable { what: "Redis", source: Some(late.into()) })) {
             Ok(answer) => Some(answer),
             Err(error) => {
@@ -166,54 +176,77 @@ impl Redis {
         match answered {
             Ok(numbers) => question.answer(&numbers),
             Err(error) => {
-                // The client of a Cluster mends its own.
-                if is_broken(&error) && matches!(line, Line::One(_)) {
-                    *self.line.lock().await = None;
+                if is_broken(&error) {
+                    self.forget_line();
                 }
                 Err(unavailable(error))
             }
         }
     }
 
-    /// The connection there is, or a new one, which is made once for all who want it.
+    /// The connection there is, or a new one, which is made once for all who want it and beside them: it may take longer than any of
+    /// them waits.
     async fn line(&self) -> Result<Line, RedisError> {
-        let mut held = self.line.lock().await;
-        if let Some(line) = &*held {
-            return Ok(line.clone());
+        let mut lines = self.line.subscribe();
+        let (held, tries) = lines.borrow().clone();
+        if let Some(line) = held {
+            return Ok(line);
         }
-        let made = timeout(CONNECT_MAX, self.connect()).await;
-        let line = made.map_err(|_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))??;
-        *held = Some(line.clone());
-        Ok(line)
+        if !self.is_connecting.swap(true, Ordering::AcqRel) {
+            let (url, line, is_connecting) =
+                (self.url.clone(), Arc::clone(&self.line), Arc::clone(&self.is_connecting));
+            tokio::spawn(async move {
+                let made = timeout(CONNECT_MAX, connect(&url)).await;
+                is_connecting.store(false, Ordering::Release);
+                line.send_modify(|(held, tries)| {
+                    *held = made.ok().and_then(Result::ok);
+                    *tries += 1;
+                });
+            });
+        }
+        let failed = || RedisError::from(std::io::Error::from(std::io::ErrorKind::NotConnected));
+        let tried = lines.wait_for(|(held, now)| held.is_some() || *now > tries).await.map_err(|_| failed())?;
+        tried.0.clone().ok_or_else(failed)
     }
 
-    async fn connect(&self) -> Result<Line, RedisError> {
-        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_MAX)).set_response_timeout(None);
-        let servers = self.url.servers.clone();
-        match self.url.kind {
-            Kind::Single => {
-                let client = Client::open(servers.into_iter().next().unwrap_or_default())?;
-                Ok(Line::One(client.get_multiplexed_async_connection_with_config(&config).await?))
+    /// Another connection is needed; the client of a Cluster mends its own.
+    fn forget_line(&self) {
+        self.line.send_if_modified(|(held, _)| {
+            let is_one = matches!(held, Some(Line::One(_)));
+            if is_one {
+                *held = None;
             }
-            Kind::Sentinel => {
-                let (master, database) = self.url.master.clone().unwrap_or_default();
-                // Who logs in logs in to the servers; Sentinels are asked without.
-                let login = Client::open(servers.first().cloned().unwrap_or_default())?;
-                let login = login.get_connection_info().redis_settings().clone();
-                let node = SentinelNodeConnectionInfo::default()
-                    .set_redis_connection_info(RedisConnectionInfo::set_db(login, database));
-                let sentinels: Vec<String> = servers.iter().map(|server| without_login(server)).collect();
-                let mut client = SentinelClient::build(sentinels, master, Some(node), SentinelServerType::Master)?;
-                Ok(Line::One(client.get_async_connection_with_config(&config).await?))
-            }
-            Kind::Cluster => {
-                let client = ClusterClient::builder(servers)
-                    .retries(0)
-                    .connection_timeout(CONNECT_MAX)
-                    .response_timeout(CONNECT_MAX)
-                    .build()?;
-                Ok(Line::Cluster(client.get_async_connection().await?))
-            }
+            is_one
+        });
+    }
+}
+
+async fn connect(url: &RedisUrl) -> Result<Line, RedisError> {
+    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_MAX / 2)).set_response_timeout(None);
+    let servers = url.servers.clone();
+    match url.kind {
+        Kind::Single => {
+            let client = Client::open(servers.into_iter().next().unwrap_or_default())?;
+            Ok(Line::One(client.get_multiplexed_async_connection_with_config(&config).await?))
+        }
+        Kind::Sentinel => {
+            let (master, database) = url.master.clone().unwrap_or_default();
+            // Who logs in logs in to the servers; Sentinels are asked without.
+            let login = Client::open(servers.first().cloned().unwrap_or_default())?;
+            let login = login.get_connection_info().redis_settings().clone();
+            let node = SentinelNodeConnectionInfo::default()
+                .set_redis_connection_info(RedisConnectionInfo::set_db(login, database));
+            let sentinels: Vec<String> = servers.iter().map(|server| without_login(server)).collect();
+            let mut client = SentinelClient::build(sentinels, master, Some(node), SentinelServerType::Master)?;
+            Ok(Line::One(client.get_async_connection_with_config(&config).await?))
+        }
+        Kind::Cluster => {
+            let client = ClusterClient::builder(servers)
+                .retries(0)
+                .connection_timeout(SERVER_MAX)
+                .response_timeout(SERVER_MAX)
+                .build()?;
+            Ok(Line::Cluster(client.get_async_connection().await?))
         }
     }
 }
@@ -304,7 +337,7 @@ fn numbers_of_rate(rate: &RateAsk) -> impl Iterator<Item = u64> + use<> {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let (token, milli) = rate.bucket.units();
     let RateAsk { bucket, held, left_over, owed, need, at_once, more } = *rate;
-    let held_for = millis(RateShare::held_for(&bucket));
+    let held_for = millis(RateShare::held_for(&bucket, false));
     let fill = millis(bucket.fill_time());
     [bucket.capacity(), token, milli, held, left_over, owed, need, at_once, more, held_for, fill].into_iter()
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::cells::{Cells, Count, KeyLimit, Limit};
 use super::charge::{Lacks, Low, Way, Ways};
-use super::keeper::{ASKED_AT_ONCE, Half, Keeper, Store, ask};
+use super::keeper::{ASKED_AT_ONCE, Half, Keeper, Store, ask, owe_again};
 use super::redis::Redis;
 use super::store::{Ask, Of, RateAsk, TotalAsk};
 use crate::clock::Moment;
@@ -51,10 +51,19 @@ impl Stores {
         self.nodes.load(Ordering::Relaxed).max(1)
     }
 
+    /// Whether buckets are kept where a process that is gone takes none of it along.
+    pub(crate) fn outlives_processes(&self) -> bool {
+        self.redis.is_some()
+    }
+
+    /// Whether nobody else charges limits.
+    fn is_alone(&self) -> bool {
+        self.redis.is_none() && self.nodes.load(Ordering::Relaxed) < 2
+    }
+
     /// How a limit's halves are kept: what nobody else charges, here.
     pub(crate) fn ways(&self, limit: &Limit) -> Ways {
-        let is_alone = self.redis.is_none() && self.nodes.load(Ordering::Relaxed) < 2;
-        match (is_alone, limit.is_exact) {
+        match (self.is_alone(), limit.is_exact) {
             (true, _) => Ways { rate: Way::Local, total: Way::Fast },
             (false, true) => Ways { rate: Way::Exact, total: Way::Exact },
             (false, false) => Ways { rate: Way::Fast, total: Way::Fast },
@@ -85,7 +94,7 @@ impl Stores {
     pub(crate) fn ask_ahead(&self, limit: &KeyLimit, low: Low) {
         for (half, is_low) in [(Half::Rate, low.rate), (Half::Total, low.total)] {
             if is_low {
-                self.keeper(&limit.limit, half).ask_ahead(limit, half, 1);
+                self.keeper(&limit.limit, half).ask_ahead(limit, half);
             }
         }
     }
@@ -127,55 +136,74 @@ impl Stores {
         let (now, nodes) = (Moment::now(), self.nodes());
         cells.choose(|held| {
             let total = self.total_to_give_back(held, now, nodes, all);
-            let rate = if all { self.rate_to_give_back(held, now) } else { None };
+            let rate = self.rate_to_give_back(held, now, all);
             [total, rate].into_iter().flatten().collect()
         })
     }
 
     fn total_to_give_back(&self, held: &Arc<Count>, now: Moment, nodes: u64, all: bool) -> Option<GivenBack> {
+        if self.keeper(&held.limit, Half::Total).is_silent_about(held) {
+            return None;
+        }
         let (time, window, cell) = (held.limit.time(now), held.limit.rule.window()?, &held.cell);
         // Nobody remembers a key that is charged to it.
         let is_forgotten = Arc::strong_count(held) == 1;
-        let rest = cell.change_total(|share| {
-            if all || is_forgotten { share.take_unspent() } else { share.take_unused(window, time, nodes) }
-        });
+        // What is owed can be paid as soon as somebody answers.
+        let settles = all || is_forgotten || cell.change_total(|share| share.is_due(time));
+        let rest = cell
+            .change_total(|share| if settles { share.take_unspent() } else { share.take_unused(window, time, nodes) });
         // Of a stretch that is over nobody wants it back, unless it counts in the next.
         let counts = |start_seconds: i64| start_seconds >= time.span.start.timestamp() || window.goes_on();
         let left_over = rest.filter(|rest| counts(rest.start_seconds));
-        let owed = if all { cell.change_total(super::share::Share::take_owed) } else { None };
+        let owed = if settles { cell.change_total(super::share::Share::take_owed) } else { None };
         let is_something = left_over.is_some() || owed.is_some();
         is_something.then(|| {
             let total = TotalAsk { left_over, owed, ..TotalAsk::about(*window) };
-            GivenBack { keeper: Arc::clone(self.keeper(&held.limit, Half::Total)), ask: ask(held, Of::Total(total)) }
+            self.given_back(held, Half::Total, Of::Total(total))
         })
     }
 
-    fn rate_to_give_back(&self, held: &Arc<Count>, now: Moment) -> Option<GivenBack> {
+    fn rate_to_give_back(&self, held: &Arc<Count>, now: Moment, all: bool) -> Option<GivenBack> {
         let (time, bucket) = (held.limit.time(now), held.limit.rule.bucket()?);
-        if self.ways(&held.limit).rate == Way::Local {
+        let is_shared = self.ways(&held.limit).rate != Way::Local && held.cell.rate.get().is_some();
+        if !is_shared || self.keeper(&held.limit, Half::Rate).is_silent_about(held) {
             return None;
         }
-        let (left_over, owed) = held.cell.change_rate(|rate, _| (rate.take_unspent(time), rate.take_owed()));
+        let (kept, left_over, owed) = held.cell.change_rate(|rate, _| match (all, rate.is_due(time)) {
+            (true, _) => (0, rate.take_unspent(time), rate.take_owed()),
+            (false, true) => (rate.unspent(time), 0, rate.take_owed()),
+            (false, false) => (0, 0, 0),
+        });
         (left_over + owed > 0).then(|| {
-            let rate = RateAsk { bucket: *bucket, held: 0, left_over, owed, need: 0, at_once: 0, more: 0 };
-            GivenBack { keeper: Arc::clone(self.keeper(&held.limit, Half::Rate)), ask: ask(held, Of::Rate(rate)) }
+            let bucket = *bucket;
+            let rate = RateAsk { bucket, held: kept, left_over, owed, need: 0, at_once: 0, more: 0 };
+            self.given_back(held, Half::Rate, Of::Rate(rate))
         })
+    }
+
+    fn given_back(&self, held: &Arc<Count>, half: Half, of: Of) -> GivenBack {
+        let keeper = Arc::clone(self.keeper(&held.limit, half));
+        GivenBack { keeper, ask: ask(held, of), count: Arc::clone(held) }
     }
 
     /// Gives back what was taken.
     pub(crate) async fn give_back(&self, given_back: Vec<GivenBack>) -> Result<(), Error> {
         let (of_postgres, of_redis): (Vec<_>, Vec<_>) =
             given_back.into_iter().partition(|one| Arc::ptr_eq(&one.keeper, &self.postgres));
-        for (keeper, asks) in [(Some(&self.postgres), of_postgres), (self.redis.as_ref(), of_redis)] {
-            let asks: Vec<Ask> = asks.into_iter().map(|one| one.ask).collect();
+        let mut is_given = true;
+        for (keeper, given) in [(Some(&self.postgres), of_postgres), (self.redis.as_ref(), of_redis)] {
             let Some(keeper) = keeper else { continue };
-            for asks in asks.chunks(ASKED_AT_ONCE) {
-                if keeper.question(asks).await.iter().any(Option::is_none) {
-                    return Err(Error::Unavailable { what: "the store of limits", source: None });
+            for some in given.chunks(ASKED_AT_ONCE) {
+                let asks: Vec<Ask> = some.iter().map(|one| one.ask.clone()).collect();
+                for (one, answer) in some.iter().zip(keeper.question(&asks).await) {
+                    if answer.is_none() {
+                        is_given = false;
+                        owe_again(&one.count, &one.ask);
+                    }
                 }
             }
         }
-        Ok(())
+        if is_given { Ok(()) } else { Err(Error::Unavailable { what: "the store of limits", source: None }) }
     }
 
     /// Whether those who keep limits answer.
@@ -188,4 +216,5 @@ impl Stores {
 pub(crate) struct GivenBack {
     keeper: Arc<Keeper>,
     ask: Ask,
+    count: Arc<Count>,
 }

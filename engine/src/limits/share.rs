@@ -1,10 +1,13 @@
 //! What this process may spend of a total that is kept in Postgres: it reserves a block before it spends any of it, so that nobody
 //! ever spends more than there is, whoever else does and whoever vanishes. Pure; a cell (`cell.rs`) keeps one in its words.
 
-use tronch_core::{LimitTime, Span, Window, WindowKind, WindowState};
+use tronch_core::{Cost, LimitTime, Span, Window, WindowKind, WindowState};
 
 /// How long what was told of a total is believed where it refuses: somebody may have given some of it back.
 const BELIEVED_MS: u64 = 1_000;
+
+/// After how long a process that lets itself have something asks again.
+const ASKED_AGAIN_MS: u64 = 500;
 
 /// A block is this part of the total, where that is spent slowly.
 const BLOCK_PART: u64 = 100;
@@ -96,6 +99,11 @@ impl Share {
         self.allowed.saturating_sub(self.used)
     }
 
+    /// Whether it is time to see whether somebody answers again, to make up for what is owed.
+    pub(super) fn is_due(&self, time: LimitTime) -> bool {
+        self.owed > 0 && !self.is_asking && millis(time).saturating_sub(self.asked_ms) >= ASKED_AGAIN_MS
+    }
+
     /// Whether a refusal by what is known needs no asking.
     pub(super) fn is_believed(&self, time: LimitTime) -> bool {
         self.is_known && millis(time).saturating_sub(self.asked_ms) < BELIEVED_MS
@@ -104,14 +112,14 @@ impl Share {
     /// Whether it is time to ask for more, before anybody has to wait for it.
     pub(super) fn is_low(&self, window: &Window) -> bool {
         let is_low = self.unspent() * 2 < self.block(window);
-        is_low && !self.is_asking && self.taken < window.total().saturating_add(self.besides)
+        is_low && !self.is_asking && self.owed == 0 && self.taken < window.total().saturating_add(self.besides)
     }
 
     /// What nobody here has needed for a while and others may: what is more than the smallest block, which is what a slow trickle of
     /// calls is held to, and all of it where so many share what is nearly used up, or may be.
     pub(super) fn take_unused(&mut self, window: &Window, time: LimitTime, nodes: u64) -> Option<Rest> {
         let unused_ms = millis(time).saturating_sub(self.asked_ms);
-        if self.is_asking || unused_ms < UNUSED_MS {
+        if self.is_asking || self.owed > 0 || unused_ms < UNUSED_MS {
             return None;
         }
         let total = window.total().saturating_add(self.besides);
@@ -140,9 +148,12 @@ impl Share {
         (self.start_seconds < span.start.timestamp()).then(|| self.take_unspent()).flatten()
     }
 
-    /// All that is held and not spent; it is as if it had been.
+    /// All that is held and not spent; it is as if it had been. What nobody handed out is not given back, but owed no more.
     pub(super) fn take_unspent(&mut self) -> Option<Rest> {
-        let units = self.unspent();
+        let unspent = self.unspent();
+        let own = unspent.min(self.owed);
+        self.owed -= own;
+        let units = unspent - own;
         self.used = self.allowed;
         // What is given back can be reserved again.
         self.taken = self.taken.saturating_sub(units);
@@ -171,6 +182,11 @@ impl Share {
         time: LimitTime,
     ) -> Option<Rest> {
         let now_ms = millis(time);
+        if self.is_known && state.start_seconds < self.start_seconds {
+            // An answer of a stretch that is over, late.
+            self.is_asking = false;
+            return (granted > 0).then_some(Rest { start_seconds: state.start_seconds, units: granted });
+        }
         let is_same = self.is_known && self.start_seconds == state.start_seconds;
         self.pace.note(granted, now_ms);
         let rest = if is_same { None } else { self.take_unspent() };
@@ -198,7 +214,7 @@ impl Share {
         }
         let start_seconds = time.span.start.timestamp();
         let is_current = self.is_known && self.start_seconds >= start_seconds;
-        let left = if is_current { window.total().saturating_sub(self.taken) } else { window.total() };
+        let left = self.left_to_all(window, time);
         if !is_current {
             *self = Self { start_seconds, pace: self.pace, is_known: true, ..Self::default() };
         }
@@ -206,9 +222,19 @@ impl Share {
             self.owed = left.div_ceil(nodes.max(1));
             self.allowed += self.owed;
         }
-        self.taken = self.taken.max(window.total());
+        // As if others had all the rest, of the stretch before as well.
+        (self.taken, self.besides) = (self.taken.max(window.total()), 0);
         self.asked_ms = millis(time);
         true
+    }
+
+    /// What of the total nobody holds, as far as is known.
+    fn left_to_all(&self, window: &Window, time: LimitTime) -> u64 {
+        let Some(seen) = self.seen(window, time.span) else { return window.total() };
+        match window.take(seen, time.span, time.now, Cost::NOTHING) {
+            Ok((_, reading)) => reading.remaining.saturating_sub(self.unspent()),
+            Err(_) => 0,
+        }
     }
 
     /// Whether nothing would be lost with it.

@@ -126,6 +126,8 @@ impl TotalAsk {
 
 impl RateAsk {
     fn answer(&self, stored: &Stored, asker: &str, now: Timestamp) -> (Stored, Answer) {
+        // Whoever waited for the row read the clock before whoever had it.
+        let now = now.max(stored.started_at);
         let at = |time: Timestamp| Duration::from_millis(u64::try_from(time.timestamp_millis()).unwrap_or(0));
         let (now_ms, bucket) = (u64::try_from(now.timestamp_millis()).unwrap_or(0), &self.bucket);
         let mut held: Held = stored.held.clone().and_then(|held| serde_json::from_value(held).ok()).unwrap_or_default();
@@ -140,7 +142,8 @@ impl RateAsk {
         let (state, granted) = bucket.reserve(state, at(now), wish);
         let holds = self.held + granted.saturating_sub(self.at_once);
         if holds > 0 {
-            let until = now_ms.saturating_add(u64::try_from(RateShare::held_for(bucket).as_millis()).unwrap_or(0));
+            let until =
+                now_ms.saturating_add(u64::try_from(RateShare::held_for(bucket, false).as_millis()).unwrap_or(0));
             held.insert(asker.to_owned(), (holds, until));
         }
         let debt_ticks = bucket.debt_ticks(state, at(now));

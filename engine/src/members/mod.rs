@@ -39,7 +39,26 @@ pub async fn sign_in(
     let normalized = EmailAddress::parse(email).map(|email| email.normalized()).ok();
     // Whether there is such an account makes no difference.
     let tries = engine.own_limits().begin_try(normalized.as_deref(), address)?;
-    let known = match &normalized {
+    match try_password(engine, normalized.as_deref(), password).await {
+        Ok(Some(user_id)) => {
+            tries.give_back();
+            Ok(SignedIn { user_id, tenants: system::tenants_of(engine, user_id).await? })
+        }
+        Ok(None) => Err(Error::SignInFailed),
+        Err(error) => {
+            // Nobody knows whether it was right.
+            tries.give_back();
+            Err(error)
+        }
+    }
+}
+
+async fn try_password(
+    engine: &Engine,
+    email: Option<&str>,
+    password: Zeroizing<String>,
+) -> Result<Option<UserId>, Error> {
+    let known = match email {
         Some(email) => sql::find_by_email(engine, email).await?,
         None => None,
     };
@@ -48,13 +67,7 @@ pub async fn sign_in(
         None => (None, engine.dummy_phc().to_owned()),
     };
     let right = engine.passwords().verify(password, &phc).await?;
-    match user_id {
-        Some(user_id) if right => {
-            tries.give_back();
-            Ok(SignedIn { user_id, tenants: system::tenants_of(engine, user_id).await? })
-        }
-        _ => Err(Error::SignInFailed),
-    }
+    Ok(user_id.filter(|_| right))
 }
 
 /// The tenants the caller is a member of, by slug.

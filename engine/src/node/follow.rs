@@ -65,6 +65,9 @@ struct Follower {
     count: u64,
     /// The renewal that somebody wished for; others who wish meanwhile get the next one.
     wished: Option<u64>,
+    /// When nodes were counted last, and since when they have been without a gap.
+    counted_at: Moment,
+    resumed_at: Moment,
 }
 
 impl Follower {
@@ -79,6 +82,8 @@ impl Follower {
             answers: JoinSet::new(),
             count: 0,
             wished: None,
+            counted_at: Moment::now(),
+            resumed_at: Moment::from_nanos(0),
         }
     }
 
@@ -158,7 +163,7 @@ impl Follower {
 
     async fn renewed(&mut self, asked: &Asked, received: Moment, renewal: Renewal) {
         clock::adopt(asked.sent, received, renewal.clock_ms);
-        self.node.nodes.store(renewal.nodes, Ordering::Relaxed);
+        self.count_nodes(received, renewal.nodes);
         if !renewal.is_known {
             // Nobody has waited for this process meanwhile.
             return self.rejoin().await;
@@ -174,6 +179,16 @@ impl Follower {
             // So that whoever waits for this process sees how far it is.
             self.wished = Some(self.ask());
         }
+    }
+
+    /// After a time without Postgres the others were not heard of either, and are still there.
+    fn count_nodes(&mut self, now: Moment, nodes: u64) {
+        let lasts = Duration::from_secs_f64(log::HEARD_OF_SECONDS);
+        if now.since(std::mem::replace(&mut self.counted_at, now)) > lasts / 2 {
+            self.resumed_at = now;
+        }
+        let known = if now.since(self.resumed_at) < lasts { self.node.nodes.load(Ordering::Relaxed) } else { 0 };
+        self.node.nodes.store(nodes.max(known), Ordering::Relaxed);
     }
 
     fn take_in(&mut self, applied: u64, renewal: Renewal) {

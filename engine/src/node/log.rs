@@ -13,7 +13,7 @@ use crate::keyring::TagKeyId;
 const CHANGES_MAX: usize = 1_000;
 
 /// A node that was not heard of for so long is not counted among those that share what is left of limits.
-const HEARD_OF_SECONDS: f64 = 5.0;
+pub(super) const HEARD_OF_SECONDS: f64 = 5.0;
 
 /// What a change is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -113,7 +113,7 @@ pub(super) async fn renew(mut connection: &AsyncPgConnection, node: Uuid, applie
          (SELECT system_identifier FROM pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) \
          || '/' || 'change_log_head'::regclass::oid || '/' || (SELECT oid FROM pg_database WHERE datname = current_database()) \
          AS lineage, EXISTS (SELECT FROM beat) AS is_known, \
-         (SELECT count(*) FROM nodes WHERE renewed_at > clock_timestamp() - make_interval(secs => $4)) AS nodes, \
+         (SELECT count(*) FROM nodes WHERE id = $1 OR renewed_at > clock_timestamp() - make_interval(secs => $4)) AS nodes, \
          (SELECT id FROM master_keys WHERE current) AS current_master, log.n, log.kind, log.subject, \
          (extract(epoch FROM log.logged_at) * 1000)::bigint AS at_ms \
          FROM change_log_head AS head \
@@ -170,18 +170,18 @@ pub(super) async fn insert_node(
     Ok(number_out(inserted.applied))
 }
 
-/// How many processes on the list have not been heard of since one was put there. Each that has knows of it.
+/// How many other processes on the list have been heard of since one was put there, and know of it, and how many have not.
 ///
 /// This crosses tenants because a process answers for all of them.
-pub(super) async fn count_silent(connection: &mut AsyncPgConnection, since: Uuid) -> Result<i64, Error> {
+pub(super) async fn count_others(connection: &mut AsyncPgConnection, since: Uuid) -> Result<(i64, i64), Error> {
     use crate::schema::nodes;
     let others = diesel::alias!(nodes as others);
     let began = nodes::table.find(since).select(nodes::started_at).single_value();
-    let silent = others
-        .filter(others.field(nodes::id).ne(since))
-        .filter(others.field(nodes::renewed_at).nullable().le(began))
-        .count();
-    Ok(silent.get_result(connection).await?)
+    let all = || others.filter(others.field(nodes::id).ne(since));
+    let heard = all().filter(others.field(nodes::renewed_at).nullable().gt(began)).count();
+    let heard: i64 = heard.get_result(&mut *connection).await?;
+    let count: i64 = all().count().get_result(connection).await?;
+    Ok((heard, count - heard))
 }
 
 /// Takes a process off the list.

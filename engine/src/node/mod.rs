@@ -55,6 +55,17 @@ pub struct NodeName {
     pub version: &'static str,
 }
 
+/// What became of the other processes on the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// All were heard of, or there are none.
+    Met,
+    /// Some were.
+    SomeGone,
+    /// None was.
+    AllGone,
+}
+
 /// A running member of the installation.
 pub(crate) struct Node {
     pub(crate) id: Uuid,
@@ -113,20 +124,19 @@ impl Node {
         Ok(node)
     }
 
-    /// Waits until each of the others was heard of, and so knows of this one. Whether all were: one that was not for so long went
-    /// without a word.
+    /// Waits until each of the others was heard of, and so knows of this one. One that is not for so long went without a word.
     ///
     /// # Errors
     /// `Unavailable` when Postgres is.
-    pub(crate) async fn meet_others(&self, db: &Db) -> Result<bool, Error> {
+    pub(crate) async fn meet_others(&self, db: &Db) -> Result<Others, Error> {
         let begun = Moment::now();
         let mut connection = db.system().await?;
         loop {
-            if log::count_silent(&mut connection, self.id).await? == 0 {
-                return Ok(true);
-            }
-            if Moment::now().since(begun) >= SILENCE {
-                return Ok(false);
+            match log::count_others(&mut connection, self.id).await? {
+                (_, 0) => return Ok(Others::Met),
+                _ if Moment::now().since(begun) < SILENCE => {}
+                (0, _) => return Ok(Others::AllGone),
+                _ => return Ok(Others::SomeGone),
             }
             tokio::time::sleep(RENEWAL_INTERVAL / 4).await;
         }

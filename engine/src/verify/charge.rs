@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tronch_core::{Cost, LimitHalf, LimitName, LimitRule, Refusal, VerdictCode};
 
 use crate::clock::Moment;
@@ -82,7 +82,7 @@ pub(super) async fn charge_limits(
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
         let asked = lacking.iter().map(async |(place, lacks)| (*place, stores.ask(&limits[*place], *lacks).await));
-        let mut unanswered = join_all(asked).await;
+        let mut unanswered = timeout_at(deadline, join_all(asked)).await.unwrap_or_else(|_| lacking.clone());
         unanswered.retain(|(_, lacks)| *lacks != Lacks::default());
         let (now, beyond) = (Moment::now(), if unanswered.is_empty() { Beyond::MayBe } else { Beyond::Nothing });
         for (place, lacks) in unanswered {

@@ -47,8 +47,14 @@ pub struct KeyFacts {
     tally: Tally,
 }
 
-/// What a key may have besides.
+/// What a key may have besides. Many have nothing of it but limits.
 struct Extras {
+    rare: Option<Box<Rare>>,
+    limits: Box<[KeyLimit]>,
+}
+
+/// What few have.
+struct Rare {
     revoked_at: Option<Timestamp>,
     expires_at: Option<Timestamp>,
     grace_ends_at: Option<Timestamp>,
@@ -57,18 +63,16 @@ struct Extras {
     /// Nothing for an empty object.
     metadata: Option<Box<RawValue>>,
     rotation: Option<RotationView>,
-    limits: Box<[KeyLimit]>,
 }
 
-impl Extras {
+impl Rare {
     fn has_any(&self) -> bool {
-        let Self { revoked_at, expires_at, grace_ends_at, permissions, owner, metadata, rotation, limits } = self;
+        let Self { revoked_at, expires_at, grace_ends_at, permissions, owner, metadata, rotation } = self;
         [revoked_at, expires_at, grace_ends_at].into_iter().any(Option::is_some)
             || !permissions.is_empty()
             || owner.is_some()
             || metadata.is_some()
             || rotation.is_some()
-            || !limits.is_empty()
     }
 }
 
@@ -100,18 +104,22 @@ pub(crate) struct Place {
 impl KeyFacts {
     /// What a verdict depends on.
     pub(super) fn snapshot(&self) -> KeySnapshot<'_> {
-        let extras = self.extras.as_deref();
+        let rare = self.rare();
         KeySnapshot {
             key_id: self.key_id,
             tenant_id: self.place.tenant_id,
             project_id: self.place.project_id,
             environment: self.environment,
             disabled: self.disabled,
-            revoked_at: extras.and_then(|extras| extras.revoked_at),
+            revoked_at: rare.and_then(|rare| rare.revoked_at),
             expires_at: self.expires_at(),
-            grace_ends_at: extras.and_then(|extras| extras.grace_ends_at),
+            grace_ends_at: rare.and_then(|rare| rare.grace_ends_at),
             permissions: self.permissions().into(),
         }
+    }
+
+    fn rare(&self) -> Option<&Rare> {
+        self.extras.as_ref()?.rare.as_deref()
     }
 
     /// Which key.
@@ -156,22 +164,22 @@ impl KeyFacts {
 
     /// Whom it was issued to.
     pub fn owner(&self) -> Option<&str> {
-        self.extras.as_ref()?.owner.as_deref()
+        self.rare()?.owner.as_deref()
     }
 
     /// The tenant's own data; nothing for an empty object.
     pub fn metadata(&self) -> Option<&RawValue> {
-        self.extras.as_ref()?.metadata.as_deref()
+        self.rare()?.metadata.as_deref()
     }
 
     /// What it holds.
     pub fn permissions(&self) -> &[KeyPermission] {
-        self.extras.as_ref().map_or(&[], |extras| &extras.permissions)
+        self.rare().map_or(&[], |rare| &rare.permissions)
     }
 
     /// When the clock ends it.
     pub fn expires_at(&self) -> Option<Timestamp> {
-        self.extras.as_ref()?.expires_at
+        self.rare()?.expires_at
     }
 
     /// What it is held to.
@@ -181,7 +189,7 @@ impl KeyFacts {
 
     /// Its place in a rotation.
     pub fn rotation(&self) -> Option<&RotationView> {
-        self.extras.as_ref()?.rotation.as_ref()
+        self.rare()?.rotation.as_ref()
     }
 }
 
@@ -301,7 +309,7 @@ fn of_row(engine: &Engine, row: Row, limits: Box<[KeyLimit]>) -> Result<Found<Ke
     let name = KeyName::parse(&row.name).map_err(Error::internal)?;
     let permissions: Result<Box<[KeyPermission]>, _> =
         row.permissions.iter().map(|text| KeyPermission::parse(text)).collect();
-    let extras = Extras {
+    let rare = Rare {
         revoked_at: row.revoked_at,
         expires_at: row.expires_at,
         grace_ends_at: row.grace_ends_at,
@@ -313,8 +321,9 @@ fn of_row(engine: &Engine, row: Row, limits: Box<[KeyLimit]>) -> Result<Found<Ke
             row.successor_id.map(KeyId::from_uuid),
             row.grace_ends_at,
         ),
-        limits,
     };
+    let rare = rare.has_any().then(|| Box::new(rare));
+    let extras = (rare.is_some() || !limits.is_empty()).then(|| Box::new(Extras { rare, limits }));
     let facts = KeyFacts {
         tag: Tag::of_stored(&row.tag)?,
         tag_key: TagKeyId::of_stored(&row.tag_key)?,
@@ -324,7 +333,7 @@ fn of_row(engine: &Engine, row: Row, limits: Box<[KeyLimit]>) -> Result<Found<Ke
         disabled: row.disabled_at.is_some(),
         name: CompactString::new(name.as_str()),
         place: engine.places().share(project_id, place),
-        extras: extras.has_any().then(|| Box::new(extras)),
+        extras,
         tally: Tally::default(),
     };
     Ok((facts, known.unwrap_or_default()))
