@@ -159,7 +159,7 @@ test("credits are used up, seen, and added to", async ({ page, tronch }, { proje
   await expect(page.getByRole("row", { name: /with credits/ })).toContainText("0 of 3");
   await page.getByLabel("How many").fill("0");
   await page.getByRole("button", { name: "Add credits" }).click();
-  await expect(page.locator(".field-error")).toContainText("give a whole number from 1");
+  await expect(page.locator(".field-error")).toContainText("Give a whole number from 1");
   await page.getByLabel("How many").fill("5");
   await page.getByRole("button", { name: "Add credits" }).click();
   await expect(page.getByRole("status").filter({ hasText: "The credits are added." })).toBeVisible();
