@@ -122,6 +122,8 @@ impl Db {
         // by an index today must not look through the table for ever because that was small when it was planned.
         let data_plane = "-c statement_timeout=1000 -c lock_timeout=500 -c tronch.scope=system \
                           -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off";
+        // Nodes wait for each other's rows, and nobody here waits for them so long.
+        let shared_limits = format!("{system} -c enable_seqscan=off -c jit=off");
         // What a lease says may be lost with Postgres: then it was not heard either.
         // And nobody waits longer for its answer, so that none is worked on in vain. What came after a number is found by
         // the index, however many numbers the planner expects; it makes the costs look high, which alone would compile.
@@ -134,7 +136,7 @@ impl Db {
             // A validation is one question, not two: one that finds its connection dead asks again on another.
             data_plane: pool(with_options(url, data_plane), some, RecyclingMethod::Fast)?,
             usage: pool(with_options(url, &system), 1, RecyclingMethod::Verified)?,
-            limits: pool(with_options(url, data_plane), 1, RecyclingMethod::Fast)?,
+            limits: pool(with_options(url, &shared_limits), 1, RecyclingMethod::Fast)?,
             lease_url: with_options(url, lease),
         })
     }

@@ -20,8 +20,8 @@ use crate::clock::{self, Moment};
 use crate::db::Db;
 use crate::error::Error;
 
-/// How long a question may take; nobody waits for it so long.
-const QUESTION_MAX: Duration = Duration::from_millis(500);
+/// How long a question may take, at least; nobody waits for it so long.
+const QUESTION_MIN: Duration = Duration::from_millis(500);
 
 /// Limits in one question to Postgres.
 pub(super) const ASKED_AT_ONCE: usize = 256;
@@ -272,9 +272,10 @@ impl Keeper {
 
     /// The answers, in their order; nothing where there is none.
     pub(super) async fn question(&self, asks: &[Ask]) -> Vec<Option<Answer>> {
+        let most = QUESTION_MIN.max(self.patience * 2);
         let answers = match &self.store {
-            Store::Postgres(db) => ask_postgres(db, asks, &self.asker).await,
-            Store::Redis(redis) => redis.ask(asks, &self.asker, QUESTION_MAX).await,
+            Store::Postgres(db) => ask_postgres(db, asks, &self.asker, most).await,
+            Store::Redis(redis) => redis.ask(asks, &self.asker, most).await,
         };
         let is_answered = answers.iter().any(Option::is_some);
         metrics::counter!(
@@ -286,7 +287,7 @@ impl Keeper {
     }
 }
 
-async fn ask_postgres(db: &Db, asks: &[Ask], asker: &str) -> Vec<Option<Answer>> {
+async fn ask_postgres(db: &Db, asks: &[Ask], asker: &str, most: Duration) -> Vec<Option<Answer>> {
     let asked = async {
         let mut attempts = 1;
         loop {
@@ -297,7 +298,7 @@ async fn ask_postgres(db: &Db, asks: &[Ask], asker: &str) -> Vec<Option<Answer>>
             }
         }
     };
-    let answered = timeout(QUESTION_MAX, asked).await.unwrap_or_else(|late| Err(Error::database_unavailable(late)));
+    let answered = timeout(most, asked).await.unwrap_or_else(|late| Err(Error::database_unavailable(late)));
     match answered {
         Ok(answers) => answers.into_iter().map(Some).collect(),
         Err(error) => {
