@@ -1,4 +1,4 @@
-//! Connections: four pools over one role, each for one purpose, and the migrations. No query lives here.
+//! Connections: five pools over one role, each for one purpose, and the migrations. No query lives here.
 
 use std::time::Duration;
 

@@ -50,10 +50,10 @@ const WINDOWS: [(&str, &str); 11] = [
     ("fixed:3600", "an hour"),
     ("sliding:3600", "any 60 minutes"),
     ("sliding:86400", "any 24 hours"),
-    ("credits:month", "credits, filled up each month"),
-    ("credits:week", "credits, filled up each week"),
-    ("credits:day", "credits, filled up each day"),
-    ("credits", "credits, not filled up"),
+    ("credits:month", "credits a month"),
+    ("credits:week", "credits a week"),
+    ("credits:day", "credits a day"),
+    ("credits", "credits, once"),
 ];
 
 /// Sets a limit: on the key of the address, or on whatever the form names.
@@ -180,7 +180,7 @@ pub(crate) fn EditLimitPage() -> impl IntoView {
                     <p>"It counts the calls of " {whose} "."</p>
                     <RuleFields form=form.clone() limit=Some(limit.clone()) />
                     {simulated(&form)}
-                    <Notice title="Under another rule it begins anew:">" what was used under the old one does not count."</Notice>
+                    <Notice title="Under another total the count goes on.">" Under another burst, or within another time, it begins anew."</Notice>
                     <div class="form-actions">
                         <SubmitButton label="Save changes" />
                         {simulate_button(&tenant)}
@@ -323,7 +323,7 @@ fn RuleFields(form: FormState, limit: Option<LimitView>) -> impl IntoView {
                 />
             </div>
             <p class="hint">"Days, weeks and months are those of the time zone. Any 24 hours are the last ones, whenever they began. \
-            Credits are a balance: what is not used stays."</p>
+            Credits are a balance: what is not used stays, and is filled up as the next begins."</p>
         </fieldset>
         <CheckboxField
             name="automatic"

@@ -1,4 +1,4 @@
-//! Limits as pages: all of them, the form that sets or changes one, and what a key or the keys of a project are held to.
+//! Limits as pages: all of them, one with who is close to its end, the form that sets or changes one, and what a key or the keys of a project are held to.
 
 mod form;
 mod limit;

@@ -1,6 +1,7 @@
 //! Limits: how much a key, the keys of an owner, or each key of a project may use. What the rules mean is said in
-//! `core/src/limit.rs`; the verbs here set them. What was taken lies in memory (`cells.rs`), where calls on all threads take from
-//! it at once (`cell.rs`).
+//! `core/src/limit.rs`; the verbs here set them. What this process may let pass lies in memory (`cells.rs`),
+//! where calls on all threads take from it at once (`charge.rs`); what outlives it or is shared with others, with whoever keeps that
+//! (`reserve.rs`).
 
 mod atomics;
 pub(crate) mod cell;
@@ -75,9 +76,9 @@ pub struct LimitChange {
     pub is_automatic: Option<bool>,
     /// Whether several processes agree on it call by call.
     pub is_exact: Option<bool>,
-    /// Another burst, or none. What was taken by the old rule is forgotten.
+    /// Another burst, or none. What was taken of the old one is forgotten.
     pub bucket: Option<Option<Bucket>>,
-    /// Another window, or none.
+    /// Another window, or none. Where time is cut as before, the count goes on.
     pub window: Option<Option<Window>>,
     /// When whoever changes it saw it last: one that somebody changed since then is not changed.
     pub unless_changed_since: Option<Timestamp>,

@@ -1,4 +1,5 @@
-//! The data plane: who may ask, and whether a key may pass. It has its own pool and stores nothing. What was asked about
+//! The data plane: who may ask, and whether a key may pass. It has its own pool and stores nothing but what limits
+//! reserve. What was asked about
 //! before is answered from memory, as long as that is known to count.
 
 mod absent;

@@ -298,3 +298,20 @@ async fn credits_that_are_none_are_refused_by_name() {
     let refused = service.patch(&path, &json!({ "credits": null })).await.refusal();
     assert_eq!(refused, (422, "invalid_field".into(), Some("burst".into())));
 }
+
+/// The count is the row's, whatever the total: only what the old rule held and had not spent is a moment behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn under_another_total_the_count_goes_on_and_within_another_time_it_begins_anew() {
+    let app = TestApp::start().await;
+    let service = app.everything_in("acme").await;
+    let (id, ask) = key(&service, json!({})).await;
+    let limit = set(&service, &json!({ "name": "monthly", "key_id": id, "window": total(1_000) })).await;
+    assert_eq!(passed(&service, &ask, 130, 1).await, 130);
+    let path = format!("/api/v1/limits/{}?wait=all", limit["id"].as_str().expect("an id"));
+    service.patch(&path, &json!({ "window": total(200) })).await.json();
+    let now_left = left(&service, &ask).await;
+    assert!((60..=70).contains(&now_left), "{now_left} left");
+    assert!(passed(&service, &ask, 100, 1).await <= 70);
+    service.patch(&path, &json!({ "window": { "total": 200, "calendar": "week" } })).await.json();
+    assert_eq!(left(&service, &ask).await, 200);
+}

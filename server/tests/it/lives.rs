@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use crate::support::{TestApp, Visitor};
+use crate::support::{Lots, TestApp, Visitor};
 
 const LIVES: u64 = 60;
 const STEPS: usize = 10;
@@ -17,22 +17,6 @@ const FORGETFUL: usize = 2;
 
 /// Seconds around an end in which nothing is asked: a slow machine would be on either side of it.
 const UNSAFE: i64 = 8;
-
-/// A generator that gives the same numbers on every machine (Marsaglia's xorshift64).
-struct Lots(u64);
-
-impl Lots {
-    fn draw(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % below
-    }
-
-    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[usize::try_from(self.draw(choices.len() as u64)).expect("small")]
-    }
-}
 
 #[derive(Debug, Clone, Copy)]
 enum Step {

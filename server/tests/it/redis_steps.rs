@@ -7,25 +7,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta};
 use tronch_core::{Bucket, BucketState, Timestamp, TokenWish, Window, WindowKind, WindowState, Wish};
 
-use crate::support::RedisServer;
+use crate::support::{Lots, RedisServer};
 
 const SCRIPT: &str = include_str!("../../../engine/src/limits/reserve.lua");
-
-/// The same numbers on every machine (Marsaglia's xorshift64).
-struct Lots(u64);
-
-impl Lots {
-    fn draw(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % below
-    }
-
-    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[usize::try_from(self.draw(choices.len() as u64)).expect("small")]
-    }
-}
 
 /// The script by a clock that is told.
 struct Script {

@@ -1,4 +1,4 @@
-//! A limit as the API shows it, and what one would have refused.
+//! A limit as the API shows it, who used most of it, and what one would have refused.
 
 use serde::Serialize;
 use tronch_core::{Bucket, LimitOn, LimitView, Reading, Refill, Window, WindowKind, format_timestamp};

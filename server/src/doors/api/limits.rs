@@ -131,7 +131,7 @@ fn yes() -> bool {
     true
 }
 
-/// What of a limit is to change; what is left out stays. Under another rule it begins anew.
+/// What of a limit is to change; what is left out stays. Under another total the count goes on; under another burst, or another cut of time, it begins anew.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UpdateLimitIn {

@@ -23,3 +23,19 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl Fn
     }
     panic!("within thirty seconds it never came to be that {what}");
 }
+
+/// A generator that gives the same numbers on every machine (Marsaglia's xorshift64).
+pub struct Lots(pub u64);
+
+impl Lots {
+    pub fn draw(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below
+    }
+
+    pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[usize::try_from(self.draw(choices.len() as u64)).expect("small")]
+    }
+}

@@ -1,4 +1,5 @@
-//! Redis servers of a test's own: one, or three masters of a Cluster. They keep nothing.
+//! Redis servers of a test's own: one, three masters of a Cluster, or a master with its replica and a
+//! Sentinel. They keep nothing.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
