@@ -14,7 +14,7 @@ use tronch_core::{LimitTime, Wish};
 use super::cells::{Count, KeyLimit};
 use super::rate::RateShare;
 use super::redis::Redis;
-use super::store::{Answer, Ask, Of, RateAsk, TotalAsk};
+use super::store::{Answer, Ask, NoAnswer, Of, RateAsk, TotalAsk};
 use super::totals;
 use crate::clock::{self, Moment};
 use crate::db::Db;
@@ -139,7 +139,7 @@ impl Keeper {
             tokio::time::sleep(ASKED_AGAIN).await;
             // It asks for nothing, so that it changes nothing however often and late it is heard.
             let Some(ask) = plain(&limit, half) else { return };
-            if self.question(&[ask]).await.iter().all(Option::is_some) {
+            if !self.question(&[ask]).await.contains(&Err(NoAnswer::Silence)) {
                 self.is_heard_again(&limit.count);
             }
         }
@@ -248,13 +248,13 @@ impl Keeper {
         let mut left_over = Vec::new();
         for ((one, ask), answer) in asked.into_iter().zip(answers) {
             match answer {
-                Some(_) => self.is_heard_again(&one.limit.count),
-                None => self.fall_silent(&one.limit, one.half),
+                Err(NoAnswer::Silence) => self.fall_silent(&one.limit, one.half),
+                Ok(_) | Err(NoAnswer::Nonsense) => self.is_heard_again(&one.limit.count),
             }
             match answer {
                 // Whoever waits hears nothing.
-                None => one.take_back(&ask),
-                Some(answer) => {
+                Err(_) => one.take_back(&ask),
+                Ok(answer) => {
                     left_over.extend(one.take_in(answer, (sent, now)));
                     // Only now: whoever hears of it looks for it.
                     for heard in one.heard {
@@ -265,19 +265,19 @@ impl Keeper {
                 }
             }
         }
-        if !left_over.is_empty() && self.question(&left_over).await.iter().any(Option::is_none) {
+        if !left_over.is_empty() && self.question(&left_over).await.iter().any(Result::is_err) {
             tracing::debug!("what was left of a stretch that is over was not given back");
         }
     }
 
-    /// The answers, in their order; nothing where there is none.
-    pub(super) async fn question(&self, asks: &[Ask]) -> Vec<Option<Answer>> {
+    /// The answers, in their order.
+    pub(super) async fn question(&self, asks: &[Ask]) -> Vec<Result<Answer, NoAnswer>> {
         let most = QUESTION_MIN.max(self.patience * 2);
         let answers = match &self.store {
             Store::Postgres(db) => ask_postgres(db, asks, &self.asker, most).await,
             Store::Redis(redis) => redis.ask(asks, &self.asker, most).await,
         };
-        let is_answered = answers.iter().any(Option::is_some);
+        let is_answered = answers.iter().any(Result::is_ok);
         metrics::counter!(
             "tronch_limit_questions_total",
             "store" => self.store.name(), "answered" => if is_answered { "yes" } else { "no" }
@@ -287,7 +287,7 @@ impl Keeper {
     }
 }
 
-async fn ask_postgres(db: &Db, asks: &[Ask], asker: &str, most: Duration) -> Vec<Option<Answer>> {
+async fn ask_postgres(db: &Db, asks: &[Ask], asker: &str, most: Duration) -> Vec<Result<Answer, NoAnswer>> {
     let asked = async {
         let mut attempts = 1;
         loop {
@@ -300,10 +300,10 @@ async fn ask_postgres(db: &Db, asks: &[Ask], asker: &str, most: Duration) -> Vec
     };
     let answered = timeout(most, asked).await.unwrap_or_else(|late| Err(Error::database_unavailable(late)));
     match answered {
-        Ok(answers) => answers.into_iter().map(Some).collect(),
+        Ok(answers) => answers.into_iter().map(Ok).collect(),
         Err(error) => {
             tracing::warn!(error.causes = ?error.causes(), "limits could not be reserved in Postgres: {error}");
-            vec![None; asks.len()]
+            vec![Err(NoAnswer::Silence); asks.len()]
         }
     }
 }

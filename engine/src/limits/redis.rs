@@ -18,7 +18,7 @@ use tronch_core::{TenantId, Window, WindowKind, WindowState};
 use uuid::Uuid;
 
 use super::rate::RateShare;
-use super::store::{Answer, Ask, Of, RateAsk, TotalAsk};
+use super::store::{Answer, Ask, NoAnswer, Of, RateAsk, TotalAsk};
 use super::totals::{fill, stretches};
 use crate::clock;
 use crate::error::Error;
@@ -136,28 +136,35 @@ impl Redis {
         if self.url.kind == Kind::Cluster { slot(&hash_tag(tenant_id, whose)) / SLOTS_OF_PART } else { 0 }
     }
 
-    /// The answers, in their order; nothing where there is none.
-    pub(super) async fn ask(&self, asks: &[Ask], asker: &str, max: Duration) -> Vec<Option<Answer>> {
+    /// The answers, in their order.
+    pub(super) async fn ask(&self, asks: &[Ask], asker: &str, max: Duration) -> Vec<Result<Answer, NoAnswer>> {
         join_all(asks.iter().map(|ask| self.ask_one(ask, asker, max))).await
     }
 
-    async fn ask_one(&self, ask: &Ask, asker: &str, max: Duration) -> Option<Answer> {
-        let answered = timeout(max, self.try_one(ask, asker)).await;
-        if answered.is_err() {
+    async fn ask_one(&self, ask: &Ask, asker: &str, max: Duration) -> Result<Answer, NoAnswer> {
+        let answered = timeout(max, self.try_one(ask, asker)).await.unwrap_or_else(|late| {
             // Nobody may be at the other end any more.
             self.forget_line();
-        }
-        match answered.unwrap_or_else(|late| Err(Error::Unavailable { what: "Redis", source: Some(late.into()) })) {
-            Ok(answer) => Some(answer),
-            Err(error) => {
-                tracing::debug!(error.causes = ?error.causes(), "a limit could not be reserved in Redis: {error}");
-                None
-            }
-        }
+            Err((NoAnswer::Silence, Error::Unavailable { what: "Redis", source: Some(late.into()) }))
+        });
+        answered.map_err(|(why, error)| {
+            tracing::debug!(error.causes = ?error.causes(), "a limit could not be reserved in Redis: {error}");
+            why
+        })
     }
 
-    async fn try_one(&self, ask: &Ask, asker: &str) -> Result<Answer, Error> {
-        let unavailable = |error: RedisError| Error::Unavailable { what: "Redis", source: Some(error.into()) };
+    async fn try_one(&self, ask: &Ask, asker: &str) -> Result<Answer, (NoAnswer, Error)> {
+        let unavailable = |error: RedisError| {
+            // It says so itself, of what lies there: a word of the server's that is none about the server.
+            let is_of_the_key = matches!(
+                error.kind(),
+                ErrorKind::Server(ServerErrorKind::ResponseError)
+                    | ErrorKind::Extension
+                    | ErrorKind::UnexpectedReturnType
+            );
+            let why = if is_of_the_key { NoAnswer::Nonsense } else { NoAnswer::Silence };
+            (why, Error::Unavailable { what: "Redis", source: Some(error.into()) })
+        };
         let mut line = self.line().await.map_err(unavailable)?;
         let question = Question::of(ask, asker);
         let by_name = question.command("EVALSHA", SCRIPT.get_hash());
@@ -174,7 +181,7 @@ impl Redis {
             _ => {}
         }
         match answered {
-            Ok(numbers) => question.answer(&numbers),
+            Ok(numbers) => question.answer(&numbers).map_err(|error| (NoAnswer::Nonsense, error)),
             Err(error) => {
                 if is_broken(&error) {
                     self.forget_line();

@@ -196,7 +196,7 @@ impl Stores {
             for some in given.chunks(ASKED_AT_ONCE) {
                 let asks: Vec<Ask> = some.iter().map(|one| one.ask.clone()).collect();
                 for (one, answer) in some.iter().zip(keeper.question(&asks).await) {
-                    if answer.is_none() {
+                    if answer.is_err() {
                         is_given = false;
                         owe_again(&one.count, &one.ask);
                     }

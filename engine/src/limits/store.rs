@@ -52,8 +52,17 @@ pub(crate) struct RateAsk {
     pub(crate) more: u64,
 }
 
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoAnswer {
+    /// Nobody answers.
+    Silence,
+    /// Somebody does, with what is none: about this one nothing can be known, about others it may.
+    Nonsense,
+}
+
 /// How it stands, and how much of it was reserved for whoever asked.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     Total {
         state: WindowState,

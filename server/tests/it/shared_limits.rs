@@ -243,4 +243,11 @@ async fn a_redis_that_answers_nonsense_is_none() {
     }
     let passed: u64 = three.passed(&ask, 48).await.iter().take(1).sum();
     assert!((1..=2).contains(&passed), "a third of what was left is {passed}");
+    // About others it is heard: by its part of six this process would let two pass.
+    let other = three.limited(burst(6), "exact").await;
+    let mut passed = 0;
+    for _ in 0..10 {
+        passed += u64::from(three.service(0).verify(&other).await["code"] == "VALID");
+    }
+    assert_eq!(passed, 6);
 }
