@@ -172,7 +172,11 @@ impl Keeper {
         match timeout(self.patience, heard).await {
             Ok(heard) => heard.is_ok(),
             Err(_) => {
-                self.fall_silent(limit, half);
+                // A commit may take longer now and then, and all who asked for credits would be sent away: of Postgres a question
+                // has to fail. Of Redis each call may wait for it, and none may wait in vain.
+                if matches!(self.store, Store::Redis(_)) {
+                    self.fall_silent(limit, half);
+                }
                 false
             }
         }

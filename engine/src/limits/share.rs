@@ -205,7 +205,7 @@ impl Share {
         rest
     }
 
-    /// Nobody answers: lets this process have its part of what was left, among so many, once in a stretch. Not of credits, which
+    /// Nobody answers: lets this process have its part of what was left, what it holds included, among so many, once in a stretch. Not of credits, which
     /// are somebody's money. Whether it may.
     pub(crate) fn stand_in(&mut self, window: &Window, time: LimitTime, nodes: u64) -> bool {
         self.is_asking = false;
@@ -214,12 +214,12 @@ impl Share {
         }
         let start_seconds = time.span.start.timestamp();
         let is_current = self.is_known && self.start_seconds >= start_seconds;
-        let left = self.left_to_all(window, time);
+        let left = self.left(window, time);
         if !is_current {
             *self = Self { start_seconds, pace: self.pace, is_known: true, ..Self::default() };
         }
         if self.owed == 0 {
-            self.owed = left.div_ceil(nodes.max(1));
+            self.owed = left.div_ceil(nodes.max(1)).saturating_sub(self.unspent());
             self.allowed += self.owed;
         }
         // As if others had all the rest, of the stretch before as well.
@@ -228,11 +228,11 @@ impl Share {
         true
     }
 
-    /// What of the total nobody holds, as far as is known.
-    fn left_to_all(&self, window: &Window, time: LimitTime) -> u64 {
+    /// What of the total is left, as far as is known, with what is held here.
+    fn left(&self, window: &Window, time: LimitTime) -> u64 {
         let Some(seen) = self.seen(window, time.span) else { return window.total() };
         match window.take(seen, time.span, time.now, Cost::NOTHING) {
-            Ok((_, reading)) => reading.remaining.saturating_sub(self.unspent()),
+            Ok((_, reading)) => reading.remaining,
             Err(_) => 0,
         }
     }
