@@ -22,6 +22,7 @@ pub use simulate::{Simulated, simulate};
 pub use window::{Refill, Span, Window, WindowKind, WindowState, Wish};
 
 use crate::bounds::COST_MAX;
+use crate::VerdictCode;
 use crate::time::Timestamp;
 
 /// What one call takes. A cost of nothing reads what is left and is never refused.
@@ -221,6 +222,14 @@ impl Refusal {
     pub fn or_longer(self, other: Self) -> Self {
         let longest = |refusal: Self| refusal.retry_after.map_or(Duration::MAX, |wait| wait);
         if longest(other) > longest(self) { other } else { self }
+    }
+
+    /// The verdict on a call that is refused so.
+    pub fn code(&self) -> VerdictCode {
+        match self.reading.half {
+            LimitHalf::Rate => VerdictCode::RateLimited,
+            LimitHalf::Total => VerdictCode::QuotaExceeded,
+        }
     }
 }
 

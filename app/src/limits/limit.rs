@@ -3,9 +3,12 @@
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
-use tronch_core::{LimitId, LimitOn, LimitView, Permission, Reading, TenantSlug, WindowKind, format_timestamp};
+use tronch_core::{
+    LimitId, LimitOn, LimitView, Permission, Reading, TenantSlug, UsagePoint, WindowKind, format_timestamp,
+};
 use tronch_engine::Error;
 use tronch_engine::limits::{self, LimitUse, uses_of_limit};
+use tronch_engine::usage::{Span, usage_of_limit};
 
 use super::list::{on_words, said};
 use crate::form_state::{FormState, OnceField};
@@ -19,6 +22,7 @@ use crate::ui::islands::LocalTime;
 use crate::ui::notice::{FormError, Notice};
 use crate::ui::page_head::PageHead;
 use crate::ui::table::TableWrap;
+use crate::usage::{SpanLinks, Totals, UsageChart, span_of_address};
 
 /// The fields of the form that adds credits, in their order.
 pub const CREDIT_FIELDS: [&str; 2] = ["add", "key"];
@@ -29,7 +33,7 @@ const CLOSE_PART: u64 = 10;
 /// One limit.
 #[component]
 pub(crate) fn LimitPage() -> impl IntoView {
-    let (tenant, form) = (tenant(), form_state());
+    let (tenant, form, span) = (tenant(), form_state(), span_of_address());
     let named = use_params_map().with(|params| params.get("limit"));
     let did = use_query_map().with(|map| map.get("did"));
     page(async move {
@@ -37,6 +41,11 @@ pub(crate) fn LimitPage() -> impl IntoView {
         let id: LimitId = named.and_then(|text| text.parse().ok()).ok_or(Error::NotFound { noun: "limit" })?;
         let limit = limits::get_limit(&tenant, id).await?;
         let uses = uses_of_limit(&tenant, id).await?;
+        let calls = if tenant.allows(Permission::UsageRead) {
+            said_to_calls(usage_of_limit(&tenant, id, span).await?, span, &format!("/t/{}/limits/{id}", tenant.slug()))
+        } else {
+            ().into_any()
+        };
         let slug = tenant.slug().clone();
         let here = format!("/t/{slug}/limits/{id}");
         let may_write = tenant.allows(Permission::LimitsWrite);
@@ -57,6 +66,7 @@ pub(crate) fn LimitPage() -> impl IntoView {
                 </PageHead>
                 {did.as_deref().and_then(said).map(|said| view! { <Notice look="ok" role="status">{said}</Notice> })}
                 <p>"It counts the calls of " {on_words(&slug, &limit)} ". " {charged} {exact}</p>
+                {calls}
                 {used(&slug, &limit, &uses)}
                 {add}
             </TenantLayout>
@@ -67,6 +77,21 @@ pub(crate) fn LimitPage() -> impl IntoView {
 
 fn has_credits(limit: &LimitView) -> bool {
     limit.rule.window().is_some_and(|window| matches!(window.kind(), WindowKind::Credits { .. }))
+}
+
+/// How many calls it let pass and refused.
+fn said_to_calls(points: Vec<UsagePoint>, span: Span, here: &str) -> AnyView {
+    view! {
+        <section class="section" aria-labelledby="calls">
+            <div class="section-head">
+                <h2 id="calls">"Calls"</h2>
+                <SpanLinks span path=here />
+            </div>
+            <Totals points=points.clone() span of="charged to it, or refused by it" />
+            <UsageChart title="What the limit said" points span passed="Passed" />
+        </section>
+    }
+    .into_any()
 }
 
 /// Who used most of the total.

@@ -9,9 +9,20 @@ use crate::ui::chart::{Bucket, Series, StackedBars};
 
 /// How calls ended over time; only verdicts that occurred have a colour in the legend.
 #[component]
-pub(crate) fn UsageChart(#[prop(into)] title: String, points: Vec<UsagePoint>, span: Span) -> impl IntoView {
+pub(crate) fn UsageChart(
+    #[prop(into)] title: String,
+    points: Vec<UsagePoint>,
+    span: Span,
+    /// How calls that passed are called, if not "Valid".
+    #[prop(optional)]
+    passed: Option<&'static str>,
+) -> impl IntoView {
     let codes = occurred(&points);
-    let series = codes.iter().map(|code| Series { label: label(*code), class: class(*code) }).collect();
+    let named = |code: VerdictCode| match passed {
+        Some(passed) if code.is_valid() => passed.to_owned(),
+        _ => label(code),
+    };
+    let series = codes.iter().map(|code| Series { label: named(*code), class: class(*code) }).collect();
     let buckets = points
         .iter()
         .map(|point| Bucket {

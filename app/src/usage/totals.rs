@@ -10,7 +10,13 @@ use crate::ui::table::TableWrap;
 
 /// All calls, those that passed, those that were refused, and the busiest step.
 #[component]
-pub(crate) fn Totals(points: Vec<UsagePoint>, span: Span) -> impl IntoView {
+pub(crate) fn Totals(
+    points: Vec<UsagePoint>,
+    span: Span,
+    /// Which calls, if not all about keys.
+    #[prop(default = "keys asked about")]
+    of: &'static str,
+) -> impl IntoView {
     let all = total(&points);
     let valid: u64 = points.iter().map(|point| count(point, VerdictCode::Valid)).sum();
     let peak = points.iter().map(|point| total(std::slice::from_ref(point))).max().unwrap_or(0);
@@ -22,7 +28,7 @@ pub(crate) fn Totals(points: Vec<UsagePoint>, span: Span) -> impl IntoView {
     };
     view! {
         <ul class="stats">
-            <Stat label="Calls" value=all note="keys asked about".to_owned() />
+            <Stat label="Calls" value=all note=of.to_owned() />
             <Stat label="Passed" value=valid note=format!("{} of all calls", percent(valid, all)) />
             <Stat label="Refused" value=all - valid note=format!("{} of all calls", percent(all - valid, all)) />
             <Stat label="Peak" value=peak note=step.to_owned() />

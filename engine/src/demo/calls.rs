@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::dice::Dice;
 use super::history::LivedKey;
 use super::script::{KeyPart, Script};
+use crate::usage;
 
 /// Whole days before today.
 const DAYS: i64 = 30;
@@ -17,8 +18,13 @@ const DAYS: i64 = 30;
 /// Whole hours before the running one that are told by the minute.
 const HOURS_BY_THE_MINUTE: i64 = 3;
 
+/// From here on somebody calls in a rush, at a busy hour, and his limit refuses some.
+const RUSH: f64 = 1.1;
+const RUSH_SHAPE: f64 = 0.6;
+const REFUSED_IN_A_RUSH: f64 = 0.03;
+
 /// Stands for "all keys of the tenant" and for "no project", as in `usage`.
-const NIL: Uuid = Uuid::nil();
+pub(super) const NIL: Uuid = Uuid::nil();
 
 /// What is counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +44,13 @@ pub(super) struct Calls {
     pub(super) hours: Counts,
     pub(super) days: Counts,
     pub(super) last_used: Vec<Option<Timestamp>>,
+}
+
+impl Calls {
+    /// By table.
+    pub(super) fn tables(&self) -> [(&'static str, &Counts); 3] {
+        [(usage::MINUTES, &self.minutes), (usage::HOURS, &self.hours), (usage::DAYS, &self.days)]
+    }
 }
 
 /// A span that is told as one number.
@@ -120,14 +133,19 @@ fn ask(
     let noise = dice.between(0.82, 1.18);
     let all = dice.whole(expected * noise);
     let misused = dice.whole(all as f64 * part.misused).min(all);
+    let is_rush = code == VerdictCode::Valid && noise > RUSH && shape(slot.at, part.environment) > RUSH_SHAPE;
+    let too_fast = if is_rush { dice.whole(all as f64 * REFUSED_IN_A_RUSH).min(all - misused) } else { 0 };
     let refusal = if slot.at.hour().is_multiple_of(7) {
         VerdictCode::EnvironmentMismatch
     } else {
         VerdictCode::InsufficientPermissions
     };
     let valid = code == VerdictCode::Valid;
-    let asked = if valid { [(code, all - misused), (refusal, misused)] } else { [(code, all), (refusal, 0)] };
-    for (code, count) in asked.into_iter().filter(|(_, count)| *count > 0) {
+    let refused = [(refusal, misused), (VerdictCode::RateLimited, too_fast)];
+    let refused = refused.map(|(refusal, count)| (refusal, if valid { count } else { 0 }));
+    let other = refused.iter().map(|(_, count)| count).sum::<u64>();
+    let asked = refused.into_iter().chain([(code, all - other)]);
+    for (code, count) in asked.filter(|(_, count)| *count > 0) {
         let cell = Cell {
             key_id: key.row.id,
             at: slot.at,
@@ -141,7 +159,7 @@ fn ask(
     // Not in its last second, so that nothing was valid after its end, and nothing is known of the time to come.
     let end = ends().filter(|end| *end > slot.at).fold(slot.at + slot.length, Timestamp::min).min(script.now);
     let second = TimeDelta::milliseconds(300 + dice.below(2400));
-    (valid && all > misused).then(|| (end - second).max(slot.at))
+    (valid && all > other).then(|| (end - second).max(slot.at))
 }
 
 /// How busy it is, 1 in the middle of a working day.

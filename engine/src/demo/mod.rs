@@ -129,8 +129,9 @@ pub async fn make_demo(engine: &Engine, caller: &Caller, new_demo: NewDemo) -> R
     };
     let history = History::of(&script, &ids, slug.as_str(), &keys, &tokens)?;
     let calls = calls::count(&script, &history.keys, &mut dice);
+    let lines = history.keys.iter().map(|key| (key.row.id, key.row.predecessor_id.unwrap_or(key.row.id))).collect();
     store::fill(&mut transaction, history, (&keys, &tokens), &calls).await?;
-    limits::set(&mut transaction, &script, &ids.projects, &history::owner(&ids)).await?;
+    limits::set(&mut transaction, &script, &ids.projects, &history::owner(&ids), (&calls, &lines)).await?;
     transaction.commit().await?;
 
     Ok(MadeDemo {

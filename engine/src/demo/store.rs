@@ -110,7 +110,7 @@ pub(super) async fn fill(
     for entry in history.entries {
         insert_entry(transaction, entry).await?;
     }
-    let tables = [(usage::MINUTES, &calls.minutes), (usage::HOURS, &calls.hours), (usage::DAYS, &calls.days)];
+    let tables = calls.tables();
     // All of them first: whoever removes old ones waits for the whole of a table, and must not be waited for.
     for (table, counts) in tables {
         // This leaves `Scoped` because a partition is everybody's.
@@ -231,7 +231,7 @@ async fn insert_entry(transaction: &mut TenantTx, entry: Entry) -> Result<(), Er
     clippy::disallowed_methods,
     reason = "Diesel cannot insert from unnest, and a bind for each value has a bound"
 )]
-async fn insert_counts(transaction: &mut TenantTx, table: &str, counts: &Counts) -> Result<(), Error> {
+pub(super) async fn insert_counts(transaction: &mut TenantTx, table: &str, counts: &Counts) -> Result<(), Error> {
     let sql = format!(
         "INSERT INTO {table} (tenant_id, key_id, at, project_id, environment, code, count) \
          SELECT $1, * FROM unnest($2, $3, $4, $5, $6, $7)"

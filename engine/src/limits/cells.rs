@@ -1,88 +1,21 @@
 //! Where what was taken lies: a cell for each limit and whose calls it counts, for as long as somebody may ask for it or any of it
 //! counts.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hashbrown::HashTable;
-use tronch_core::{
-    BucketState, LimitId, LimitName, LimitRule, LimitTime, Refill, Span, TenantId, Timestamp, Window, WindowKind,
-};
+use tronch_core::{BucketState, LimitId, LimitRule};
 use uuid::Uuid;
 
 use super::cell::Cell;
-use crate::clock::{self, Moment};
+use super::limit::Limit;
+use crate::clock::Moment;
 
 /// Parts that are locked by themselves: a power of two.
 const PARTS: usize = 64;
-
-/// A limit as calls are charged to it.
-#[derive(Debug)]
-pub(crate) struct Limit {
-    pub(crate) tenant_id: TenantId,
-    pub(crate) name: LimitName,
-    pub(crate) is_automatic: bool,
-    /// Whether each call asks the store that several processes share.
-    pub(crate) is_exact: bool,
-    pub(crate) rule: LimitRule,
-    /// The limit whose count this one goes on with; itself, unless its key is a successor.
-    counts_as: LimitId,
-    /// The stretch of the calendar that was found last: its first minute since 1970, and the first of the next. To find one takes
-    /// longer than all else that a charge does.
-    stretch: AtomicU64,
-}
-
-impl Limit {
-    pub(crate) fn new(
-        tenant_id: TenantId,
-        counts_as: LimitId,
-        name: LimitName,
-        (is_automatic, is_exact): (bool, bool),
-        rule: LimitRule,
-    ) -> Self {
-        Self { tenant_id, name, is_automatic, is_exact, rule, counts_as, stretch: AtomicU64::new(0) }
-    }
-
-    /// The limit whose count this one goes on with; itself, unless its key is a successor.
-    pub(crate) fn counts_as(&self) -> LimitId {
-        self.counts_as
-    }
-
-    /// What time it is for it.
-    pub(crate) fn time(&self, now: Moment) -> LimitTime {
-        let date = clock::at(now);
-        LimitTime { passed: Duration::from_nanos(now.as_nanos()), now: date, span: self.span(date) }
-    }
-
-    fn span(&self, at: Timestamp) -> Span {
-        let of_calendar = matches!(
-            self.rule.window().map(Window::kind),
-            Some(WindowKind::Calendar { .. } | WindowKind::Credits { refill: Some(Refill { .. }) })
-        );
-        if !of_calendar {
-            return self.rule.span(at);
-        }
-        let held = self.stretch.load(Ordering::Relaxed);
-        let minutes = |minutes: u64| Timestamp::from_timestamp(i64::try_from(minutes).unwrap_or(0) * 60, 0);
-        if let (Some(start), Some(end)) = (minutes(held >> 32), minutes(held & u64::from(u32::MAX)))
-            && start <= at
-            && at < end
-        {
-            return Span { start, end };
-        }
-        let span = self.rule.span(at);
-        // In zones of today stretches begin at whole minutes; one that does not is found anew each time.
-        let whole = |at: Timestamp| {
-            let is_whole = at.timestamp() % 60 == 0 && at.timestamp_subsec_nanos() == 0;
-            is_whole.then(|| u32::try_from(at.timestamp() / 60).ok()).flatten()
-        };
-        if let (Some(start), Some(end)) = (whole(span.start), whole(span.end)) {
-            self.stretch.store((u64::from(start) << 32) | u64::from(end), Ordering::Relaxed);
-        }
-        span
-    }
-}
 
 /// A limit of a key, with what was taken of it.
 #[derive(Debug, Clone)]
@@ -104,14 +37,14 @@ pub(crate) struct Count {
 impl KeyLimit {
     /// What it counts, the same for a key and those that it replaced: the order in which cells are held.
     pub(crate) fn counts_as(&self) -> LimitId {
-        self.limit.counts_as
+        self.limit.counts_as()
     }
 }
 
 impl Count {
     /// What it is found by. A late read of a rule that was changed finds the old rule's cell, and does no harm to the new one's.
     fn place(&self) -> (LimitId, Uuid, bool, &LimitRule) {
-        (self.limit.counts_as, self.whose, self.limit.is_exact, &self.limit.rule)
+        (self.limit.counts_as(), self.whose, self.limit.is_exact, &self.limit.rule)
     }
 }
 
@@ -121,6 +54,8 @@ type Part = Mutex<HashTable<Arc<Count>>>;
 /// All of a process.
 pub(crate) struct Cells {
     parts: Box<[Part]>,
+    /// Each limit once, by whose count it goes on with.
+    limits: Mutex<HashMap<LimitId, Arc<Limit>, ahash::RandomState>>,
     hasher: ahash::RandomState,
     /// Since when buckets have filled that nobody here has taken from, in nanoseconds of a moment: nobody knows what was taken
     /// before. 0 if they are full.
@@ -130,15 +65,28 @@ pub(crate) struct Cells {
 impl Default for Cells {
     fn default() -> Self {
         let parts = (0..PARTS).map(|_| Part::default()).collect();
-        Self { parts, hasher: ahash::RandomState::new(), empty_at: AtomicU64::new(0) }
+        Self { parts, limits: Mutex::default(), hasher: ahash::RandomState::new(), empty_at: AtomicU64::new(0) }
     }
 }
 
 impl Cells {
+    /// A limit that was read: the one that others are held to already, if it is the same still.
+    pub(crate) fn limit(&self, read: Limit) -> Arc<Limit> {
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        match limits.get(&read.counts_as()) {
+            Some(known) if known.is(&read) => Arc::clone(known),
+            _ => {
+                let read = Arc::new(read);
+                limits.insert(read.counts_as(), Arc::clone(&read));
+                read
+            }
+        }
+    }
+
     /// The cell of a limit for whoever's calls it counts. Under another rule it begins anew: what was taken by the old one means
     /// nothing by the new.
     pub(crate) fn of(&self, limit: &Arc<Limit>, whose: Uuid) -> KeyLimit {
-        let place = (limit.counts_as, whose, limit.is_exact, &limit.rule);
+        let place = (limit.counts_as(), whose, limit.is_exact, &limit.rule);
         let hash = self.hasher.hash_one(place);
         let mut part = self.part(hash).lock().unwrap_or_else(PoisonError::into_inner);
         let entry = part.entry(hash, |held| held.place() == place, |held| self.hasher.hash_one(held.place()));
@@ -188,34 +136,18 @@ impl Cells {
             });
             left += part.len();
         }
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        limits.retain(|_, limit| Arc::strong_count(limit) > 1);
         left
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
+    use tronch_core::{LimitName, TenantId};
 
     use super::super::charge::{Beyond, Charge, Charged, Way, Ways, charge};
     use super::*;
-
-    /// The stretch that is kept is the one that would be found, over a year in which the clocks go forward and back.
-    #[test]
-    fn a_stretch_that_is_kept_is_the_right_one() {
-        for zone in ["Europe/Berlin", "Asia/Kathmandu", "America/St_Johns"] {
-            let kind =
-                WindowKind::Calendar { unit: tronch_core::CalendarUnit::Day, zone: zone.parse().expect("a zone") };
-            let rule = LimitRule::new(None, Some(Window::new(1, kind).expect("a window"))).expect("a rule");
-            let id = LimitId::from_uuid(Uuid::from_u128(1));
-            let tenant_id = TenantId::from_uuid(Uuid::from_u128(3));
-            let limit = Limit::new(tenant_id, id, LimitName::parse("daily").expect("a name"), (true, false), rule);
-            let mut at = tronch_core::parse_timestamp("2026-01-01T00:00:00Z").expect("a time");
-            for step in 0..20_000 {
-                assert_eq!(limit.span(at), rule.span(at), "{zone} {at}");
-                at += TimeDelta::minutes(if step % 7 == 0 { -20 } else { 31 });
-            }
-        }
-    }
 
     fn limit(counts_as: u128, capacity: u64) -> Arc<Limit> {
         let bucket = tronch_core::Bucket::new(capacity, 1, 60).expect("a bucket");
@@ -251,6 +183,21 @@ mod tests {
         // A read that was late brings the old rule back for a moment: neither cell hears of the other.
         assert!(!take(&cells.of(&narrow, one)));
         assert!(take(&cells.of(&wide, one)) && !take(&cells.of(&wide, one)));
+    }
+
+    #[test]
+    fn there_is_one_of_each_limit_as_long_as_it_is_not_changed() {
+        let cells = Cells::default();
+        let read = |capacity| Arc::into_inner(limit(7, capacity)).expect("nobody else has it");
+        let first = cells.limit(read(1));
+        assert!(Arc::ptr_eq(&first, &cells.limit(read(1))));
+        let changed = cells.limit(read(2));
+        assert!(!Arc::ptr_eq(&first, &changed) && Arc::ptr_eq(&changed, &cells.limit(read(2))));
+        cells.forget_idle(Moment::from_nanos(0));
+        assert!(Arc::ptr_eq(&changed, &cells.limit(read(2))), "somebody is held to it");
+        drop((first, changed));
+        cells.forget_idle(Moment::from_nanos(0));
+        assert!(cells.limits.lock().expect("no panic").is_empty());
     }
 
     #[test]

@@ -5,7 +5,9 @@
 //! order for all calls, all are looked at, all are charged or none, and the bits are taken away again. Whoever changes a single word
 //! waits for that bit, too.
 
-use tronch_core::{Bucket, BucketState, Cost, LimitHalf, LimitRule, LimitTime, Reading, Refusal, Window, WindowState};
+use tronch_core::{
+    Bucket, BucketState, Cost, LimitHalf, LimitRule, LimitTime, Reading, Refusal, VerdictCode, Window, WindowState,
+};
 
 use super::atomics::{Ordering, wait_a_moment};
 use super::cell::{CHANGING, Cell};
@@ -126,6 +128,17 @@ impl<'a> Charge<'a> {
     /// What the limit says of it, once it was charged. Where others refused the call nothing was taken, and it says what is left.
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         self.outcome
+    }
+
+    /// What is to be counted for the limit: that it was charged, or what it refused the call with. Nothing where another limit refused
+    /// the call, or it asked for nothing.
+    pub(crate) fn counts(&self, charged: Charged) -> Option<VerdictCode> {
+        match (charged, self.outcome) {
+            _ if self.cost == Cost::NOTHING => None,
+            (Charged::Passed, _) => Some(VerdictCode::Valid),
+            (Charged::Refused, Some(Err(refusal))) => Some(refusal.code()),
+            (Charged::Refused | Charged::Short, _) => None,
+        }
     }
 
     /// How much more than is held here the call needs.

@@ -8,7 +8,8 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tronch_core::{KeyView, LimitId, LimitName, LimitView, Permission, TenantId};
 use uuid::Uuid;
 
-use super::cells::{Cells, KeyLimit, Limit};
+use super::cells::{Cells, KeyLimit};
+use super::limit::Limit;
 use super::rows::{LimitRow, RuleRow};
 use crate::error::Error;
 use crate::projects;
@@ -165,7 +166,7 @@ pub(crate) async fn read_limits(
         .select(SetLimit::as_select())
         .load(connection)
         .await?;
-    let known = rows.iter().map(|row| (row.id, row.limit().map(Arc::new))).collect();
+    let known = rows.iter().map(|row| (row.id, row.limit().map(|limit| cells.limit(limit)))).collect();
     Ok(keys.iter().map(|key| of_key(key, &rows, &known, cells)).collect())
 }
 

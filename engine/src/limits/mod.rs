@@ -11,6 +11,7 @@ pub(crate) mod cells;
 pub(crate) mod charge;
 pub(crate) mod effective;
 mod keeper;
+mod limit;
 pub(crate) mod own;
 mod place;
 mod rate;
@@ -41,6 +42,7 @@ use crate::tenancy::{Tenant, TenantTx};
 use crate::{Engine, system};
 use crate::{keys as key_verbs, projects};
 pub use effective::limits_of_key;
+pub(crate) use limit::Limit;
 pub(crate) use place::Place;
 use place::{place, refuse_shadow, require_room};
 pub(crate) use rows::audited;
@@ -386,6 +388,12 @@ async fn find(transaction: &mut TenantTx, id: Uuid, also_removed: bool) -> Resul
         Some(project_id) => Some(projects::slug_of(transaction, project_id).await?),
     };
     Ok((row, project))
+}
+
+/// The limit that a limit's calls are counted under, if the caller may see it.
+pub(crate) async fn require_visible(transaction: &mut TenantTx, limit_id: LimitId) -> Result<LimitId, Error> {
+    let (row, _) = find(transaction, limit_id.uuid(), false).await?;
+    Ok(LimitId::from_uuid(row.counts_as.unwrap_or(row.id)))
 }
 
 /// What a caller may not see is not there.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tronch_core::{Bucket, Cost, LimitId, LimitName, LimitRule, ServiceTokenId, TenantId};
 use uuid::Uuid;
 
-use super::cells::{Cells, KeyLimit, Limit};
+use super::cells::{Cells, KeyLimit};
+use super::limit::Limit;
 use super::charge::{Beyond, Charge, Way, Ways, charge};
 use crate::clock::Moment;
 use crate::error::Error;

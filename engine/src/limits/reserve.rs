@@ -10,8 +10,9 @@ use metrics::Counter;
 use tronch_core::WindowKind;
 use uuid::Uuid;
 
-use super::cells::{Cells, Count, KeyLimit, Limit};
+use super::cells::{Cells, Count, KeyLimit};
 use super::charge::{Lacks, Low, Way, Ways};
+use super::limit::Limit;
 use super::keeper::{ASKED_AT_ONCE, Half, Keeper, Store, ask, owe_again};
 use super::redis::Redis;
 use super::store::{Ask, Of, RateAsk, TotalAsk};

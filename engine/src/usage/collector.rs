@@ -10,16 +10,17 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tronch_core::bounds::USAGE_CHANNEL_EVENTS;
-use tronch_core::{ServiceTokenId, Timestamp};
+use tronch_core::{ServiceTokenId, Timestamp, VerdictCode};
 use uuid::Uuid;
 
 use super::roll_up;
 use super::store::{self, BatchHead};
-use super::sums::{Event, Sums, Told, minute_of};
+use super::sums::{Event, LimitEvent, Sums, Told, minute_of};
 use super::tally::{Counted, Tallied};
 use crate::clock;
 use crate::db::Db;
 use crate::error::Error;
+use crate::limits::Limit;
 
 /// How long events are added up before they are stored: with the next bound, what a killed process loses at most while
 /// Postgres keeps up.
@@ -152,6 +153,26 @@ impl Collector {
         }
     }
 
+    /// Counts a call for a limit: as one that was charged with it, if the code is VALID. Never waits.
+    pub(crate) fn offer_of_limit(&self, at: Timestamp, limit: &Arc<Limit>, code: VerdictCode) {
+        if code == VerdictCode::Valid {
+            match limit.tally().add(minute_of(at)) {
+                Counted::Again => return,
+                Counted::First => {
+                    if !self.tallied.note(Arc::<Limit>::clone(limit)) {
+                        count_dropped_of_limits(limit.tally().take().1);
+                    }
+                    return;
+                }
+                Counted::NotHere => {}
+            }
+        }
+        let event = LimitEvent { at, tenant_id: limit.tenant_id, limit_id: limit.counts_as(), code };
+        if self.told.try_send(Told::Limited(event)).is_err() {
+            count_dropped_of_limits(1);
+        }
+    }
+
     fn count_dropped(&self, events: u64) {
         self.counts.dropped.fetch_add(events, Ordering::Relaxed);
         metrics::counter!("tronch_usage_events_dropped_total").increment(events);
@@ -191,6 +212,10 @@ impl Collector {
             }
         }
     }
+}
+
+fn count_dropped_of_limits(calls: u64) {
+    metrics::counter!("tronch_limit_counts_dropped_total").increment(calls);
 }
 
 impl Drop for Collector {
@@ -271,7 +296,7 @@ impl Task {
         for key in keys {
             let (minute, count) = key.tally().take();
             if count > 0 {
-                self.sums.add_passes(key.subject(), minute, count, key.last_used());
+                self.sums.add_passes(key.subject(), minute, count);
             }
         }
         self.sums.merge_passes_if_many();

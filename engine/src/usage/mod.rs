@@ -1,4 +1,4 @@
-//! Usage: how often which verdict was given. Validation counts passes in `tally.rs` and offers everything else as events,
+//! Usage: how often which verdict was given, and what limits said. Validation counts passes in `tally.rs` and offers everything else as events,
 //! `collector.rs` adds both up beside the calls,
 //! `store.rs` writes the sums; `roll_up.rs` adds up hours and days, `series.rs` reads all of them.
 
@@ -12,6 +12,6 @@ mod tally;
 pub(crate) use collector::Collector;
 pub(crate) use roll_up::{DAYS, HOURS, MINUTES, make_partitions};
 pub use roll_up::{UsageRetention, keep_usage, roll_up_usage};
-pub use series::{ParseSpanError, Span, usage_of_key, usage_of_keys, usage_of_tenant};
+pub use series::{ParseSpanError, Span, usage_of_key, usage_of_keys, usage_of_limit, usage_of_tenant};
 pub(crate) use sums::Event;
 pub(crate) use tally::{Subject, Tallied, Tally};

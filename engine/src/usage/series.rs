@@ -7,13 +7,15 @@ use std::str::FromStr;
 use chrono::TimeDelta;
 use diesel::sql_types::{Array, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
-use tronch_core::{Environment, KeyId, Permission, ProjectId, Timestamp, UsagePoint};
+use tronch_core::{Environment, KeyId, LimitId, Permission, ProjectId, Timestamp, UsagePoint};
 use uuid::Uuid;
 
 use super::roll_up::{DAYS, HOURS, MINUTES};
 use crate::clock;
 use crate::error::Error;
+use crate::limits;
 use crate::keys;
+use crate::caller::Scope;
 use crate::tenancy::{Tenant, TenantTx};
 
 /// Which time is shown, and in how many steps. It ends with the step that is running.
@@ -117,6 +119,20 @@ pub async fn usage_of_keys(
     Ok(found.into_iter().map(|(id, points)| (KeyId::from_uuid(id), points)).collect())
 }
 
+/// What one limit said: VALID counts the calls that it was charged with, the other codes those that it refused. A call that another
+/// limit refused is in neither.
+///
+/// # Errors
+/// `Forbidden` without `usage.read`; `NotFound`; `Unavailable`.
+pub async fn usage_of_limit(tenant: &Tenant, limit_id: LimitId, span: Span) -> Result<Vec<UsagePoint>, Error> {
+    tenant.require(Permission::UsageRead)?;
+    let mut transaction = tenant.begin().await?;
+    let counted = limits::require_visible(&mut transaction, limit_id).await?.uuid();
+    // Whoever may see the limit may see what all calls met that it counts.
+    let everywhere = Scope::default();
+    Ok(series_within(transaction, &[counted], span, everywhere).await?.remove(&counted).unwrap_or_default())
+}
+
 #[derive(diesel::QueryableByName)]
 struct StepRow {
     #[diesel(sql_type = SqlUuid)]
@@ -129,12 +145,22 @@ struct StepRow {
     count: i64,
 }
 
+async fn series(
+    transaction: TenantTx,
+    key_ids: &[Uuid],
+    span: Span,
+) -> Result<BTreeMap<Uuid, Vec<UsagePoint>>, Error> {
+    let scope = transaction.scope();
+    series_within(transaction, key_ids, span, scope).await
+}
+
 /// This leaves `Scoped` because it is SQL as text, narrowed by its first parameter.
 #[expect(clippy::disallowed_methods, reason = "Diesel knows no date_bin, and the three tables are one query")]
-async fn series(
+async fn series_within(
     mut transaction: TenantTx,
     key_ids: &[Uuid],
     span: Span,
+    scope: Scope,
 ) -> Result<BTreeMap<Uuid, Vec<UsagePoint>>, Error> {
     let (table, step, steps) = span.steps();
     let seconds = step.num_seconds();
@@ -160,7 +186,6 @@ async fn series(
          SELECT key_id, date_bin(make_interval(secs => {seconds}), at, 'epoch'::timestamptz) AS step, code, \
          sum(count)::bigint AS count FROM ({counts}) AS counts GROUP BY 1, 2, 3 HAVING sum(count) > 0"
     );
-    let scope = transaction.scope();
     let rows: Vec<StepRow> = diesel::sql_query(sql)
         .bind::<SqlUuid, _>(transaction.tenant_id())
         .bind::<Array<SqlUuid>, _>(key_ids)

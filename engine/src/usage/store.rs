@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, RunQueryDsl};
-use tronch_core::Timestamp;
+use tronch_core::{Environment, Timestamp};
 use uuid::Uuid;
 
 use super::sums::Sums;
@@ -130,7 +130,7 @@ async fn add(connection: &mut Connection, head: &BatchHead, sums: &Sums) -> Resu
     .bind::<Array<SqlUuid>, _>(cells().map(|cell| cell.key_id).collect::<Vec<_>>())
     .bind::<Array<Timestamptz>, _>(cells().map(|cell| cell.at()).collect::<Vec<_>>())
     .bind::<Array<SqlUuid>, _>(cells().map(|cell| cell.project_id).collect::<Vec<_>>())
-    .bind::<Array<Text>, _>(cells().map(|cell| cell.environment.as_str()).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(cells().map(|cell| cell.environment.map_or("", Environment::as_str)).collect::<Vec<_>>())
     .bind::<Array<Text>, _>(cells().map(|cell| cell.code.as_str()).collect::<Vec<_>>())
     .bind::<Array<BigInt>, _>(counts.as_slice())
     .bind::<SqlUuid, _>(head.incarnation)

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use chrono::TimeDelta;
-use tronch_core::{Environment, KeyId, ProjectId, ServiceTokenId, TenantId, Timestamp, VerdictCode};
+use tronch_core::{Environment, KeyId, LimitId, ProjectId, ServiceTokenId, TenantId, Timestamp, VerdictCode};
 use uuid::Uuid;
 
 use super::tally::Subject;
 
-/// Stands for "all keys of the tenant" and for "no project", where nothing else can.
+/// Stands for "all keys of the tenant" and for "no project", where nothing else can; so does, of environments, none.
 const NIL: Uuid = Uuid::nil();
 
 const SECONDS_OF_MINUTE: i64 = 60;
@@ -28,11 +28,23 @@ pub(crate) struct Event {
     pub(crate) code: VerdictCode,
 }
 
+/// A call and what one limit said of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LimitEvent {
+    pub(crate) at: Timestamp,
+    pub(crate) tenant_id: TenantId,
+    pub(crate) limit_id: LimitId,
+    /// VALID if it was charged, or what it was refused with.
+    pub(crate) code: VerdictCode,
+}
+
 /// What the collector is told.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Told {
     /// A validation, which is counted.
     Validated(Event),
+    /// A limit let pass or refused, which is counted for it alone.
+    Limited(LimitEvent),
     /// A service token was let in, which only moves its time of last use.
     TokenUsed(ServiceTokenId, Timestamp),
 }
@@ -46,10 +58,11 @@ pub(super) fn minute_of(at: Timestamp) -> u32 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Cell {
     pub(super) tenant_id: Uuid,
+    /// The key, or the limit.
     pub(super) key_id: Uuid,
     minute: u32,
     pub(super) project_id: Uuid,
-    pub(super) environment: Environment,
+    pub(super) environment: Option<Environment>,
     pub(super) code: VerdictCode,
 }
 
@@ -89,30 +102,47 @@ pub(super) struct Sums {
 
 impl Sums {
     pub(super) fn is_empty(&self) -> bool {
-        self.events == 0 && self.tokens_used.is_empty()
+        self.held() == 0 && self.tokens_used.is_empty()
     }
 
     pub(super) fn take(&mut self, told: &Told) {
         match told {
             Told::Validated(event) => self.add(event),
+            Told::Limited(LimitEvent { at, tenant_id, limit_id, code }) => {
+                self.count_of_limit((*tenant_id, *limit_id), minute_of(*at), *code, 1);
+            }
             Told::TokenUsed(token_id, at) => later(&mut self.tokens_used, token_id.uuid(), *at),
         }
     }
 
-    /// So many passes of a key in one minute, the last of them at `last`.
-    pub(super) fn add_passes(&mut self, subject: Subject, minute: u32, count: u64, last: Timestamp) {
-        let total = Cell {
-            tenant_id: subject.tenant_id.uuid(),
-            key_id: NIL,
-            minute,
-            project_id: subject.project_id.uuid(),
-            environment: subject.environment,
-            code: VerdictCode::Valid,
-        };
-        self.count(total, None, count);
-        // It may have been asked about since, and refused.
-        let last = last.min(total.at() + TimeDelta::seconds(SECONDS_OF_MINUTE - 1));
-        self.passes.push(Pass { cell: Cell { key_id: subject.key_id.uuid(), ..total }, count, last });
+    /// So many passes of a key or a limit in one minute.
+    pub(super) fn add_passes(&mut self, subject: Subject, minute: u32, count: u64) {
+        match subject {
+            Subject::Key { tenant_id, key_id, project_id, environment, last_used } => {
+                let total = Cell {
+                    tenant_id: tenant_id.uuid(),
+                    key_id: NIL,
+                    minute,
+                    project_id: project_id.uuid(),
+                    environment: Some(environment),
+                    code: VerdictCode::Valid,
+                };
+                self.count(total, None, count);
+                // It may have been asked about since, and refused.
+                let last = last_used.min(total.at() + TimeDelta::seconds(SECONDS_OF_MINUTE - 1));
+                self.passes.push(Pass { cell: Cell { key_id: key_id.uuid(), ..total }, count, last });
+            }
+            Subject::Limit { tenant_id, limit_id } => {
+                self.count_of_limit((tenant_id, limit_id), minute, VerdictCode::Valid, count);
+            }
+        }
+    }
+
+    /// Limits are charged by keys of several projects. What they count is no validation more.
+    fn count_of_limit(&mut self, of: (TenantId, LimitId), minute: u32, code: VerdictCode, count: u64) {
+        let (tenant_id, key_id) = (of.0.uuid(), of.1.uuid());
+        let cell = Cell { tenant_id, key_id, minute, project_id: NIL, environment: None, code };
+        *self.counts.entry(cell).or_default() += count;
     }
 
     /// Merges them once they have doubled: while nothing can be stored, the same keys are taken again and again. Postgres adds
@@ -160,7 +190,7 @@ impl Sums {
             key_id: NIL,
             minute: minute_of(event.at),
             project_id: event.key.map_or(NIL, |(_, project_id)| project_id.uuid()),
-            environment: event.environment,
+            environment: Some(event.environment),
             code: event.code,
         };
         self.count(total, event.key.map(|(key_id, _)| key_id), 1);
@@ -216,16 +246,23 @@ mod tests {
         ] {
             sums.add(&event);
         }
-        let subject = Subject {
-            tenant_id: TenantId::from_uuid(Uuid::from_u128(1)),
+        let tenant_id = TenantId::from_uuid(Uuid::from_u128(1));
+        let subject = |second| Subject::Key {
+            tenant_id,
             key_id: KeyId::from_uuid(Uuid::from_u128(9)),
             project_id: ProjectId::from_uuid(Uuid::from_u128(3)),
             environment: Environment::Live,
+            last_used: at(second),
         };
-        sums.add_passes(subject, minute_of(at(0)), 4, at(50));
-        sums.add_passes(subject, minute_of(at(0)), 2, at(40));
+        sums.add_passes(subject(50), minute_of(at(0)), 4);
+        sums.add_passes(subject(40), minute_of(at(0)), 2);
+        let limit_id = LimitId::from_uuid(Uuid::from_u128(12));
+        sums.add_passes(Subject::Limit { tenant_id, limit_id }, minute_of(at(0)), 5);
+        for code in [VerdictCode::RateLimited, VerdictCode::Valid] {
+            sums.take(&Told::Limited(LimitEvent { at: at(7), tenant_id, limit_id, code }));
+        }
         sums.merge_passes();
-        assert_eq!(sums.held(), 6);
+        assert_eq!(sums.held(), 8);
         let mut counts = std::collections::BTreeMap::<Cell, u64>::new();
         sums.counts().for_each(|(cell, count)| *counts.entry(*cell).or_default() += count);
         let lines: Vec<String> = counts
@@ -242,9 +279,11 @@ mod tests {
                 "0 08:01:00.000 REVOKED 1",
                 "9 08:00:00.000 VALID 9",
                 "9 08:01:00.000 REVOKED 1",
+                "12 08:00:00.000 RATE_LIMITED 1",
+                "12 08:00:00.000 VALID 6",
             ]
         );
-        assert_eq!(sums.events, 11);
+        assert_eq!(sums.events, 11, "what limits said is no validation more");
         let mut used: Vec<i64> = sums.keys_used().map(|(_, at)| at.timestamp() - 1_800_000_000).collect();
         used.sort_unstable();
         assert_eq!(used, [50, 59], "a refusal is no use, and time does not go back");

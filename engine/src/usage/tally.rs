@@ -3,9 +3,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tronch_core::{Environment, KeyId, ProjectId, TenantId, Timestamp};
+use tronch_core::{Environment, KeyId, LimitId, ProjectId, TenantId, Timestamp};
 
-/// How often a key was found valid in one minute, and not taken yet: the minute above, the count below.
+/// How often a key was found valid, or a limit was charged, in one minute, and not taken yet: the minute above, the count below.
 #[derive(Debug, Default)]
 pub(crate) struct Tally(AtomicU64);
 
@@ -50,21 +50,26 @@ impl Tally {
     }
 }
 
-/// A key that is remembered somewhere, with its tally.
+/// A key or a limit that is remembered somewhere, with its tally.
 pub(crate) trait Tallied: Send + Sync {
     fn tally(&self) -> &Tally;
     fn subject(&self) -> Subject;
-    /// When it was last asked about.
-    fn last_used(&self) -> Timestamp;
 }
 
-/// Which key is counted, and among which.
+/// What is counted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Subject {
-    pub(crate) tenant_id: TenantId,
-    pub(crate) key_id: KeyId,
-    pub(crate) project_id: ProjectId,
-    pub(crate) environment: Environment,
+pub(crate) enum Subject {
+    /// Validations of a key, for itself and among those of its tenant.
+    Key {
+        tenant_id: TenantId,
+        key_id: KeyId,
+        project_id: ProjectId,
+        environment: Environment,
+        /// When it was last asked about.
+        last_used: Timestamp,
+    },
+    /// Calls that a limit was charged with, by whichever keys.
+    Limit { tenant_id: TenantId, limit_id: LimitId },
 }
 
 #[cfg(test)]

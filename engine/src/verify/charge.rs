@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
-use tronch_core::{Cost, LimitHalf, LimitName, LimitRule, Refusal, VerdictCode};
+use tronch_core::{Cost, LimitName, LimitRule, Refusal, VerdictCode};
 
-use crate::clock::Moment;
+use crate::Engine;
+use crate::clock::{self, Moment};
 use crate::error::Error;
 use crate::limits::cells::KeyLimit;
 use crate::limits::charge::{Beyond, Charge, Charged, Lacks, Low, Outcome, charge};
-use crate::limits::reserve::Stores;
 
 /// What a call costs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,18 +64,19 @@ impl Said {
     }
 }
 
-/// Charges the limits; gives VALID or why not, and what each limit said. What is not held here is asked for, for as long as the second
+/// Charges the limits of a key; gives VALID or why not, and what each limit said. What is not held here is asked for, for as long as the second
 /// of `when` says.
 ///
 /// # Errors
 /// `Unavailable` when nobody can know what is left of credits, or so many take from a limit that none is left for this call.
 pub(super) async fn charge_limits(
-    stores: &Stores,
+    engine: &Engine,
     limits: &[KeyLimit],
     costs: &Costs,
     (now, patience): (Moment, Duration),
 ) -> Result<(VerdictCode, Vec<Said>), Error> {
-    let mut lacking = match charge_once(stores, limits, costs, now, Beyond::MayBe) {
+    let stores = engine.limit_stores();
+    let mut lacking = match charge_once(engine, limits, costs, now, Beyond::MayBe) {
         Ok(charged) => return Ok(charged),
         Err(lacking) => lacking,
     };
@@ -89,7 +90,7 @@ pub(super) async fn charge_limits(
             metrics::counter!("tronch_limits_stood_in_total").increment(1);
             stores.stand_in(&limits[place], lacks, now)?;
         }
-        lacking = match charge_once(stores, limits, costs, now, beyond) {
+        lacking = match charge_once(engine, limits, costs, now, beyond) {
             Ok(charged) => return Ok(charged),
             Err(lacking) => lacking,
         };
@@ -103,12 +104,13 @@ type Lacking = (usize, Lacks);
 /// # Errors
 /// What is not held here.
 fn charge_once(
-    stores: &Stores,
+    engine: &Engine,
     limits: &[KeyLimit],
     costs: &Costs,
     now: Moment,
     beyond: Beyond,
 ) -> Result<(VerdictCode, Vec<Said>), Vec<Lacking>> {
+    let stores = engine.limit_stores();
     let mut places = Vec::with_capacity(limits.len());
     let mut charges = Vec::with_capacity(limits.len());
     for (place, one) in limits.iter().enumerate() {
@@ -123,14 +125,17 @@ fn charge_once(
         let lacking = places.iter().zip(&charges).map(|(place, charge)| (*place, charge.lacks()));
         return Err(lacking.filter(|(_, lacks)| *lacks != Lacks::default()).collect());
     }
-    let mut said = Vec::with_capacity(charges.len());
+    let (at, mut said) = (clock::at(now), Vec::with_capacity(charges.len()));
     let mut longest: Option<Refusal> = None;
     for (place, charge) in places.into_iter().zip(&charges) {
         if charge.low() != Low::default() {
             stores.ask_ahead(&limits[place], charge.low());
         }
         let Some(outcome) = charge.outcome() else { continue };
-        stores.count(charge.ways(), outcome.is_err());
+        if let Some(code) = charge.counts(charged) {
+            stores.count(charge.ways(), code != VerdictCode::Valid);
+            engine.usage().offer_of_limit(at, &limits[place].limit, code);
+        }
         if let Err(refusal) = outcome {
             longest = Some(longest.map_or(refusal, |earlier| earlier.or_longer(refusal)));
         }
@@ -138,10 +143,10 @@ fn charge_once(
         said.push(Said { place, outcome, window_seconds: charge.window_seconds(half) });
     }
     // As a limit with both halves does, the call says what it is refused by for longest.
-    let code = match longest.map(|refusal| refusal.reading.half) {
+    let code = match longest {
         _ if charged == Charged::Passed => VerdictCode::Valid,
-        Some(LimitHalf::Rate) => VerdictCode::RateLimited,
-        Some(LimitHalf::Total) | None => VerdictCode::QuotaExceeded,
+        Some(refusal) => refusal.code(),
+        None => VerdictCode::QuotaExceeded,
     };
     Ok((code, said))
 }

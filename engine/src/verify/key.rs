@@ -83,11 +83,13 @@ impl Tallied for Remembered<KeyFacts> {
 
     fn subject(&self) -> Subject {
         let KeyFacts { key_id, environment, place, .. } = &self.facts;
-        Subject { tenant_id: place.tenant_id, key_id: *key_id, project_id: place.project_id, environment: *environment }
-    }
-
-    fn last_used(&self) -> Timestamp {
-        clock::at(Remembered::last_used(self))
+        Subject::Key {
+            tenant_id: place.tenant_id,
+            key_id: *key_id,
+            project_id: place.project_id,
+            environment: *environment,
+            last_used: clock::at(self.last_used()),
+        }
     }
 }
 

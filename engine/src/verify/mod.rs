@@ -238,8 +238,7 @@ impl Verifier {
             VerdictCode::NotFound => return Ok(not_found()),
             // Only what may pass otherwise is charged.
             VerdictCode::Valid if !facts.limits().is_empty() => {
-                charge_limits(self.engine.limit_stores(), facts.limits(), expected.costs, (known.now, self.patience))
-                    .await?
+                charge_limits(&self.engine, facts.limits(), expected.costs, (known.now, self.patience)).await?
             }
             code => (code, Vec::new()),
         };

@@ -142,10 +142,17 @@ async fn usage_adds_up(database: &Client) {
     for table in ["usage_minutes", "usage_hours", "usage_days"] {
         let differences = format!(
             "SELECT count(*) FROM (SELECT at, project_id, environment, code, sum(count) AS count FROM {table} \
-             WHERE key_id <> {nil} GROUP BY 1, 2, 3, 4) k FULL JOIN (SELECT * FROM {table} WHERE key_id = {nil} \
+             WHERE key_id IN (SELECT id FROM keys) GROUP BY 1, 2, 3, 4) k FULL JOIN (SELECT * FROM {table} WHERE key_id = {nil} \
              AND project_id <> {nil}) t USING (at, project_id, environment, code) WHERE k.count IS DISTINCT FROM t.count"
         );
         assert_eq!(number(database, &differences).await, 0, "keys against tenant in {table}");
+        let of_limits = format!(
+            "SELECT count(*) FROM (SELECT at, code, sum(count) AS count FROM {table} WHERE code IN ('VALID', 'RATE_LIMITED') \
+             AND key_id IN (SELECT id FROM keys) AND project_id IN (SELECT project_id FROM limits) GROUP BY 1, 2) k \
+             FULL JOIN (SELECT at, code, sum(count) AS count FROM {table} WHERE key_id IN (SELECT id FROM limits) \
+             GROUP BY 1, 2) l USING (at, code) WHERE k.count IS DISTINCT FROM l.count"
+        );
+        assert_eq!(number(database, &of_limits).await, 0, "limits against keys in {table}");
         let early = format!("SELECT count(*) FROM {table} WHERE at > now()");
         assert_eq!(number(database, &early).await, 0, "{table} tells of what is to come");
     }
@@ -162,7 +169,9 @@ async fn usage_adds_up(database: &Client) {
     let days = number(database, "SELECT count(DISTINCT at) FROM usage_days").await;
     assert!((30..=31).contains(&days), "{days} days");
     let codes = texts(database, "SELECT DISTINCT code FROM usage_days").await;
-    for code in ["VALID", "REVOKED", "EXPIRED", "DISABLED", "INSUFFICIENT_PERMISSIONS", "MALFORMED", "NOT_FOUND"] {
+    for code in
+        ["VALID", "REVOKED", "EXPIRED", "DISABLED", "INSUFFICIENT_PERMISSIONS", "MALFORMED", "NOT_FOUND", "RATE_LIMITED"]
+    {
         assert!(codes.contains(code), "nothing was {code}: {codes:?}");
     }
     let calls = async |condition: &str| {

@@ -81,6 +81,55 @@ async fn every_call_is_counted_by_verdict_for_its_key_and_for_its_tenant() {
     assert!(page.contains("Disabled: 1") && page.contains("Valid: 3"), "the key's chart is not there");
 }
 
+/// Each limit counts what it let pass and what it refused itself, for all keys that are held to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_limits_said_is_counted_for_each_limit() {
+    let app = TestApp::start().await;
+    let service = app.everything_in("acme").await;
+    let set = async |name: &str, on: &str, whose: &str, more: Value| {
+        let mut body = json!({ "name": name, on: whose });
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let answer = service.post("/api/v1/limits", &body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        answer.json()["id"].as_str().expect("an id").to_owned()
+    };
+    let (first, secret) = service.create_key(&json!({ "name": "first", "environment": "live" })).await;
+    let (_, other) = service.create_key(&json!({ "name": "second", "environment": "live" })).await;
+    let wide = json!({ "burst": { "capacity": 4, "refill": 1, "period_seconds": 3600 } });
+    let wide = set("wide", "project", "default", wide).await;
+    let narrow = set("narrow", "key_id", &first, json!({ "window": { "total": 2, "calendar": "month" } })).await;
+    let unused = set("unused", "key_id", &first, json!({ "automatic": false, "window": { "total": 2, "seconds": 9 } }));
+    let unused = unused.await;
+    for (key, times) in [(&secret, 5), (&other, 6)] {
+        for _ in 0..times {
+            service.verify(&json!({ "key": key })).await;
+        }
+    }
+    // Reading takes nothing, and what was refused before limits were asked is not theirs.
+    service.verify(&json!({ "key": other, "cost": 0 })).await;
+    service.verify(&json!({ "key": other, "environment": "test" })).await;
+
+    shows(&service, &format!("limit_id={narrow}&span=1h"), &[("QUOTA_EXCEEDED", 3), ("VALID", 2)]).await;
+    // The calls that the narrow one refused are not counted for it: it took nothing for them.
+    shows(&service, &format!("limit_id={wide}&span=30d"), &[("RATE_LIMITED", 2), ("VALID", 6)]).await;
+    shows(&service, &format!("limit_id={unused}"), &[]).await;
+    let all = [("ENVIRONMENT_MISMATCH", 1), ("QUOTA_EXCEEDED", 3), ("RATE_LIMITED", 2), ("VALID", 7)];
+    shows(&service, "", &all).await;
+    let page = app.member(&owner("acme")).await.get(&format!("/t/acme/limits/{narrow}?span=1h")).await.text;
+    assert!(page.contains("Passed: 2") && page.contains("Quota exceeded: 3"), "the limit's chart is not there");
+
+    // A successor of the key goes on with the count, and its limit shows it.
+    let rotated = service.post(&format!("/api/v1/keys/{first}/rotate"), &json!({ "grace_seconds": 0 })).await;
+    assert_eq!(rotated.status, StatusCode::CREATED, "{}", rotated.text);
+    let successor = rotated.json()["key"]["id"].as_str().expect("an id").to_owned();
+    let limits = service.get(&format!("/api/v1/limits?key_id={successor}")).await.json();
+    let copies = limits["items"].as_array().expect("limits");
+    let copy = copies.iter().find(|limit| limit["name"] == "narrow").expect("the copy")["id"].as_str();
+    let copy = copy.expect("an id");
+    service.verify(&json!({ "key": rotated.json()["secret"] })).await;
+    shows(&service, &format!("limit_id={copy}"), &[("QUOTA_EXCEEDED", 4), ("VALID", 2)]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn usage_is_asked_for_strictly() {
     let app = TestApp::start().await;
@@ -91,6 +140,8 @@ async fn usage_is_asked_for_strictly() {
         ("spam=1h".to_owned(), (422, "unknown_field", Some("spam"))),
         (format!("key_id={absent}"), (404, "not_found", None)),
         ("key_id=nonsense".to_owned(), (404, "not_found", None)),
+        (format!("limit_id={}", tronch_core::LimitId::from_uuid(uuid::Uuid::from_u128(1))), (404, "not_found", None)),
+        (format!("key_id={absent}&limit_id=x"), (422, "invalid_field", Some("limit_id"))),
     ] {
         let (status, code, field) = service.get(&format!("/api/v1/usage?{query}")).await.refusal();
         assert_eq!((status, code.as_str(), field.as_deref()), refusal, "{query}");

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::http::Uri;
 use serde::Serialize;
-use tronch_core::{UsagePoint, format_timestamp};
-use tronch_engine::usage::{Span, usage_of_key, usage_of_tenant};
+use tronch_core::{ErrorCode, UsagePoint, format_timestamp};
+use tronch_engine::usage::{Span, usage_of_key, usage_of_limit, usage_of_tenant};
 use utoipa::ToSchema;
 
 use super::openapi::Refused;
@@ -42,24 +42,31 @@ impl From<UsagePoint> for UsagePointOut {
     }
 }
 
-/// Count validations by verdict: of the whole tenant, or of one key.
+/// Count validations by verdict: of the whole tenant, or of one key; or what one limit said.
 ///
-/// A validation is counted a second or two after it was answered.
+/// A validation is counted a second or two after it was answered. Of a limit, `VALID` counts the calls that were charged to it, and
+/// `RATE_LIMITED` and `QUOTA_EXCEEDED` those that it refused; a call that something else refused is not counted for it.
 #[utoipa::path(
     get, path = "/api/v1/usage", tag = "usage", operation_id = "get_usage",
     security(("service_token" = ["usage.read"])),
     params(
         ("span" = Option<String>, Query, description = "`1h` by minutes, `24h` by hours, `7d` by six hours or `30d` by days; `24h` when left out"),
         ("key_id" = Option<String>, Query, description = "only of this key"),
+        ("limit_id" = Option<String>, Query, description = "instead, what this limit said"),
     ),
     responses((status = 200, description = "The counts", body = UsageOut), (status = "default", response = Refused))
 )]
 pub(crate) async fn get_usage(inside: Inside, uri: Uri) -> Result<Json<UsageOut>, Problem> {
-    let query = Query::read(&uri, &["span", "key_id"])?;
+    let query = Query::read(&uri, &["span", "key_id", "limit_id"])?;
     let span = query.field("span", |text| text.parse::<Span>())?.unwrap_or_default();
-    let points = match query.text("key_id") {
-        Some(key_id) => usage_of_key(&inside.tenant, id_of(key_id, "key")?, span).await?,
-        None => usage_of_tenant(&inside.tenant, span).await?,
+    let points = match (query.text("key_id"), query.text("limit_id")) {
+        (Some(_), Some(_)) => {
+            let detail = "ask about a key or about a limit, not about both";
+            return Err(Problem::new(ErrorCode::InvalidField, detail).at("limit_id"));
+        }
+        (Some(key_id), None) => usage_of_key(&inside.tenant, id_of(key_id, "key")?, span).await?,
+        (None, Some(limit_id)) => usage_of_limit(&inside.tenant, id_of(limit_id, "limit")?, span).await?,
+        (None, None) => usage_of_tenant(&inside.tenant, span).await?,
     };
     let points = points.into_iter().map(UsagePointOut::from).collect();
     Ok(Json(UsageOut { span: span.to_string(), step_seconds: span.step().num_seconds(), points }))
