@@ -251,6 +251,9 @@ impl Engine {
     /// # Errors
     /// `Unavailable` when Postgres is; what was not given back counts as spent.
     pub async fn give_back_limits(&self, all: bool) -> Result<(), Error> {
+        if all {
+            self.limit_stores().settle().await;
+        }
         let engine = self.clone();
         // With many of them it takes a while, and nobody who answers may wait for it.
         let taken = tokio::task::spawn_blocking(move || engine.limit_stores().take_back(engine.cells(), all));

@@ -95,7 +95,8 @@ async fn serve_opened(
     let engine = opened.engine.clone();
     let forgetter = tokio::spawn(repeat(FORGET_INTERVAL, async move || forget_idle_limits(&engine).await));
     let engine = opened.engine.clone();
-    let giver = tokio::spawn(repeat(GIVE_BACK_INTERVAL, async move || give_back_limits(&engine).await));
+    let giving = repeat_until(stop.clone(), GIVE_BACK_INTERVAL, async move || give_back_limits(&engine).await);
+    let giver = tokio::spawn(giving);
     let engine = opened.engine.clone();
     let marker = tokio::spawn(repeat(MARK_INTERVAL, async move || mark_revoked(&engine).await));
     tracing::info!(listen = %config.listen, ops_listen = %config.ops_listen, "serving");
@@ -111,7 +112,10 @@ async fn serve_opened(
     adder.abort();
     marker.abort();
     forgetter.abort();
-    giver.abort();
+    // What it took to give back is given back.
+    if let Err(error) = giver.await {
+        tracing::error!(%error, "the task that gives back what is held of limits crashed");
+    }
     if let Err(error) = opened.engine.give_back_limits(true).await {
         tracing::warn!(%error, "what was held of limits' totals could not be given back, and counts as spent");
     }
@@ -238,6 +242,15 @@ async fn forget_idle_limits(engine: &Engine) {
 async fn give_back_limits(engine: &Engine) {
     if let Err(error) = engine.give_back_limits(false).await {
         tracing::debug!(%error, "what nobody spends of limits' totals could not be given back; it counts as spent");
+    }
+}
+
+/// The same, until it is to stop. What has begun is brought to its end.
+async fn repeat_until(stop: CancellationToken, interval: Duration, work: impl AsyncFn()) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        work().await;
     }
 }
 

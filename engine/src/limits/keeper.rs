@@ -29,6 +29,9 @@ pub(super) const ASKED_AT_ONCE: usize = 256;
 /// How often one who does not answer is asked again.
 const ASKED_AGAIN: Duration = Duration::from_millis(500);
 
+/// How soon whoever waits for the last answers looks again.
+const SETTLED_SOON: Duration = Duration::from_millis(5);
+
 /// Connections that are tried for one question: one that died while nobody used it is noticed only then.
 const ATTEMPTS: usize = 3;
 
@@ -203,6 +206,18 @@ impl Keeper {
         };
         if must_start {
             tokio::spawn(Arc::clone(self).go_on(runner));
+        }
+    }
+
+    /// Until nobody waits for him: no longer than a question takes.
+    pub(super) async fn settle(&self) {
+        let quiet = async {
+            while !self.queue().running.is_empty() {
+                tokio::time::sleep(SETTLED_SOON).await;
+            }
+        };
+        if timeout(QUESTION_MIN.max(self.patience * 2), quiet).await.is_err() {
+            tracing::debug!("limits were still being asked for");
         }
     }
 

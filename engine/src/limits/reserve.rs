@@ -132,6 +132,14 @@ impl Stores {
         Ok(())
     }
 
+    /// Waits for the answers that are still to come: what they bring is to be given back, too.
+    pub(crate) async fn settle(&self) {
+        self.postgres.settle().await;
+        if let Some(redis) = &self.redis {
+            redis.settle().await;
+        }
+    }
+
     /// Takes what has not been spent for a while from whoever holds it; with `all`, everything. It is to be given back.
     pub(crate) fn take_back(&self, cells: &Cells, all: bool) -> Vec<GivenBack> {
         let (now, nodes) = (Moment::now(), self.nodes());

@@ -63,6 +63,27 @@ fn total(total: u64) -> Value {
     json!({ "total": total, "calendar": "month", "time_zone": "UTC" })
 }
 
+/// Right behind calls more is being asked for, and the answer comes while it stops.
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_right_behind_calls_lose_nothing() {
+    let house = House::build().await;
+    let proxy = Proxy::before(&house.database.url()).await;
+    let (mut server, mut service) = house.start_with(0, &proxy.url, &[]).await;
+    let (id, key) = key(&service, json!({})).await;
+    set(&service, &json!({ "name": "monthly", "key_id": id, "window": total(1_000) })).await;
+    for round in 1..=2 {
+        proxy.set(Weather::AnswersLate);
+        // Of a block of ten the sixth finds less than half left.
+        for _ in 0..6 {
+            assert_eq!(passed(&service, &key, 1, 1).await, 1);
+        }
+        server.stop();
+        proxy.set(Weather::Fair);
+        (server, service) = house.start_with(0, &proxy.url, &[]).await;
+        assert_eq!(left(&service, &key).await, 1_000 - 6 * round, "round {round}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_total_goes_on_after_a_stop_and_after_a_kill_less_a_block() {
     let house = House::build().await;

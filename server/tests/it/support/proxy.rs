@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+
+/// How much later.
+const LATE: Duration = Duration::from_millis(30);
 
 /// What the network does right now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub enum Weather {
     ReadsHeld,
     /// Postgres hears everything, and nothing that it says arrives.
     AnswersHeld,
+    /// Everything passes; what Postgres says arrives a while later.
+    AnswersLate,
 }
 
 /// What a connection is for, by what it asks for.
@@ -118,8 +124,11 @@ async fn pass(
             Weather::AnswersHeld => !is_asking,
             Weather::WordLost => !is_asking && purpose == Purpose::Listener,
             Weather::ReadsHeld => !is_asking && purpose == Purpose::Reads,
-            Weather::Fair | Weather::Cut => false,
+            Weather::Fair | Weather::Cut | Weather::AnswersLate => false,
         };
+        if *weather.borrow() == Weather::AnswersLate && !is_asking {
+            tokio::time::sleep(LATE).await;
+        }
         if weather.wait_for(|weather| !held(*weather)).await.is_err() || to.write_all(&buffer[..count]).await.is_err() {
             return;
         }
