@@ -47,6 +47,8 @@ pub const REFUSED_CALLS_MIN: u64 = 10;
 pub const REFUSED_PERCENT_MIN: u64 = 20;
 /// Limits on one key, owner, project, or environment of a project. A key is held to those of four places at most.
 pub const LIMITS_ON_ONE_MAX: i64 = 8;
+/// Limits of one namespace, for all of its identifiers and for some.
+pub const LIMITS_OF_NAMESPACE_MAX: i64 = 1_000;
 /// Limits that one validation names.
 pub const NAMED_LIMITS_MAX: usize = 16;
 /// Keys that are changed in one go.

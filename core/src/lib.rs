@@ -4,6 +4,7 @@
 
 mod environment;
 mod idempotency_key;
+mod identifier;
 mod ids;
 mod names;
 pub mod time;
@@ -29,6 +30,7 @@ pub use environment::{Environment, ParseEnvironmentError};
 pub use error_code::{ErrorCode, ParseErrorCodeError};
 pub use handle::{HANDLE_CHARACTERS, Handle, ParseHandleError, searchable};
 pub use idempotency_key::{IdempotencyKey, ParseIdempotencyKeyError};
+pub use identifier::{IdentifierPattern, PatternError, PatternNearness};
 pub use ids::{
     AuditEventId, IdText, KeyId, LimitId, ParseIdError, ProjectId, RequestId, ServiceTokenId, SessionId, TenantId,
     UserId,
@@ -42,8 +44,8 @@ pub use limit::{
 };
 pub use malformed::MalformedReason;
 pub use names::{
-    EmailAddress, ExternalId, KeyName, LimitName, NameError, PersonName, ProjectName, ProjectSlug, RevokeReason,
-    TenantName, TenantSlug, TokenName,
+    EmailAddress, ExternalId, Identifier, KeyName, LimitName, NameError, Namespace, PersonName, ProjectName,
+    ProjectSlug, RevokeReason, TenantName, TenantSlug, TokenName,
 };
 pub use permission::{ParsePermissionError, ParseRoleError, Permission, Role, grants};
 pub use permission_query::{KeyPermission, KeyPermissionError, PermissionQuery, QueryError};

@@ -21,8 +21,8 @@ pub use calendar::{CalendarUnit, ParseCalendarUnitError, ParseTimeZoneError, Tim
 pub use simulate::{Simulated, simulate};
 pub use window::{Refill, Span, Window, WindowKind, WindowState, Wish};
 
-use crate::bounds::COST_MAX;
 use crate::VerdictCode;
+use crate::bounds::COST_MAX;
 use crate::time::Timestamp;
 
 /// What one call takes. A cost of nothing reads what is left and is never refused.

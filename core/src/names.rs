@@ -173,6 +173,10 @@ name!(/// Whom a key was issued to, in the tenant's own words, 1–255 character
     ExternalId, |input| text(input, 255));
 name!(/// What a limit is called in requests and answers: like a project's slug, with no word reserved.
     LimitName, |input| slug(input, &[]));
+name!(/// Of what kind something is that is limited and no key, such as `sign-ups`: formed like a limit's name.
+    Namespace, |input| slug(input, &[]));
+name!(/// Whose calls are counted in a namespace, in the service's own words, 1–255 characters.
+    Identifier, |input| text(input, 255));
 name!(/// Why a key was revoked, 1–500 characters.
     RevokeReason, |input| text(input, 500));
 name!(/// An e-mail address, at most 254 bytes, as it was typed.

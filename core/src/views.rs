@@ -6,9 +6,12 @@ use serde::Serialize;
 
 use crate::environment::Environment;
 use crate::handle::Handle;
+use crate::identifier::IdentifierPattern;
 use crate::ids::{AuditEventId, KeyId, LimitId, ProjectId, RequestId, ServiceTokenId};
 use crate::limit::LimitRule;
-use crate::names::{ExternalId, KeyName, LimitName, ProjectName, ProjectSlug, RevokeReason, TenantSlug, TokenName};
+use crate::names::{
+    ExternalId, KeyName, LimitName, Namespace, ProjectName, ProjectSlug, RevokeReason, TenantSlug, TokenName,
+};
 use crate::permission::Permission;
 use crate::permission_query::KeyPermission;
 use crate::rotation::RotationView;
@@ -171,6 +174,13 @@ pub enum LimitOn {
         project: ProjectSlug,
         /// Of keys of this environment alone, before one that is of both.
         environment: Option<Environment>,
+    },
+    /// Those of each identifier that a service asks about, as long as no limit of the same name is nearer to it.
+    Namespace {
+        /// Of what kind they are.
+        namespace: Namespace,
+        /// Which of them.
+        identifiers: IdentifierPattern,
     },
 }
 

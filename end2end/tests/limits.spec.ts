@@ -51,7 +51,7 @@ test("a key is limited on its page, hit, changed and freed again", async ({ page
   await page.getByRole("link", { name: "Set a limit" }).click();
 
   // Every error beside its field, and what was typed stays.
-  await page.getByLabel("Name").fill("Not A Name");
+  await page.getByLabel("Name", { exact: true }).fill("Not A Name");
   await page.getByLabel("Calls at once").fill("0");
   await page.getByLabel("Then calls").fill("1");
   await page.getByLabel("Calls at most").fill("5");
@@ -60,7 +60,7 @@ test("a key is limited on its page, hit, changed and freed again", async ({ page
   await expect(page.locator(".field-error")).toHaveCount(3);
   await expect(page.getByLabel("Calls at most")).toHaveValue("5");
 
-  await page.getByLabel("Name").fill("default");
+  await page.getByLabel("Name", { exact: true }).fill("default");
   await page.getByLabel("Calls at once").fill("2");
   await page.getByLabel("Every", { exact: true }).selectOption("3600");
   // Tried first: it says what it would have done, keeps what was typed, and sets nothing.
@@ -108,11 +108,11 @@ test("a project's keys and an owner's are limited from the list", async ({ page,
   await page.getByRole("link", { name: "Limits", exact: true }).click();
   await page.getByRole("link", { name: "Set a limit" }).first().click();
   await page.getByLabel("Each key of the project").selectOption("");
-  await page.getByLabel("Name").fill(`exports-${suffix}`);
+  await page.getByLabel("Name", { exact: true }).fill(`exports-${suffix}`);
   await page.getByLabel("Calls at most").fill("10");
-  await page.getByLabel("Charge every validation").uncheck();
+  await page.getByLabel("Charge every call").uncheck();
   await page.getByRole("button", { name: "Set limit" }).click();
-  await expect(page.locator(".field-error")).toContainText("Choose a project, or name an owner.");
+  await expect(page.locator(".field-error")).toContainText("Choose a project, or name an owner or a namespace.");
   await page.getByLabel("Or all keys of one owner together").fill("cus_<7>");
   await page.getByRole("button", { name: "Set limit" }).click();
   await expect(page.getByRole("status").filter({ hasText: "The limit is set." })).toBeVisible();
@@ -123,7 +123,7 @@ test("a project's keys and an owner's are limited from the list", async ({ page,
   await page.goto(`${tronch.url}${home}/projects/default`);
   await page.getByRole("link", { name: "Set a limit" }).click();
   await expect(page.getByLabel("Each key of the project")).toHaveValue("default");
-  await page.getByLabel("Name").fill(`project-${suffix}`);
+  await page.getByLabel("Name", { exact: true }).fill(`project-${suffix}`);
   await page.getByLabel("Calls at most").fill("1000000");
   await page.getByLabel("Within").selectOption("sliding:3600");
   await page.getByRole("button", { name: "Set limit" }).click();
@@ -140,7 +140,7 @@ test("credits are used up, seen, and added to", async ({ page, tronch }, { proje
   const { secret, href } = await createKey(page, tronch, "with credits", project);
   await page.goto(tronch.url + href);
   await page.getByRole("link", { name: "Set a limit" }).click();
-  await page.getByLabel("Name").fill("prepaid");
+  await page.getByLabel("Name", { exact: true }).fill("prepaid");
   await page.getByLabel("Calls at most").fill("3");
   await page.getByLabel("Within").selectOption("credits");
   await page.getByLabel("Exact across nodes").check();
@@ -166,4 +166,52 @@ test("credits are used up, seen, and added to", async ({ page, tronch }, { proje
   await expect.poll(async () => (await verify(tronch, token, project, secret)).code).toBe("VALID");
   await page.goto(`${tronch.url}${home}/audit`);
   await expect(page.getByText("added credits to the limit").first()).toBeVisible();
+});
+
+test("what is no key is limited by its identifiers, hit, seen over time, and freed", async ({ page, tronch }, { project: { name } }) => {
+  const [token, namespace] = [await tronch.bootstrap(), `sign-ups-${name.replaceAll("-", "").slice(0, 7)}`];
+  const check = async (identifier: string) => {
+    const response = await fetch(`${tronch.url}/api/v1/limits/check`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+      body: JSON.stringify({ namespace, identifier }),
+    });
+    return { status: response.status, ...((await response.json()) as { code: string }) };
+  };
+  expect((await check("ada@example.com")).status).toBe(404);
+  const set = async (identifiers: string, total: string) => {
+    await page.goto(`${tronch.url}${home}/limits/new`);
+    await page.getByLabel("Each key of the project").selectOption("");
+    await page.getByLabel("Namespace").fill(namespace);
+    await page.getByLabel("Identifiers").fill(identifiers);
+    await page.getByLabel("Calls at most").fill(total);
+    await page.getByRole("button", { name: "Set limit" }).click();
+  };
+  await set("a*b*", "1");
+  await expect(page.locator(".field-error")).toContainText("A pattern has one * at most");
+  await expect(page.getByLabel("Namespace")).toHaveValue(namespace);
+  await set("", "1");
+  await expect(page.getByRole("status").filter({ hasText: "The limit is set." })).toBeVisible();
+  await set("*@example.com", "2");
+  await expect(page.locator("tbody tr", { hasText: `*@example.com of ${namespace}` })).toContainText("At most 2 a day, UTC");
+  const codes = [];
+  for (const identifier of ["ada@example.com", "ada@example.com", "ada@example.com", "198.51.100.7", "198.51.100.7"]) {
+    codes.push((await check(identifier)).code);
+  }
+  expect(codes).toEqual(["PASSED", "PASSED", "QUOTA_EXCEEDED", "PASSED", "QUOTA_EXCEEDED"]);
+
+  await page.locator("tbody tr", { hasText: `*@example.com of ${namespace}` }).getByRole("link", { name: "default" }).click();
+  await expect(page.getByRole("row", { name: /ada@example.com/ })).toContainText("0 of 2");
+  // What was let pass and refused is there a second or two later.
+  await expect(async () => {
+    await page.reload();
+    await page.getByRole("link", { name: "1 h", exact: true }).click();
+    await expect(page.locator(".stat", { hasText: /^Passed/ })).toContainText("2");
+    await expect(page.locator(".stat", { hasText: /^Refused/ })).toContainText("1");
+  }).toPass();
+  await expect(page.getByText("Quota exceeded").first()).toBeVisible();
+  await page.getByRole("link", { name: "Change" }).click();
+  await page.getByRole("button", { name: "Remove limit" }).click();
+  await expect(page.getByRole("status").filter({ hasText: "The limit is removed." })).toBeVisible();
+  expect((await check("ada@example.com")).code).toBe("PASSED");
 });

@@ -273,6 +273,8 @@ diesel::table! {
         removed_at -> Nullable<Timestamptz>,
         refilled -> Nullable<Text>,
         is_exact -> Bool,
+        namespace -> Nullable<Text>,
+        identifiers -> Nullable<Text>,
     }
 }
 
@@ -288,6 +290,7 @@ diesel::table! {
         used_before -> BigInt,
         added -> BigInt,
         held -> Nullable<Jsonb>,
+        identifier -> Nullable<Text>,
     }
 }
 

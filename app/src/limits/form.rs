@@ -22,10 +22,12 @@ use crate::ui::notice::{FormError, Notice};
 use crate::ui::page_head::PageHead;
 
 /// The fields of a limit's form, in their order.
-pub const LIMIT_FIELDS: [&str; 13] = [
+pub const LIMIT_FIELDS: [&str; 15] = [
     "owner",
     "project",
     "environment",
+    "namespace",
+    "identifier",
     "name",
     "capacity",
     "refill",
@@ -113,7 +115,7 @@ pub(crate) fn NewLimitPage() -> impl IntoView {
 
 /// Fields that name whose calls are counted.
 async fn whose(tenant: &Tenant, form: &FormState, first: (String, String)) -> Result<AnyView, Error> {
-    let mut projects = vec![(String::new(), "no project: an owner".to_owned())];
+    let mut projects = vec![(String::new(), "no project".to_owned())];
     projects.extend(list_open_projects(tenant).await?.iter().map(|one| (one.slug.to_string(), one.name.to_string())));
     let mut environments = vec![(String::new(), "Both environments".to_owned())];
     environments.extend(Environment::ALL.iter().map(|one| (one.to_string(), one.to_string())));
@@ -148,6 +150,31 @@ async fn whose(tenant: &Tenant, form: &FormState, first: (String, String)) -> Re
             maxlength=255
             mono=true
         />
+        <fieldset class="fieldset">
+            <legend>"Or what is no key"</legend>
+            <div class="fields-beside">
+                <TextField
+                    name="namespace"
+                    label="Namespace"
+                    value=form.value("namespace")
+                    placeholder="sign-ups"
+                    error=form.field_error("namespace")
+                    maxlength=39
+                    mono=true
+                />
+                <TextField
+                    name="identifier"
+                    label="Identifiers"
+                    value=form.value("identifier")
+                    placeholder="198.51.100.*"
+                    error=form.field_error("identifier")
+                    maxlength=255
+                    mono=true
+                />
+            </div>
+            <p class="hint">"Each identifier by itself, as services name it when they ask. * stands for any characters; all when left open. \
+            Of limits with one name the one that leaves least open counts. Choose no project then."</p>
+        </fieldset>
     }
     .into_any())
 }
@@ -327,7 +354,7 @@ fn RuleFields(form: FormState, limit: Option<LimitView>) -> impl IntoView {
         </fieldset>
         <CheckboxField
             name="automatic"
-            label="Charge every validation"
+            label="Charge every call"
             checked=automatic
             hint="Otherwise only one that names this limit."
         />

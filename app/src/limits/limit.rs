@@ -25,7 +25,7 @@ use crate::ui::table::TableWrap;
 use crate::usage::{SpanLinks, Totals, UsageChart, span_of_address};
 
 /// The fields of the form that adds credits, in their order.
-pub const CREDIT_FIELDS: [&str; 2] = ["add", "key"];
+pub const CREDIT_FIELDS: [&str; 3] = ["add", "key", "identifier"];
 
 /// Less than a tenth left is close to the end.
 const CLOSE_PART: u64 = 10;
@@ -50,8 +50,7 @@ pub(crate) fn LimitPage() -> impl IntoView {
         let here = format!("/t/{slug}/limits/{id}");
         let may_write = tenant.allows(Permission::LimitsWrite);
         let change = may_write.then(|| view! { <LinkButton href=format!("{here}/edit") label="Change" /> });
-        let charged =
-            if limit.is_automatic { "Each validation is charged." } else { "Only calls that name it are charged." };
+        let charged = if limit.is_automatic { "Each call is charged." } else { "Only calls that name it are charged." };
         let exact = limit.is_exact.then_some(" Nodes agree on it call by call.");
         let add = (may_write && has_credits(&limit)).then(|| credits_form(&form, &limit, here.clone()));
         Ok(view! {
@@ -103,12 +102,13 @@ fn used(slug: &TenantSlug, limit: &LimitView, uses: &[LimitUse]) -> AnyView {
     let rows: Vec<_> = uses
         .iter()
         .map(|one| {
-            let whose = match &one.key {
-                Some((key_id, name)) => {
+            let whose = match (&one.key, &one.identifier) {
+                (_, Some(identifier)) => view! { <code>{identifier.to_string()}</code> }.into_any(),
+                (Some((key_id, name)), _) => {
                     view! { <a class="row-link" href=format!("/t/{slug}/keys/{key_id}")>{name.to_string()}</a> }
                         .into_any()
                 }
-                None => view! { <span>"all of them together"</span> }.into_any(),
+                (None, None) => view! { <span>"all of them together"</span> }.into_any(),
             };
             let reset = match one.reset_at {
                 Some(at) => view! { <LocalTime iso=format_timestamp(at) /> }.into_any(),
@@ -179,6 +179,20 @@ fn credits_form(form: &FormState, limit: &LimitView, here: String) -> impl IntoV
             />
         }
     });
+    let identifier = matches!(limit.on, LimitOn::Namespace { .. }).then(|| {
+        view! {
+            <TextField
+                name="identifier"
+                label="To the identifier"
+                value=form.value("identifier")
+                hint="Each identifier has a balance of its own: the one that is meant."
+                error=form.field_error("identifier")
+                maxlength=255
+                required=true
+                mono=true
+            />
+        }
+    });
     view! {
         <section class="section" aria-labelledby="credits">
             <h2 id="credits">"Add credits"</h2>
@@ -195,6 +209,7 @@ fn credits_form(form: &FormState, limit: &LimitView, here: String) -> impl IntoV
                     required=true
                 />
                 {key}
+                {identifier}
                 <div class="form-actions"><SubmitButton label="Add credits" /></div>
             </form>
         </section>

@@ -59,7 +59,7 @@ pub(crate) fn LimitsPage() -> impl IntoView {
         Ok(view! {
             <Title text="Limits" />
             <TenantLayout here="limits">
-                <PageHead title="Limits" subtitle="How much keys may be used.">{create}</PageHead>
+                <PageHead title="Limits" subtitle="How much keys may be used, and whatever else services ask about.">{create}</PageHead>
                 {did.as_deref().and_then(said).map(|said| view! { <Notice look="ok" role="status">{said}</Notice> })}
                 {list}
             </TenantLayout>
@@ -93,7 +93,7 @@ pub(super) fn LimitTable(
         .iter()
         .map(|limit| {
             let href = format!("/t/{slug}/limits/{}", limit.id);
-            let charged = if limit.is_automatic { "each validation" } else { "when named" };
+            let charged = if limit.is_automatic { "each call" } else { "when named" };
             view! {
                 <tr>
                     <td data-label="Limit"><a class="row-link mono" href=href>{limit.name.to_string()}</a></td>
@@ -144,6 +144,13 @@ pub(super) fn on_words(slug: &TenantSlug, limit: &LimitView) -> AnyView {
             view! { <span>"all keys of " <a href=href><code>{owner.to_string()}</code></a> " together"</span> }
                 .into_any()
         }
+        LimitOn::Namespace { namespace, identifiers } if identifiers.as_str() == "*" => {
+            view! { <span>"each identifier of " <code>{namespace.to_string()}</code></span> }.into_any()
+        }
+        LimitOn::Namespace { namespace, identifiers } => {
+            let identifiers = view! { <code>{identifiers.to_string()}</code> };
+            view! { <span>{identifiers} " of " <code>{namespace.to_string()}</code></span> }.into_any()
+        }
         LimitOn::Project { project, environment } => {
             let environment = environment.map(|environment| format!(", {environment}"));
             view! { <span>"each key of " <a href=href><code>{project.to_string()}</code></a> {environment}</span> }
@@ -157,6 +164,7 @@ pub(super) fn place_of(slug: &TenantSlug, limit: &LimitView) -> String {
     match &limit.on {
         LimitOn::Key(key_id) => format!("/t/{slug}/keys/{key_id}"),
         LimitOn::Project { project, .. } => format!("/t/{slug}/projects/{project}"),
+        LimitOn::Namespace { .. } => format!("/t/{slug}/limits"),
         LimitOn::Owner(owner) => {
             let query = form_urlencoded::Serializer::new(String::new()).append_pair("owner", owner.as_str()).finish();
             format!("/t/{slug}/keys?{query}")

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hashbrown::HashTable;
-use tronch_core::{BucketState, LimitId, LimitRule};
+use tronch_core::{BucketState, Identifier, LimitId, LimitRule};
 use uuid::Uuid;
 
 use super::cell::Cell;
@@ -29,6 +29,8 @@ pub(crate) struct KeyLimit {
 pub(crate) struct Count {
     /// The first key of the key's rotations, or the limit itself where it counts the calls of several together.
     pub(crate) whose: Uuid,
+    /// Of a namespace: which identifier's they are.
+    pub(crate) identifier: Option<Arc<Identifier>>,
     /// As it was when this began: of its name another may be told by now.
     pub(crate) limit: Arc<Limit>,
     pub(crate) cell: Cell,
@@ -86,13 +88,19 @@ impl Cells {
     /// The cell of a limit for whoever's calls it counts. Under another rule it begins anew: what was taken by the old one means
     /// nothing by the new.
     pub(crate) fn of(&self, limit: &Arc<Limit>, whose: Uuid) -> KeyLimit {
+        self.of_identifier(limit, whose, None)
+    }
+
+    /// The same, with whatever an identifier became `whose` of.
+    pub(crate) fn of_identifier(&self, limit: &Arc<Limit>, whose: Uuid, identifier: Option<&Identifier>) -> KeyLimit {
         let place = (limit.counts_as(), whose, limit.is_exact, &limit.rule);
         let hash = self.hasher.hash_one(place);
         let mut part = self.part(hash).lock().unwrap_or_else(PoisonError::into_inner);
         let entry = part.entry(hash, |held| held.place() == place, |held| self.hasher.hash_one(held.place()));
         let count = entry.or_insert_with(|| {
             let cell = Cell::new(&limit.rule, self.first_state(&limit.rule));
-            Arc::new(Count { whose, limit: Arc::clone(limit), cell })
+            let identifier = identifier.map(|identifier| Arc::new(identifier.clone()));
+            Arc::new(Count { whose, identifier, limit: Arc::clone(limit), cell })
         });
         KeyLimit { limit: Arc::clone(limit), count: Arc::clone(count.get()) }
     }

@@ -30,7 +30,7 @@ pub(crate) struct Limited<'a> {
 /// A limit, and where it was set.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = limits)]
-struct SetLimit {
+pub(super) struct SetLimit {
     id: Uuid,
     tenant_id: Uuid,
     key_id: Option<Uuid>,
@@ -55,7 +55,7 @@ enum Nearness {
 }
 
 impl SetLimit {
-    fn limit(&self) -> Result<Limit, Error> {
+    pub(super) fn limit(&self) -> Result<Limit, Error> {
         let name = LimitName::parse(&self.name).map_err(Error::internal)?;
         let counts_as = LimitId::from_uuid(self.counts_as.unwrap_or(self.id));
         let tenant_id = TenantId::from_uuid(self.tenant_id);

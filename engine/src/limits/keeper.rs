@@ -418,5 +418,6 @@ pub(super) fn owe_again(count: &Count, asked: &Ask) {
 
 /// A question about a limit.
 pub(super) fn ask(of: &Count, half: Of) -> Ask {
-    Ask { tenant_id: of.limit.tenant_id, limit_id: of.limit.counts_as(), whose: of.whose, of: half }
+    let (tenant_id, limit_id) = (of.limit.tenant_id, of.limit.counts_as());
+    Ask { tenant_id, limit_id, whose: of.whose, identifier: of.identifier.clone(), of: half }
 }

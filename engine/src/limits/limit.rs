@@ -34,7 +34,16 @@ impl Limit {
         (is_automatic, is_exact): (bool, bool),
         rule: LimitRule,
     ) -> Self {
-        Self { tenant_id, name, is_automatic, is_exact, rule, counts_as, stretch: AtomicU64::new(0), tally: Tally::default() }
+        Self {
+            tenant_id,
+            name,
+            is_automatic,
+            is_exact,
+            rule,
+            counts_as,
+            stretch: AtomicU64::new(0),
+            tally: Tally::default(),
+        }
     }
 
     /// Whether it is the same limit, and was not changed in between.

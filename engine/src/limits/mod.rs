@@ -12,6 +12,7 @@ pub(crate) mod charge;
 pub(crate) mod effective;
 mod keeper;
 mod limit;
+pub(crate) mod namespaces;
 pub(crate) mod own;
 mod place;
 mod rate;
@@ -27,8 +28,8 @@ mod uses;
 use diesel::prelude::*;
 use tronch_core::bounds::PAGE_SIZE_MAX;
 use tronch_core::{
-    Bucket, Environment, ExternalId, KeyId, LimitId, LimitName, LimitOn, LimitRule, LimitView, Page, Permission,
-    ProjectId, ProjectSlug, Timestamp, Window,
+    Bucket, Environment, ExternalId, KeyId, LimitId, LimitName, LimitOn, LimitRule, LimitView, Namespace, Page,
+    Permission, ProjectId, ProjectSlug, Timestamp, Window,
 };
 use uuid::Uuid;
 
@@ -48,7 +49,7 @@ use place::{place, refuse_shadow, require_room};
 pub(crate) use rows::audited;
 use rows::{LimitRow, NewLimitRow, RuleRow};
 pub use simulate::{SimulatedKey, Simulation, simulate_limit};
-pub use uses::{LimitUse, add_credits, left_to_key, uses_of_limit};
+pub use uses::{LimitUse, Whom, add_credits, left_to_key, uses_of_limit};
 
 const NOT_FOUND: Error = Error::NotFound { noun: "limit" };
 
@@ -95,6 +96,8 @@ pub struct LimitFilter {
     pub owner: Option<ExternalId>,
     /// Those of a project.
     pub project: Option<ProjectSlug>,
+    /// Those of a namespace.
+    pub namespace: Option<Namespace>,
 }
 
 /// Sets a limit.
@@ -133,6 +136,8 @@ pub(crate) async fn insert(
         owner_external_id: place.owner.as_deref(),
         project_id: place.project_id,
         environment: place.environment.map(Environment::as_str),
+        namespace: place.namespace.as_ref().map(|(namespace, _)| namespace.as_str()),
+        identifiers: place.namespace.as_ref().map(|(_, identifiers)| identifiers.as_str()),
         name: new_limit.name.as_str(),
         counts_as: None,
         is_automatic: new_limit.is_automatic,
@@ -269,6 +274,9 @@ pub async fn list_limits(
         let project = projects::find_project(&mut transaction, slug).await?;
         query = query.filter(limits::project_id.eq(project.id.uuid()));
     }
+    if let Some(namespace) = &filter.namespace {
+        query = query.filter(limits::namespace.eq(namespace.as_str().to_owned()));
+    }
     if let Some(cursor) = cursor {
         let (at, id) = Cursor::parse(LIST, cursor)?.time_and_id()?;
         let at = at.ok_or(Error::InvalidCursor)?;
@@ -314,6 +322,8 @@ pub(crate) async fn carry_over(
             owner_external_id: None,
             project_id: None,
             environment: None,
+            namespace: None,
+            identifiers: None,
             name: &row.name,
             counts_as: Some(row.counts_as.unwrap_or(row.id)),
             is_automatic: row.is_automatic,

@@ -9,8 +9,8 @@ use tronch_core::{Bucket, Cost, LimitId, LimitName, LimitRule, ServiceTokenId, T
 use uuid::Uuid;
 
 use super::cells::{Cells, KeyLimit};
-use super::limit::Limit;
 use super::charge::{Beyond, Charge, Way, Ways, charge};
+use super::limit::Limit;
 use crate::clock::Moment;
 use crate::error::Error;
 

@@ -2,7 +2,7 @@
 //! what the caller may not change.
 
 use diesel::prelude::*;
-use tronch_core::bounds::LIMITS_ON_ONE_MAX;
+use tronch_core::bounds::{LIMITS_OF_NAMESPACE_MAX, LIMITS_ON_ONE_MAX};
 use tronch_core::{Environment, ErrorCode, LimitName, LimitOn};
 use uuid::Uuid;
 
@@ -21,6 +21,8 @@ pub(crate) struct Place {
     /// The project's slug, or the key's name.
     pub(crate) called: Option<String>,
     pub(crate) environment: Option<Environment>,
+    /// With the pattern of identifiers.
+    pub(crate) namespace: Option<(String, String)>,
 }
 
 pub(super) async fn place(tenant: &Tenant, transaction: &mut ChangeTx, on: &LimitOn) -> Result<Place, Error> {
@@ -34,6 +36,12 @@ pub(super) async fn place(tenant: &Tenant, transaction: &mut ChangeTx, on: &Limi
             // It counts calls of keys of every project.
             tenant.scope.require(None, None)?;
             Ok(Place { owner: Some(owner.as_str().to_owned()), ..Place::default() })
+        }
+        LimitOn::Namespace { namespace, identifiers } => {
+            // It belongs to no project.
+            tenant.scope.require(None, None)?;
+            let namespace = Some((namespace.as_str().to_owned(), identifiers.as_str().to_owned()));
+            Ok(Place { namespace, ..Place::default() })
         }
         LimitOn::Project { project, environment } => {
             let project = projects::find_open_project(transaction, project).await?;
@@ -97,6 +105,19 @@ pub(super) async fn refuse_shadow(
 
 /// Refuses one limit more than there may be in a place.
 pub(super) async fn require_room(transaction: &mut ChangeTx, place: &Place) -> Result<(), Error> {
+    let (namespace, identifiers) = place.namespace.as_ref().map(|(one, other)| (one.as_str(), other.as_str())).unzip();
+    if let Some(namespace) = namespace {
+        let of_all = transaction
+            .of(limits::table)
+            .filter(limits::removed_at.is_null())
+            .filter(limits::namespace.eq(namespace.to_owned()))
+            .count()
+            .get_result::<i64>(transaction)
+            .await?;
+        if of_all >= LIMITS_OF_NAMESPACE_MAX {
+            return Err(no_room(format!("the namespace has {LIMITS_OF_NAMESPACE_MAX} limits")));
+        }
+    }
     let there: i64 = transaction
         .of(limits::table)
         .filter(limits::removed_at.is_null())
@@ -104,17 +125,15 @@ pub(super) async fn require_room(transaction: &mut ChangeTx, place: &Place) -> R
         .filter(limits::owner_external_id.is_not_distinct_from(place.owner.clone()))
         .filter(limits::project_id.is_not_distinct_from(place.project_id))
         .filter(limits::environment.is_not_distinct_from(place.environment.map(Environment::as_str)))
+        .filter(limits::namespace.is_not_distinct_from(namespace.map(ToOwned::to_owned)))
+        .filter(limits::identifiers.is_not_distinct_from(identifiers.map(ToOwned::to_owned)))
         .count()
         .get_result(transaction)
         .await?;
-    if there < LIMITS_ON_ONE_MAX {
-        return Ok(());
-    }
-    Err(Error::Conflict {
-        code: ErrorCode::Conflict,
-        message: format!(
-            "there are {LIMITS_ON_ONE_MAX} limits here, which is as many as there may be; remove one first"
-        ),
-        field: None,
-    })
+    if there < LIMITS_ON_ONE_MAX { Ok(()) } else { Err(no_room(format!("there are {LIMITS_ON_ONE_MAX} limits here"))) }
+}
+
+fn no_room(there: String) -> Error {
+    let message = there + ", which is as many as there may be; remove one first";
+    Error::Conflict { code: ErrorCode::Conflict, message, field: None }
 }

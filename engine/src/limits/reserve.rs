@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::cells::{Cells, Count, KeyLimit};
 use super::charge::{Lacks, Low, Way, Ways};
-use super::limit::Limit;
 use super::keeper::{ASKED_AT_ONCE, Half, Keeper, Store, ask, owe_again};
+use super::limit::Limit;
 use super::redis::Redis;
 use super::store::{Ask, Of, RateAsk, TotalAsk};
 use crate::clock::Moment;

@@ -3,8 +3,8 @@
 use diesel::prelude::*;
 use serde_json::{Value, json};
 use tronch_core::{
-    Bucket, CalendarUnit, ExternalId, KeyId, KeyName, LimitId, LimitName, LimitOn, LimitRule, LimitView, ProjectSlug,
-    Refill, TimeZone, Timestamp, Window, WindowKind,
+    Bucket, CalendarUnit, ExternalId, IdentifierPattern, KeyId, KeyName, LimitId, LimitName, LimitOn, LimitRule,
+    LimitView, Namespace, ProjectSlug, Refill, TimeZone, Timestamp, Window, WindowKind,
 };
 use uuid::Uuid;
 
@@ -23,6 +23,8 @@ pub(crate) struct LimitRow {
     pub(crate) owner_external_id: Option<String>,
     pub(crate) project_id: Option<Uuid>,
     pub(crate) environment: Option<String>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) identifiers: Option<String>,
     pub(crate) name: String,
     pub(crate) counts_as: Option<Uuid>,
     pub(crate) is_automatic: bool,
@@ -56,6 +58,8 @@ pub(super) struct NewLimitRow<'a> {
     pub(super) owner_external_id: Option<&'a str>,
     pub(super) project_id: Option<Uuid>,
     pub(super) environment: Option<&'a str>,
+    pub(super) namespace: Option<&'a str>,
+    pub(super) identifiers: Option<&'a str>,
     pub(super) name: &'a str,
     pub(super) counts_as: Option<Uuid>,
     pub(super) is_automatic: bool,
@@ -136,10 +140,19 @@ fn parse(unit: &str) -> Result<CalendarUnit, Error> {
 }
 
 impl LimitRow {
+    fn on_namespace(&self) -> Result<LimitOn, Error> {
+        let (namespace, identifiers) = (self.namespace.as_deref(), self.identifiers.as_deref());
+        Ok(LimitOn::Namespace {
+            namespace: Namespace::parse(namespace.unwrap_or_default()).map_err(Error::internal)?,
+            identifiers: IdentifierPattern::parse(identifiers.unwrap_or_default()).map_err(Error::internal)?,
+        })
+    }
+
     /// `of` is the slug of its project, if it is a project's, or the name of its key, if it is a key's.
     pub(super) fn view(self, of: Option<&str>) -> Result<LimitView, Error> {
         let (key_name, project) = if self.key_id.is_some() { (of, None) } else { (None, of) };
         let on = match (self.key_id, self.owner_external_id.as_deref(), project) {
+            _ if self.namespace.is_some() => self.on_namespace()?,
             (Some(key_id), _, _) => LimitOn::Key(KeyId::from_uuid(key_id)),
             (_, Some(owner), _) => LimitOn::Owner(ExternalId::parse(owner).map_err(Error::internal)?),
             (_, _, Some(project)) => LimitOn::Project {
@@ -169,6 +182,9 @@ pub(crate) fn audited(view: &LimitView) -> Value {
         LimitOn::Owner(owner) => json!({ "owner": owner.as_str() }),
         LimitOn::Project { project, environment } => {
             json!({ "project": project.as_str(), "environment": environment.map(tronch_core::Environment::as_str) })
+        }
+        LimitOn::Namespace { namespace, identifiers } => {
+            json!({ "namespace": namespace.as_str(), "identifier": identifiers.as_str() })
         }
     };
     json!({ "name": view.name.as_str(), "on": on, "rule": view.rule.to_string(), "automatic": view.is_automatic, "exact": view.is_exact })

@@ -105,6 +105,9 @@ pub async fn simulate_limit(
             tenant.scope.require(None, None)?;
             owner = Some(external_id.as_str());
         }
+        LimitOn::Namespace { .. } => {
+            return Err(Error::invalid("namespace", "calls are kept by key, so this can be tried on keys alone"));
+        }
         LimitOn::Project { project, environment } => {
             let project = projects::find_project(&mut transaction, project).await?;
             tenant.scope.require(Some(project.id), *environment)?;

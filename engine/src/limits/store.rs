@@ -1,7 +1,9 @@
 //! What is asked of whoever keeps limits for several processes, and what he answers. Postgres keeps totals, and buckets where there is
 //! no Redis (`totals.rs`); Redis keeps buckets, and totals that are to be exact (`redis.rs`).
 
-use tronch_core::{Bucket, LimitId, TenantId, Window, WindowState, Wish};
+use std::sync::Arc;
+
+use tronch_core::{Bucket, Identifier, LimitId, TenantId, Window, WindowState, Wish};
 use uuid::Uuid;
 
 use super::share::Rest;
@@ -12,6 +14,7 @@ pub(crate) struct Ask {
     pub(crate) tenant_id: TenantId,
     pub(crate) limit_id: LimitId,
     pub(crate) whose: Uuid,
+    pub(crate) identifier: Option<Arc<Identifier>>,
     pub(crate) of: Of,
 }
 

@@ -318,16 +318,21 @@ fn columns(places: impl Iterator<Item = Place>) -> (Vec<Uuid>, Vec<Uuid>, Vec<St
 #[expect(clippy::disallowed_methods, reason = "Diesel cannot insert from unnest in an order")]
 async fn insert(connection: &mut AsyncPgConnection, asks: &[&Ask]) -> Result<(), Error> {
     let (limits, whose, stretches) = columns(asks.iter().map(|ask| ask.place()));
+    let identifiers: Vec<Option<&str>> =
+        asks.iter().map(|ask| ask.identifier.as_ref().map(|identifier| identifier.as_str())).collect();
     diesel::sql_query(
-        "INSERT INTO limit_totals (tenant_id, limit_id, whose, stretches, started_at, over_at, used, used_before, added) \
-         SELECT tenant_id, limit_id, whose, stretches, to_timestamp(0), to_timestamp(0), 0, 0, 0 \
-         FROM unnest($1, $2, $3, $4) AS asked (tenant_id, limit_id, whose, stretches) ORDER BY limit_id, whose, stretches \
+        "INSERT INTO limit_totals \
+         (tenant_id, limit_id, whose, stretches, identifier, started_at, over_at, used, used_before, added) \
+         SELECT tenant_id, limit_id, whose, stretches, identifier, to_timestamp(0), to_timestamp(0), 0, 0, 0 \
+         FROM unnest($1, $2, $3, $4, $5) AS asked (tenant_id, limit_id, whose, stretches, identifier) \
+         ORDER BY limit_id, whose, stretches \
          ON CONFLICT DO NOTHING",
     )
     .bind::<Array<SqlUuid>, _>(asks.iter().map(|ask| ask.tenant_id.uuid()).collect::<Vec<_>>())
     .bind::<Array<SqlUuid>, _>(limits)
     .bind::<Array<SqlUuid>, _>(whose)
     .bind::<Array<Text>, _>(stretches)
+    .bind::<Array<Nullable<Text>>, _>(identifiers)
     .execute(connection)
     .await?;
     Ok(())

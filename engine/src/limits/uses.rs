@@ -2,16 +2,18 @@
 //! credits.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use diesel::prelude::*;
 use serde_json::json;
 use tronch_core::bounds::CREDITS_ADDED_MAX;
 use tronch_core::{
-    Cost, KeyId, KeyName, LimitId, LimitOn, LimitView, Permission, Reading, TenantId, Timestamp, Window, WindowKind,
-    WindowState,
+    Cost, Identifier, KeyId, KeyName, LimitId, LimitOn, LimitView, Permission, Reading, TenantId, Timestamp, Window,
+    WindowKind, WindowState,
 };
 use uuid::Uuid;
 
+use super::namespaces;
 use super::rows::LimitRow;
 use super::store::{Answer, Ask, Of, TotalAsk};
 use super::totals::{self, Stored};
@@ -30,6 +32,8 @@ const SHOWN_MAX: i64 = 100;
 pub struct LimitUse {
     /// Whose calls: a key's, as its rotations began; nothing where an owner's keys are counted together.
     pub key: Option<(KeyId, KeyName)>,
+    /// Of a namespace: which identifier's.
+    pub identifier: Option<Identifier>,
     /// What is left, and of how much.
     pub reading: Reading,
     /// When all of it is there again; nothing for credits that nobody fills up.
@@ -37,8 +41,12 @@ pub struct LimitUse {
 }
 
 impl LimitUse {
-    fn new(key: Option<(KeyId, KeyName)>, reading: Reading, now: Timestamp) -> Self {
-        Self { key, reading, reset_at: reading.reset_after.map(|after| now + after) }
+    fn new(
+        (key, identifier): (Option<(KeyId, KeyName)>, Option<Identifier>),
+        reading: Reading,
+        now: Timestamp,
+    ) -> Self {
+        Self { key, identifier, reading, reset_at: reading.reset_after.map(|after| now + after) }
     }
 }
 
@@ -54,22 +62,24 @@ pub async fn uses_of_limit(tenant: &Tenant, limit_id: LimitId) -> Result<Vec<Lim
     let (counts_as, limit) = (row.counts_as.unwrap_or(row.id), row.view(project.as_deref())?);
     let Some(window) = limit.rule.window() else { return Ok(Vec::new()) };
     let now = clock::now();
-    let rows: Vec<(Uuid, Stored)> = transaction
+    let rows: Vec<(Uuid, Option<String>, Stored)> = transaction
         .of(limit_totals::table)
         .filter(limit_totals::limit_id.eq(counts_as))
         .filter(limit_totals::stretches.eq(totals::stretches(window.kind())))
         .filter(limit_totals::over_at.gt(now))
         .order((limit_totals::used - limit_totals::added).desc())
         .limit(SHOWN_MAX)
-        .select((limit_totals::whose, Stored::as_select()))
+        .select((limit_totals::whose, limit_totals::identifier, Stored::as_select()))
         .load(&mut transaction)
         .await?;
     let names = names(&mut transaction, rows.iter().map(|row| row.0)).await?;
     transaction.commit().await?;
     let mut uses: Vec<LimitUse> = rows
         .into_iter()
-        .map(|(whose, stored)| {
-            LimitUse::new(names.get(&whose).cloned(), reading(&limit, window, stored.state(), now), now)
+        .map(|(whose, identifier, stored)| {
+            let identifier = identifier.and_then(|text| Identifier::parse(&text).ok());
+            let whose = (names.get(&whose).cloned(), identifier);
+            LimitUse::new(whose, reading(&limit, window, stored.state(), now), now)
         })
         .filter(|one| one.reading.remaining < one.reading.limit)
         .collect();
@@ -117,17 +127,24 @@ pub async fn left_to_key(
     Ok(left.collect())
 }
 
-/// Adds to a balance: of a limit on a project, to that of one of its keys.
+/// Whose balance is meant, where a limit has several.
+#[derive(Debug, Clone, Default)]
+pub enum Whom {
+    /// There is only one.
+    #[default]
+    Its,
+    /// A key's, of those of a project.
+    Key(KeyId),
+    /// An identifier's, of those of a namespace.
+    Identifier(Identifier),
+}
+
+/// Adds to a balance: of a limit on a project, to that of one of its keys; of one on a namespace, to that of an identifier.
 ///
 /// # Errors
 /// `Forbidden` without `limits.write`; `NotFound` for a limit or a key that is not there; `Invalid` where there are no credits, for a
-/// number out of bounds, and where a key must be named or must not be; `Unavailable`.
-pub async fn add_credits(
-    tenant: &Tenant,
-    limit_id: LimitId,
-    key_id: Option<KeyId>,
-    units: u64,
-) -> Result<LimitUse, Error> {
+/// number out of bounds, and where somebody must be named or must not be; `Unavailable`.
+pub async fn add_credits(tenant: &Tenant, limit_id: LimitId, whom: &Whom, units: u64) -> Result<LimitUse, Error> {
     tenant.require(Permission::LimitsWrite)?;
     if !(1..=CREDITS_ADDED_MAX).contains(&units) {
         return Err(Error::invalid("add", format!("give a whole number from 1 to {CREDITS_ADDED_MAX}")));
@@ -135,11 +152,11 @@ pub async fn add_credits(
     if made_before(tenant).await?.is_some() {
         let mut transaction = tenant.begin().await?;
         let found = find(&mut transaction, limit_id.uuid(), true).await?;
-        return add(&mut transaction, found, key_id, 0).await.map(|(_, balance)| balance);
+        return add(&mut transaction, found, whom, 0).await.map(|(_, balance)| balance);
     }
     let mut transaction = tenant.begin_change().await?;
     let found = lock(&mut transaction, limit_id).await?;
-    let (limit, balance) = add(&mut transaction, found, key_id, units).await?;
+    let (limit, balance) = add(&mut transaction, found, whom, units).await?;
     let of_key = balance.key.as_ref().map(|(key_id, _)| key_id.to_string());
     let change = Change {
         action: "add_credits",
@@ -147,7 +164,12 @@ pub async fn add_credits(
         target_id: limit.id.to_string(),
         target_name: limit.name.as_str(),
         before: None,
-        after: Some(json!({ "added": units, "key": of_key, "left": balance.reading.remaining })),
+        after: Some(json!({
+            "added": units,
+            "key": of_key,
+            "identifier": balance.identifier.as_ref().map(Identifier::as_str),
+            "left": balance.reading.remaining,
+        })),
         reason: None,
     };
     audit::record(&mut transaction, &tenant.caller, change).await?;
@@ -159,7 +181,7 @@ pub async fn add_credits(
 async fn add(
     transaction: &mut TenantTx,
     (row, project): (LimitRow, Option<String>),
-    key_id: Option<KeyId>,
+    whom: &Whom,
     units: u64,
 ) -> Result<(LimitView, LimitUse), Error> {
     let (tenant_id, counts_as, project_id) = (transaction.tenant_id(), row.counts_as.unwrap_or(row.id), row.project_id);
@@ -167,12 +189,17 @@ async fn add(
     let Some(window) = limit.rule.window().filter(|window| matches!(window.kind(), WindowKind::Credits { .. })) else {
         return Err(Error::invalid("add", "this limit has no credits; a window cannot be added to"));
     };
-    let whose = whose(transaction, &limit, project_id, key_id).await?;
+    let whose = whose(transaction, &limit, project_id, whom).await?;
+    let identifier = match whom {
+        Whom::Identifier(identifier) => Some(identifier.clone()),
+        Whom::Its | Whom::Key(_) => None,
+    };
     let key = names(transaction, [whose]).await?.remove(&whose);
     let ask = Ask {
         tenant_id: TenantId::from_uuid(tenant_id),
         limit_id: LimitId::from_uuid(counts_as),
         whose,
+        identifier: identifier.clone().map(Arc::new),
         of: Of::Total(TotalAsk { added: units, ..TotalAsk::about(*window) }),
     };
     let now = clock::now();
@@ -181,7 +208,7 @@ async fn add(
         return Err(Error::internal("a total was asked about"));
     };
     let reading = reading(&limit, window, state, now);
-    Ok((limit, LimitUse::new(key, reading, now)))
+    Ok((limit, LimitUse::new((key, identifier), reading, now)))
 }
 
 /// Whose balance is meant.
@@ -189,26 +216,32 @@ async fn whose(
     transaction: &mut TenantTx,
     limit: &LimitView,
     project_id: Option<Uuid>,
-    key_id: Option<KeyId>,
+    whom: &Whom,
 ) -> Result<Uuid, Error> {
-    match (&limit.on, key_id) {
-        (LimitOn::Owner(_), None) => Ok(limit.id.uuid()),
-        (LimitOn::Owner(_), Some(_)) => {
+    match (&limit.on, whom) {
+        (LimitOn::Namespace { identifiers, .. }, Whom::Identifier(identifier)) => {
+            let fits = identifiers.nearness(identifier).is_some();
+            if fits { Ok(namespaces::whose(identifier)) } else { Err(Error::NotFound { noun: "identifier" }) }
+        }
+        (LimitOn::Namespace { .. }, _) => {
+            Err(Error::invalid("identifier", "each identifier has a balance of its own; say which"))
+        }
+        (_, Whom::Identifier(_)) => Err(Error::invalid("identifier", "only a limit of a namespace has identifiers")),
+        (LimitOn::Owner(_), Whom::Its) => Ok(limit.id.uuid()),
+        (LimitOn::Owner(_), Whom::Key(_)) => {
             Err(Error::invalid("key_id", "the keys of an owner have one balance together; name none"))
         }
-        (LimitOn::Key(own), named) if named.is_none_or(|named| named == *own) => {
-            key_verbs::line_of(transaction, *own).await.map(|(line, ..)| line)
-        }
-        (LimitOn::Project { .. }, None) => {
+        (LimitOn::Key(own), Whom::Key(named)) if named != own => Err(Error::NotFound { noun: "key" }),
+        (LimitOn::Key(own), _) => key_verbs::line_of(transaction, *own).await.map(|(line, ..)| line),
+        (LimitOn::Project { .. }, Whom::Its) => {
             Err(Error::invalid("key_id", "each key of the project has a balance of its own; say which"))
         }
-        (LimitOn::Project { environment, .. }, Some(named)) => {
-            let (line, of_project, of_environment) = key_verbs::line_of(transaction, named).await?;
+        (LimitOn::Project { environment, .. }, Whom::Key(named)) => {
+            let (line, of_project, of_environment) = key_verbs::line_of(transaction, *named).await?;
             let is_there = Some(of_project) == project_id
                 && environment.is_none_or(|environment| environment.as_str() == of_environment);
             if is_there { Ok(line) } else { Err(Error::NotFound { noun: "key" }) }
         }
-        (LimitOn::Key(_), _) => Err(Error::NotFound { noun: "key" }),
     }
 }
 

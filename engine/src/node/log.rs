@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Tenant,
     /// Which projects a tenant has.
     Projects,
+    /// What is no key, of one kind.
+    Namespace,
 }
 
 impl Kind {
@@ -41,6 +43,7 @@ impl Kind {
             "owner" => Self::Owner,
             "tenant" => Self::Tenant,
             "projects" => Self::Projects,
+            "namespace" => Self::Namespace,
             _ => return None,
         })
     }

@@ -11,11 +11,11 @@ use tronch_core::{Environment, KeyId, LimitId, Permission, ProjectId, Timestamp,
 use uuid::Uuid;
 
 use super::roll_up::{DAYS, HOURS, MINUTES};
+use crate::caller::Scope;
 use crate::clock;
 use crate::error::Error;
-use crate::limits;
 use crate::keys;
-use crate::caller::Scope;
+use crate::limits;
 use crate::tenancy::{Tenant, TenantTx};
 
 /// Which time is shown, and in how many steps. It ends with the step that is running.
@@ -145,11 +145,7 @@ struct StepRow {
     count: i64,
 }
 
-async fn series(
-    transaction: TenantTx,
-    key_ids: &[Uuid],
-    span: Span,
-) -> Result<BTreeMap<Uuid, Vec<UsagePoint>>, Error> {
+async fn series(transaction: TenantTx, key_ids: &[Uuid], span: Span) -> Result<BTreeMap<Uuid, Vec<UsagePoint>>, Error> {
     let scope = transaction.scope();
     series_within(transaction, key_ids, span, scope).await
 }

@@ -6,6 +6,7 @@ mod absent;
 mod budget;
 mod cache;
 mod charge;
+mod check;
 mod key;
 mod memory;
 mod questions;
@@ -32,11 +33,13 @@ use crate::node::lease::LEASE;
 use crate::usage::Event;
 use cache::Remembered;
 use charge::{Said, charge_limits};
+use check::Namespaces;
 use memory::{Known, Memory, Presented};
 use recover::{Proof, Recovery, Unproven};
 use token::TokenFacts;
 
 pub use charge::{Costs, LimitTold};
+pub use check::{CheckRequest, Checked};
 pub use key::KeyFacts;
 pub(crate) use key::Places;
 pub use token::ServiceToken;
@@ -98,6 +101,7 @@ pub struct Verifier {
     node: Arc<Node>,
     keys: Arc<Memory<KeyFacts>>,
     tokens: Arc<Memory<TokenFacts>>,
+    namespaces: Arc<Namespaces>,
     recovery: Arc<Recovery>,
     /// How long a call waits for what it does not know.
     patience: Duration,
@@ -112,6 +116,7 @@ impl Verifier {
             node,
             keys: Arc::new(Memory::new(engine.shared.remembered_keys)),
             tokens: Arc::new(Memory::new(token::REMEMBERED_MAX)),
+            namespaces: Arc::default(),
             recovery: Arc::default(),
             patience: engine.shared.lookup_wait,
             verdicts: VerdictCode::ALL.into_iter().map(counter).collect(),

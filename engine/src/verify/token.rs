@@ -280,6 +280,20 @@ impl ServiceToken {
         }
     }
 
+    /// How long what its tenant has is answered about without Postgres.
+    pub(super) fn offline_lease(&self) -> Duration {
+        self.facts().offline_lease
+    }
+
+    /// For what belongs to no project and no environment.
+    ///
+    /// # Errors
+    /// `OutsideToken` when it is limited to one.
+    pub(super) fn require_unlimited(&self) -> Result<(), Error> {
+        let Self(token) = self;
+        Scope { project: token.facts.project_id, environment: token.facts.environment }.require(None, None)
+    }
+
     /// The token's own, else what is asked for, else live.
     pub(super) fn expected_environment(&self, asked: Option<Environment>) -> Result<Environment, Error> {
         match (self.environment(), asked) {

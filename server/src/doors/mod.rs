@@ -2,7 +2,9 @@
 
 mod api;
 mod assets;
+mod check;
 mod dashboard;
+mod data_plane;
 mod entry;
 mod headers;
 mod linger;
@@ -34,6 +36,7 @@ pub use ops::Phase;
 pub use public::Public;
 pub(crate) use request_log::TARGET as REQUEST_TARGET;
 
+use data_plane::DataPlane;
 use entry::routes;
 
 /// How long a request may take as a whole.
@@ -79,7 +82,7 @@ pub fn build(
             .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, REQUEST_BUDGET))
             .layer(CatchPanicLayer::new())
             .merge(api::routes(config, engine, verifier)),
-        Open::Verify => ops::probes(probes.clone()).merge(verify::elsewhere()),
+        Open::Verify => ops::probes(probes.clone()).merge(data_plane::elsewhere()),
     };
     let public = rest.layer(middleware::from_fn_with_state(config.public_url.is_https(), headers::security_headers));
     let ops = ops::probes(probes).merge(ops::metrics(metrics)).merge(nodes::routes(engine));
@@ -89,9 +92,9 @@ pub fn build(
             .layer(middleware::from_fn_with_state(Arc::clone(&trusted_proxies), origin::origin_layer))
             .layer(middleware::from_fn(linger::linger_layer))
     };
-    let verify = verify::VerifyDoor::new(config, verifier);
-    let all = logged(public).merge(verify::routes(&verify));
-    Ok(Doors { public: Public { all, verify }, ops: logged(ops) })
+    let data_plane = DataPlane::new(config, verifier);
+    let all = logged(public).merge(data_plane::routes(&data_plane));
+    Ok(Doors { public: Public { all, data_plane }, ops: logged(ops) })
 }
 
 /// What machines ask all the time, and files.
@@ -104,6 +107,7 @@ fn quiet_routes() -> Arc<[&'static str]> {
 pub fn surface() -> Vec<Route> {
     let mut all = entry::list(dashboard::table());
     all.extend(entry::list(verify::table()));
+    all.extend(entry::list(check::table()));
     all.extend(entry::list(api::table()));
     all.extend(entry::list(assets::table()));
     all.extend(entry::list(reference::table()));

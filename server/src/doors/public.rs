@@ -15,13 +15,14 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::{Service as _, service_fn};
 
-use super::verify::{VerifyDoor, is_verify, verify_key};
+use super::data_plane::DataPlane;
+use super::verify::{is_verify, verify_key};
 
 /// Everything for people and services.
 pub struct Public {
     /// Whatever is served, validation included.
     pub(super) all: Router,
-    pub(super) verify: VerifyDoor,
+    pub(super) data_plane: DataPlane,
 }
 
 impl Public {
@@ -30,13 +31,13 @@ impl Public {
     /// # Errors
     /// When the listener fails.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
-        let Self { all, verify } = self;
+        let Self { all, data_plane } = self;
         let connections = service_fn(move |stream: IncomingStream<'_, TcpListener>| {
             let peer: SocketAddr = *stream.remote_addr();
-            let (all, verify) = (all.clone(), verify.clone());
+            let (all, data_plane) = (all.clone(), data_plane.clone());
             ready(Ok::<_, Infallible>(service_fn(move |mut request: Request| {
                 if is_verify(&request) {
-                    return Either::Left(verify_key(State(verify.clone()), request).map(Ok));
+                    return Either::Left(verify_key(State(data_plane.clone()), request).map(Ok));
                 }
                 request.extensions_mut().insert(ConnectInfo(peer));
                 Either::Right(all.clone().call(request))
@@ -47,6 +48,6 @@ impl Public {
 
     /// Answers a validation without a listener, for benches.
     pub async fn validate(&self, request: Request) -> Response {
-        verify_key(State(self.verify.clone()), request).await
+        verify_key(State(self.data_plane.clone()), request).await
     }
 }

@@ -94,6 +94,7 @@ fn sample(route: &Route) -> Option<Sample> {
         ("POST", "/api/v1/limits/simulate") => {
             ok(Body::Json(json!({ "name": "tried", "project": "default", "burst": { "capacity": 5, "refill": 1 } })))
         }
+        ("POST", "/api/v1/limits/check") => ok(Body::Json(json!({ "namespace": "sign-ups", "identifier": "ada" }))),
         ("POST", "/api/v1/limits/{limit_id}/credits") => ok(Body::Json(json!({ "add": 5 }))),
         ("PATCH", "/api/v1/limits/{limit_id}") => ok(Body::Json(json!({ "automatic": false }))),
         ("POST", "/api/v1/service-tokens") => created(json!({ "name": "a token", "permissions": ["keys.read"] })),
@@ -154,6 +155,10 @@ async fn things(service: &Visitor, tenant: &'static str, route: &Route) -> Thing
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
     let body = json!({ "name": "a-limit", "key_id": key, "credits": { "amount": 9 } });
     let limit = service.post("/api/v1/limits", &body).await.json()["id"].as_str().expect("an id").to_owned();
+    // There from the first time on.
+    let body = json!({ "name": "a-limit", "namespace": "sign-ups", "burst": { "capacity": 100, "refill": 100 } });
+    let namespace = service.post("/api/v1/limits", &body).await.status;
+    assert!([StatusCode::CREATED, StatusCode::CONFLICT].contains(&namespace), "{namespace}");
     Things { tenant, project, key, token, limit }
 }
 

@@ -263,7 +263,7 @@ async fn credits_are_spent_added_and_seen() {
     assert_eq!(refused.header("ratelimit"), "\"prepaid\";r=0");
     let path = format!("/api/v1/limits/{}", limit["id"].as_str().expect("an id"));
     let uses = service.get(&format!("{path}/uses")).await.json();
-    let used = json!({ "key_id": id, "key_name": "a key", "limit": 10, "remaining": 0, "reset_after_ms": null });
+    let used = json!({ "key_id": id, "key_name": "a key", "identifier": null, "limit": 10, "remaining": 0, "reset_after_ms": null });
     assert_eq!(uses["items"], json!([used]), "{uses}");
 
     let added = service.post(&format!("{path}/credits"), &json!({ "add": 25 })).await;

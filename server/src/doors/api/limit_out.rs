@@ -22,6 +22,10 @@ pub(crate) struct LimitOut {
     project: Option<String>,
     /// With `project`: of which environment, if only of one.
     environment: Option<String>,
+    /// The namespace of which it counts the calls of each identifier by itself.
+    namespace: Option<String>,
+    /// With `namespace`: of which identifiers; `*` stands for any characters.
+    identifier: Option<String>,
     /// Whether each validation is charged to it.
     automatic: bool,
     /// `fast` or `exact`: how nodes agree on it.
@@ -107,12 +111,16 @@ impl LimitOut {
 impl From<LimitView> for LimitOut {
     fn from(view: LimitView) -> Self {
         let (mut key_id, mut owner, mut project, mut environment) = (None, None, None, None);
+        let (mut namespace, mut identifier) = (None, None);
         match view.on {
             LimitOn::Key(key) => key_id = Some(key.to_string()),
             LimitOn::Owner(external_id) => owner = Some(OwnerOut::of(&external_id)),
             LimitOn::Project { project: slug, environment: of } => {
                 project = Some(slug.to_string());
                 environment = of.map(|of| of.to_string());
+            }
+            LimitOn::Namespace { namespace: of, identifiers } => {
+                (namespace, identifier) = (Some(of.to_string()), Some(identifiers.to_string()));
             }
         }
         let (window, credits) = view.rule.window().map(window_or_credits).unwrap_or_default();
@@ -123,6 +131,8 @@ impl From<LimitView> for LimitOut {
             owner,
             project,
             environment,
+            namespace,
+            identifier,
             automatic: view.is_automatic,
             mode: if view.is_exact { "exact" } else { "fast" },
             burst: view.rule.bucket().map(BurstOut::from),
@@ -142,6 +152,8 @@ pub(crate) struct LimitUseOut {
     /// Whose calls, as its rotations began; `null` where an owner's keys are counted together.
     key_id: Option<String>,
     key_name: Option<String>,
+    /// Of a namespace: whose calls.
+    identifier: Option<String>,
     /// The most that can be left.
     limit: u64,
     remaining: u64,
@@ -153,7 +165,8 @@ impl From<LimitUse> for LimitUseOut {
     fn from(one: LimitUse) -> Self {
         let (key_id, key_name) = one.key.map(|(id, name)| (id.to_string(), name.to_string())).unzip();
         let Reading { limit, remaining, reset_after, .. } = one.reading;
-        Self { key_id, key_name, limit, remaining, reset_after_ms: reset_after.map(whole_millis) }
+        let identifier = one.identifier.map(|identifier| identifier.to_string());
+        Self { key_id, key_name, identifier, limit, remaining, reset_after_ms: reset_after.map(whole_millis) }
     }
 }
 

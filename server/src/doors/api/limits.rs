@@ -5,10 +5,10 @@ use axum::extract::Path;
 use axum::http::{StatusCode, Uri};
 use serde::Deserialize;
 use tronch_core::{
-    Bucket, CalendarUnit, Environment, ErrorCode, ExternalId, InvalidLimit, KeyId, LimitId, LimitName, LimitOn,
-    LimitRule, Page, ProjectSlug, Refill, TimeZone, Window, WindowKind,
+    Bucket, CalendarUnit, Environment, ErrorCode, ExternalId, Identifier, IdentifierPattern, InvalidLimit, KeyId,
+    LimitId, LimitName, LimitOn, LimitRule, Namespace, Page, ProjectSlug, Refill, TimeZone, Window, WindowKind,
 };
-use tronch_engine::limits::{self, LimitChange, LimitFilter, NewLimit};
+use tronch_engine::limits::{self, LimitChange, LimitFilter, NewLimit, Whom};
 use utoipa::ToSchema;
 
 use super::confirm::{WaitParameter, confirmation};
@@ -85,7 +85,7 @@ pub(crate) struct RefillIn {
     time_zone: Option<String>,
 }
 
-/// A new limit: on one of `key_id`, `owner` and `project`; with a burst, with a window or credits, or with a burst and one of the two.
+/// A new limit: on one of `key_id`, `owner`, `project` and `namespace`; with a burst, with a window or credits, or with a burst and one of the two.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateLimitIn {
@@ -103,6 +103,13 @@ pub(crate) struct CreateLimitIn {
     /// With `project`: of keys of this environment alone.
     #[schema(value_type = Option<String>)]
     environment: Option<Environment>,
+    /// Of what services ask `POST /api/v1/limits/check` about: 2–39 small letters, digits and hyphens.
+    #[schema(value_type = Option<String>, example = "sign-ups")]
+    namespace: Option<Namespace>,
+    /// With `namespace`: of which identifiers, each by itself. `*` stands for any characters, once; all when left out. Of limits with
+    /// one name an identifier is held to the one that leaves least open.
+    #[schema(example = "198.51.100.*")]
+    identifier: Option<String>,
     /// Whether each validation is charged to it; otherwise only one that names it.
     #[serde(default = "yes")]
     #[schema(default = true)]
@@ -181,12 +188,21 @@ impl CreateLimitIn {
         if self.environment.is_some() && self.project.is_none() {
             return Err(invalid("environment", "only a limit on a project is of one environment"));
         }
-        let on = match (self.key_id, self.owner, self.project) {
-            (Some(key_id), None, None) => LimitOn::Key(id_of(&key_id, "key")?),
-            (None, Some(owner), None) => LimitOn::Owner(owner.external_id),
-            (None, None, Some(project)) => LimitOn::Project { project, environment: self.environment },
+        if self.identifier.is_some() && self.namespace.is_none() {
+            return Err(invalid("identifier", "only a limit on a namespace is of some identifiers"));
+        }
+        let on = match (self.key_id, self.owner, self.project, self.namespace) {
+            (Some(key_id), None, None, None) => LimitOn::Key(id_of(&key_id, "key")?),
+            (None, Some(owner), None, None) => LimitOn::Owner(owner.external_id),
+            (None, None, Some(project), None) => LimitOn::Project { project, environment: self.environment },
+            (None, None, None, Some(namespace)) => {
+                let identifiers = IdentifierPattern::parse(self.identifier.as_deref().unwrap_or("*"));
+                let identifiers = identifiers.map_err(|error| invalid("identifier", error))?;
+                LimitOn::Namespace { namespace, identifiers }
+            }
             _ => {
-                return Err(invalid("key_id", "say whose calls it counts: key_id, owner or project, one of the three"));
+                let detail = "say whose calls it counts: key_id, owner, project or namespace, one of the four";
+                return Err(invalid("key_id", detail));
             }
         };
         let bucket = self.burst.map(BurstIn::bucket).transpose()?;
@@ -278,17 +294,19 @@ fn limit_id(text: &str) -> Result<LimitId, Problem> {
         ("key_id" = Option<String>, Query, description = "those set on this key"),
         ("owner" = Option<String>, Query, description = "those set on this owner, by `external_id`"),
         ("project" = Option<String>, Query, description = "those set on this project"),
+        ("namespace" = Option<String>, Query, description = "those set on this namespace"),
         ("limit" = Option<u32>, Query, description = "rows of a page, 1–100; 25 when left out"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
     ),
     responses((status = 200, description = "One page", body = ListOut<LimitOut>), (status = "default", response = Refused))
 )]
 pub(crate) async fn list_limits(inside: Inside, uri: Uri) -> Result<Json<ListOut<LimitOut>>, Problem> {
-    let query = Query::read(&uri, &["key_id", "owner", "project", "limit", "cursor"])?;
+    let query = Query::read(&uri, &["key_id", "owner", "project", "namespace", "limit", "cursor"])?;
     let filter = LimitFilter {
         key_id: query.field("key_id", str::parse::<KeyId>)?,
         owner: query.field("owner", ExternalId::parse)?,
         project: query.field("project", ProjectSlug::parse)?,
+        namespace: query.field("namespace", Namespace::parse)?,
     };
     let page = limits::list_limits(&inside.tenant, &filter, query.text("cursor"), query.limit()?).await?;
     Ok(Json(ListOut::of(page, |limit| Ok(limit.into()))?))
@@ -369,6 +387,9 @@ pub(crate) struct AddCreditsIn {
     add: u64,
     /// Of a limit on a project: to which key's balance.
     key_id: Option<String>,
+    /// Of a limit on a namespace: to which identifier's balance.
+    #[schema(value_type = Option<String>)]
+    identifier: Option<Identifier>,
 }
 
 /// See who used most of a limit's total, the ones closest to its end first; at most 100. What nodes have set aside and not let pass
@@ -400,8 +421,13 @@ pub(crate) async fn add_credits(
     Path(id): Path<String>,
     Body(asked): Body<AddCreditsIn>,
 ) -> Result<Json<LimitUseOut>, Problem> {
-    let key_id = asked.key_id.as_deref().map(|text| id_of(text, "key")).transpose()?;
-    Ok(Json(limits::add_credits(&inside.tenant, limit_id(&id)?, key_id, asked.add).await?.into()))
+    let whom = match (asked.key_id.as_deref(), asked.identifier) {
+        (None, None) => Whom::Its,
+        (Some(key_id), None) => Whom::Key(id_of(key_id, "key")?),
+        (None, Some(identifier)) => Whom::Identifier(identifier),
+        (Some(_), Some(_)) => return Err(invalid("identifier", "name a key or an identifier, not both")),
+    };
+    Ok(Json(limits::add_credits(&inside.tenant, limit_id(&id)?, &whom, asked.add).await?.into()))
 }
 
 /// Take a limit away.

@@ -10,7 +10,7 @@ use utoipa::{OpenApi as _, ToResponse};
 use super::query::Query;
 use super::{Api, audit_events, health, keys, limits, projects, service_tokens, usage};
 use crate::doors::problem::{Problem, ProblemOut};
-use crate::doors::verify;
+use crate::doors::{check, verify};
 
 /// A refusal: RFC 9457 problem details with a stable `code`.
 #[derive(ToResponse)]
@@ -26,6 +26,7 @@ pub(crate) struct Refused(#[expect(dead_code, reason = "it stands for the shape 
     ),
     paths(
         verify::verify_key,
+        check::check_limits,
         keys::list_keys,
         keys::create_key,
         keys::get_key,

@@ -4,11 +4,11 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use tronch_app::{Answer, CREDIT_FIELDS, FormState, LIMIT_FIELDS, Place, simulation_words};
 use tronch_core::{
-    Bucket, CalendarUnit, Environment, ExternalId, InvalidLimit, KeyId, LimitId, LimitName, LimitOn, LimitRule,
-    LimitView, ProjectSlug, Refill, TimeZone, Window, WindowKind,
+    Bucket, CalendarUnit, Environment, ExternalId, Identifier, IdentifierPattern, InvalidLimit, KeyId, LimitId,
+    LimitName, LimitOn, LimitRule, LimitView, Namespace, ProjectSlug, Refill, TimeZone, Window, WindowKind,
 };
 use tronch_engine::Error;
-use tronch_engine::limits::{self, LimitChange, NewLimit};
+use tronch_engine::limits::{self, LimitChange, NewLimit, Whom};
 
 use super::sent::Sent;
 use super::{Dashboard, Inside, see_other};
@@ -84,17 +84,24 @@ pub(crate) async fn add_credits(
     let units = number(&sent, &mut state, "add");
     let key =
         sent.filled("key").map(|text| text.trim().parse::<KeyId>().map_err(|_| "this is no key's id")).transpose();
-    let (Some(units), Some(key)) = (units, state.take("key", key)) else {
+    let identifier = sent.filled("identifier").map(|text| Identifier::parse(&text)).transpose();
+    let (key, identifier) = (state.take("key", key), state.take("identifier", identifier));
+    let (Some(units), Some(key), Some(identifier)) = (units, key, identifier) else {
         return dashboard.form_again(sent.parts, place, state).await;
     };
+    let whom = identifier.map(Whom::Identifier).or_else(|| key.map(Whom::Key)).unwrap_or_default();
     let added = async {
-        limits::add_credits(&sent.once(place.tenant.clone()).await?, limit_id(&limit)?, key, units).await?;
+        limits::add_credits(&sent.once(place.tenant.clone()).await?, limit_id(&limit)?, &whom, units).await?;
         Ok(format!("/t/{}/limits/{limit}?did=credited", place.tenant.slug()))
     };
     match added.await {
         Ok(address) => see_other(&address),
         Err(Error::NotFound { noun: "key" }) => {
             state.refuse("key", "There is no such key in the project.");
+            dashboard.form_again(sent.parts, place, state).await
+        }
+        Err(Error::NotFound { noun: "identifier" }) => {
+            state.refuse("identifier", "The limit is not for this identifier.");
             dashboard.form_again(sent.parts, place, state).await
         }
         Err(Error::Invalid { field: "key_id", message }) => {
@@ -162,20 +169,27 @@ fn place_of(sent: &Sent, state: &mut FormState) -> Option<LimitOn> {
     if let Some((_, key)) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "key") {
         return state.take("key", key.parse().map_err(|_| "this is no key")).map(LimitOn::Key);
     }
-    match (sent.filled("project"), sent.filled("owner")) {
-        (Some(project), None) => {
+    match (sent.filled("project"), sent.filled("owner"), sent.filled("namespace")) {
+        (Some(project), None, None) => {
             let environment = sent.filled("environment").map(|text| text.parse::<Environment>()).transpose();
             let environment = state.take("environment", environment);
             let project = state.take("project", ProjectSlug::parse(&project));
             Some(LimitOn::Project { project: project?, environment: environment? })
         }
-        (None, Some(owner)) => state.take("owner", ExternalId::parse(&owner)).map(LimitOn::Owner),
-        (None, None) => {
-            state.refuse("owner", "Choose a project, or name an owner.");
+        (None, Some(owner), None) => state.take("owner", ExternalId::parse(&owner)).map(LimitOn::Owner),
+        (None, None, Some(namespace)) => {
+            let namespace = state.take("namespace", Namespace::parse(&namespace));
+            let identifiers = sent.filled("identifier").unwrap_or_else(|| "*".to_owned());
+            let identifiers = state.take("identifier", IdentifierPattern::parse(&identifiers));
+            Some(LimitOn::Namespace { namespace: namespace?, identifiers: identifiers? })
+        }
+        (None, None, None) => {
+            state.refuse("owner", "Choose a project, or name an owner or a namespace.");
             None
         }
-        (Some(_), Some(_)) => {
-            state.refuse("owner", "A limit is on a project or on an owner: choose no project, or name no owner.");
+        _ => {
+            let field = if sent.filled("namespace").is_some() { "namespace" } else { "owner" };
+            state.refuse(field, "A limit is on a project, an owner or a namespace: leave the others open.");
             None
         }
     }
@@ -257,6 +271,6 @@ fn address(place: &Place, limit: &LimitView, did: &str) -> String {
     match &limit.on {
         LimitOn::Key(key_id) => format!("/t/{slug}/keys/{key_id}?did={did}#limits"),
         LimitOn::Project { project, .. } => format!("/t/{slug}/projects/{project}?did={did}#limits"),
-        LimitOn::Owner(_) => format!("/t/{slug}/limits?did={did}"),
+        LimitOn::Owner(_) | LimitOn::Namespace { .. } => format!("/t/{slug}/limits?did={did}"),
     }
 }
