@@ -5,6 +5,8 @@ use leptos::prelude::*;
 use tronch_core::{KeyView, Timestamp, TokenView, format_timestamp};
 use tronch_engine::{Error, new_form_word};
 
+use crate::people::ShownLink;
+
 /// The outcome of a form, provided as context to the page that shows it again.
 #[derive(Debug, Clone, Default)]
 pub struct FormState {
@@ -146,4 +148,6 @@ pub enum Answer {
     Refused(FormState),
     /// A secret was made: shown once.
     Secret(Box<ShownSecret>),
+    /// A link was made: shown once.
+    Link(Box<ShownLink>),
 }

@@ -61,6 +61,7 @@ fn navigation(place: &Place, here: &'static str) -> impl IntoView + use<> {
         ("projects", "Projects", "projects", IconName::Folder, Some(Permission::ProjectsRead)),
         ("limits", "Limits", "limits", IconName::Clock, Some(Permission::LimitsRead)),
         ("tokens", "Service tokens", "tokens", IconName::Terminal, Some(Permission::TokensRead)),
+        ("members", "Members", "members", IconName::Users, None),
         ("audit", "Audit log", "audit", IconName::List, Some(Permission::AuditRead)),
     ]
     .into_iter()

@@ -15,6 +15,8 @@ pub struct ServerContext {
     pub engine: Engine,
     /// Who is signed in, if anybody.
     pub caller: Option<Caller>,
+    /// Where the request came from.
+    pub address: Option<std::net::IpAddr>,
     /// The tenant named by the address, entered already.
     pub place: Option<Place>,
     /// Shown above every page when cookies travel over plain HTTP outside loopback.

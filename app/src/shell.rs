@@ -16,7 +16,7 @@ use crate::keys::{
 };
 use crate::limits::{EditLimitPage, LimitPage, LimitsPage, NewLimitPage};
 use crate::overview::OverviewPage;
-use crate::people::{SignInPage, SignUpPage};
+use crate::people::{InvitePage, JoinPage, MemberPage, MembersPage, SignInPage, SignUpPage};
 use crate::projects::{NewProjectPage, ProjectPage, ProjectsPage};
 use crate::server_context::{Refusal, server_context};
 use crate::tokens::{NewTokenPage, TokensPage};
@@ -104,6 +104,10 @@ fn Pages() -> impl IntoView {
                 <Route path=path!("/t/:tenant/limits/:limit/edit") view=EditLimitPage />
                 <Route path=path!("/t/:tenant/tokens") view=TokensPage />
                 <Route path=path!("/t/:tenant/tokens/new") view=NewTokenPage />
+                <Route path=path!("/t/:tenant/members") view=MembersPage />
+                <Route path=path!("/t/:tenant/members/invite") view=InvitePage />
+                <Route path=path!("/t/:tenant/members/:member") view=MemberPage />
+                <Route path=path!("/invitations/:token") view=JoinPage />
                 <Route path=path!("/t/:tenant/audit") view=AuditPage />
             </Routes>
         </Router>

@@ -17,6 +17,7 @@ mod product;
 #[expect(dead_code, reason = "the tests know more weathers")]
 mod proxy;
 mod report;
+mod shared;
 mod steady;
 mod storm;
 mod wrk;
@@ -71,6 +72,17 @@ enum Command {
         /// Connections of wrk.
         #[arg(long, default_value_t = 64)]
         connections: u32,
+    },
+    /// A limit that three nodes share through Redis, at a fixed rate: with Redis, while it hangs, while it is gone.
+    Shared {
+        #[command(flatten)]
+        measured: Measured,
+        /// `fast` or `exact`.
+        #[arg(long, default_value = "fast")]
+        mode: String,
+        /// Questions a second to one of them.
+        #[arg(long, default_value_t = 1_000)]
+        per_second: u32,
     },
     /// Postgres cut off and hanging at full load.
     Outage {
@@ -138,6 +150,9 @@ fn main() -> anyhow::Result<()> {
         }
         Command::Cold { measured } => runtime()?.block_on(cold::run(&measured)),
         Command::Limits { measured, connections } => runtime()?.block_on(limits::run(&measured, connections)),
+        Command::Shared { measured, mode, per_second } => {
+            runtime()?.block_on(shared::run(&measured, &mode, per_second))
+        }
         Command::Flood { measured } => runtime()?.block_on(flood::run(&measured)),
         Command::Outage { measured } => runtime()?.block_on(outage::run(&measured)),
         Command::Pipe { measured, per_second } => runtime()?.block_on(pipe::run(&measured, per_second)),

@@ -49,6 +49,8 @@ pub const REFUSED_PERCENT_MIN: u64 = 20;
 pub const LIMITS_ON_ONE_MAX: i64 = 8;
 /// Limits of one namespace, for all of its identifiers and for some.
 pub const LIMITS_OF_NAMESPACE_MAX: i64 = 1_000;
+/// Names of limits in one namespace. An identifier is held to one of each at most.
+pub const NAMES_OF_NAMESPACE_MAX: usize = 8;
 /// Limits that one validation names.
 pub const NAMED_LIMITS_MAX: usize = 16;
 /// Keys that are changed in one go.

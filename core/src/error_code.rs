@@ -34,6 +34,8 @@ pub enum ErrorCode {
     Conflict,
     /// Somebody signed up before.
     SetupClosed,
+    /// The invitation was used, taken back, or is too old.
+    InvitationOver,
     /// The body is over its bound.
     BodyTooLarge,
     /// The body is not of a type this address takes.
@@ -60,7 +62,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Each, by status.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::InvalidRequest,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -74,6 +76,7 @@ impl ErrorCode {
         Self::ProjectArchived,
         Self::Conflict,
         Self::SetupClosed,
+        Self::InvitationOver,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::UnknownField,
@@ -117,6 +120,7 @@ impl ErrorCode {
             Self::ProjectArchived => ("project_archived", 409, "This project is archived"),
             Self::Conflict => ("conflict", 409, "The change does not fit what is there"),
             Self::SetupClosed => ("setup_closed", 409, "This installation is set up already"),
+            Self::InvitationOver => ("invitation_over", 410, "This invitation takes nobody in any more"),
             Self::BodyTooLarge => ("body_too_large", 413, "The body is too large"),
             Self::UnsupportedMediaType => ("unsupported_media_type", 415, "The body is of another type"),
             Self::UnknownField => ("unknown_field", 422, "A field is not known here"),
@@ -194,6 +198,7 @@ mod tests {
         project_archived        409 This project is archived
         conflict                409 The change does not fit what is there
         setup_closed            409 This installation is set up already
+        invitation_over         410 This invitation takes nobody in any more
         body_too_large          413 The body is too large
         unsupported_media_type  415 The body is of another type
         unknown_field           422 A field is not known here

@@ -59,8 +59,8 @@ impl IdentifierPattern {
             return (pattern == text).then_some(nearness);
         };
         let fits = text.strip_prefix(first).is_some_and(|rest| rest.ends_with(last));
-        let characters = first.len() + last.len();
-        fits.then_some(PatternNearness { is_exact: false, characters, first_characters: first.len() })
+        let (first, last) = (first.chars().count(), last.chars().count());
+        fits.then_some(PatternNearness { is_exact: false, characters: first + last, first_characters: first })
     }
 }
 

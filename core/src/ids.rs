@@ -146,6 +146,8 @@ id!(/// A service token.
     ServiceTokenId, "stk");
 id!(/// A limit.
     LimitId, "lim");
+id!(/// Somebody who is asked into a tenant.
+    InvitationId, "inv");
 id!(/// An audit event.
     AuditEventId, "aud");
 id!(/// One request to us.

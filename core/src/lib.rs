@@ -15,6 +15,7 @@ mod key;
 mod malformed;
 
 mod limit;
+mod people;
 mod permission;
 mod permission_query;
 mod rotation;
@@ -32,8 +33,8 @@ pub use handle::{HANDLE_CHARACTERS, Handle, ParseHandleError, searchable};
 pub use idempotency_key::{IdempotencyKey, ParseIdempotencyKeyError};
 pub use identifier::{IdentifierPattern, PatternError, PatternNearness};
 pub use ids::{
-    AuditEventId, IdText, KeyId, LimitId, ParseIdError, ProjectId, RequestId, ServiceTokenId, SessionId, TenantId,
-    UserId,
+    AuditEventId, IdText, InvitationId, KeyId, LimitId, ParseIdError, ProjectId, RequestId, ServiceTokenId, SessionId,
+    TenantId, UserId,
 };
 pub use key::{CREATED_MS_END, CREATED_MS_MIN, CredentialKind, GATE_VALUES, KeyDraft, PresentedKey, PresentedToken};
 pub use key_health::{CallsOfTheDay, KeyHealth, key_health};
@@ -47,6 +48,7 @@ pub use names::{
     EmailAddress, ExternalId, Identifier, KeyName, LimitName, NameError, Namespace, PersonName, ProjectName,
     ProjectSlug, RevokeReason, TenantName, TenantSlug, TokenName,
 };
+pub use people::{PeopleRight, has_right, may_give};
 pub use permission::{ParsePermissionError, ParseRoleError, Permission, Role, grants};
 pub use permission_query::{KeyPermission, KeyPermissionError, PermissionQuery, QueryError};
 pub use rotation::{
@@ -58,5 +60,6 @@ pub use verdict::{
     Ask, KeySnapshot, KeyState, ParseKeyStateError, ParseVerdictCodeError, VerdictCode, decide, ended_by_clock, state,
 };
 pub use views::{
-    AuditEventView, KeyView, LimitOn, LimitView, OwnerView, Page, ProjectView, SecretOnce, TokenView, UsagePoint,
+    AuditEventView, InvitationView, KeyView, LimitOn, LimitView, MemberView, OwnerView, Page, ProjectView, SecretOnce,
+    TokenView, UsagePoint,
 };

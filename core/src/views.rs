@@ -7,12 +7,12 @@ use serde::Serialize;
 use crate::environment::Environment;
 use crate::handle::Handle;
 use crate::identifier::IdentifierPattern;
-use crate::ids::{AuditEventId, KeyId, LimitId, ProjectId, RequestId, ServiceTokenId};
+use crate::ids::{AuditEventId, InvitationId, KeyId, LimitId, ProjectId, RequestId, ServiceTokenId, UserId};
 use crate::limit::LimitRule;
 use crate::names::{
     ExternalId, KeyName, LimitName, Namespace, ProjectName, ProjectSlug, RevokeReason, TenantSlug, TokenName,
 };
-use crate::permission::Permission;
+use crate::permission::{Permission, Role};
 use crate::permission_query::KeyPermission;
 use crate::rotation::RotationView;
 use crate::time::{Timestamp, serde_timestamp, serde_timestamp_option};
@@ -205,6 +205,38 @@ pub struct LimitView {
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+}
+
+/// Somebody in a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberView {
+    /// Who.
+    pub id: UserId,
+    /// What they are called.
+    pub name: String,
+    /// How they sign in.
+    pub email: String,
+    /// What they are here.
+    pub role: Role,
+    /// Since when.
+    pub joined_at: Timestamp,
+}
+
+/// Somebody who is asked into a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvitationView {
+    /// Which invitation.
+    pub id: InvitationId,
+    /// Whose address it is for.
+    pub email: String,
+    /// What they will be.
+    pub role: Role,
+    /// What whoever asked is called.
+    pub invited_by: String,
+    /// When the newest link was made.
+    pub created_at: Timestamp,
+    /// Exclusive end.
+    pub expires_at: Timestamp,
 }
 
 /// Who changed what. Texts are as they were then: names change, history does not.

@@ -110,6 +110,14 @@ impl Caller {
         }
     }
 
+    /// Who is signed in.
+    pub fn user_id(&self) -> Option<UserId> {
+        match &self.identity {
+            Identity::Member { user_id, .. } => Some(*user_id),
+            _ => None,
+        }
+    }
+
     /// The signed-in member's e-mail address.
     pub fn email(&self) -> Option<&str> {
         match &self.identity {

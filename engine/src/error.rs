@@ -72,6 +72,12 @@ pub enum Error {
     /// Somebody signed up before.
     #[error("this installation is set up already; sign in instead")]
     SetupClosed,
+    /// The link was one of ours, and takes nobody in any more.
+    #[error("this invitation cannot be used: {why}; ask whoever sent it for another")]
+    InvitationOver {
+        /// Why not.
+        why: &'static str,
+    },
     /// So many unknown keys were asked about that this one is not looked up. Nothing of ours is wrong, so it is counted and
     /// not logged.
     #[error("too many unknown keys were asked about; ask again in a moment")]
@@ -113,6 +119,7 @@ impl Error {
             Self::SignInFailed => ErrorCode::SignInFailed,
             Self::SetupCodeInvalid => ErrorCode::SetupCodeInvalid,
             Self::SetupClosed => ErrorCode::SetupClosed,
+            Self::InvitationOver { .. } => ErrorCode::InvitationOver,
             Self::TooMany { .. } => ErrorCode::TooManyRequests,
             Self::Unavailable { .. } | Self::OverBudget => ErrorCode::Unavailable,
             Self::Internal(_) => ErrorCode::Internal,

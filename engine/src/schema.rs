@@ -279,6 +279,22 @@ diesel::table! {
 }
 
 diesel::table! {
+    invitations (id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        email -> Text,
+        email_normalized -> Text,
+        role -> Text,
+        token_hash -> Nullable<Binary>,
+        invited_by -> Text,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        accepted_at -> Nullable<Timestamptz>,
+        revoked_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     limit_totals (limit_id, whose, stretches) {
         tenant_id -> Uuid,
         limit_id -> Uuid,
@@ -295,6 +311,7 @@ diesel::table! {
 }
 
 diesel::joinable!(memberships -> tenants (tenant_id));
+diesel::joinable!(invitations -> tenants (tenant_id));
 diesel::joinable!(memberships -> users (user_id));
 diesel::joinable!(projects -> tenants (tenant_id));
 diesel::joinable!(keys -> projects (project_id));
@@ -303,6 +320,7 @@ diesel::joinable!(service_tokens -> tenants (tenant_id));
 diesel::joinable!(service_tokens -> projects (project_id));
 diesel::allow_tables_to_appear_in_same_query!(
     memberships,
+    invitations,
     tenants,
     users,
     projects,

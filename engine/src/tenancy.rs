@@ -4,7 +4,7 @@
 mod scoped;
 
 use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager as _};
-use tronch_core::{Permission, TenantId, TenantName, TenantSlug};
+use tronch_core::{PeopleRight, Permission, Role, TenantId, TenantName, TenantSlug};
 
 use crate::Engine;
 use crate::caller::{Caller, Grant, Identity, Scope};
@@ -91,6 +91,31 @@ impl Tenant {
     /// `Forbidden` when the caller does not hold it.
     pub fn require(&self, permission: Permission) -> Result<(), Error> {
         if self.grant.allows(permission) { Ok(()) } else { Err(Error::Forbidden { permission: permission.as_str() }) }
+    }
+
+    /// Whether the caller is a person who has the right here.
+    pub fn has_right(&self, right: PeopleRight) -> bool {
+        match &self.grant {
+            Grant::Role(role) => tronch_core::has_right(*role, right),
+            Grant::Permissions(_) => false,
+            Grant::Everything => true,
+        }
+    }
+
+    /// As [`Self::require`], for what service tokens never do.
+    ///
+    /// # Errors
+    /// `Forbidden` when the caller does not have it.
+    pub fn require_right(&self, right: PeopleRight) -> Result<(), Error> {
+        if self.has_right(right) { Ok(()) } else { Err(Error::Forbidden { permission: right.as_str() }) }
+    }
+
+    /// What the caller is here, if a member.
+    pub fn role(&self) -> Option<Role> {
+        match &self.grant {
+            Grant::Role(role) => Some(*role),
+            Grant::Permissions(_) | Grant::Everything => None,
+        }
     }
 
     pub(crate) fn once_of(&self) -> Option<&Once> {

@@ -48,6 +48,9 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 /// How often it is looked what of limits' totals nobody here spends.
 const GIVE_BACK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long a stop waits for that.
+const GIVE_BACK_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How old the metric of lost log lines may be.
 const LOST_LINES_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -112,12 +115,19 @@ async fn serve_opened(
     adder.abort();
     marker.abort();
     forgetter.abort();
-    // What it took to give back is given back.
-    if let Err(error) = giver.await {
-        tracing::error!(%error, "the task that gives back what is held of limits crashed");
-    }
-    if let Err(error) = opened.engine.give_back_limits(true).await {
-        tracing::warn!(%error, "what was held of limits' totals could not be given back, and counts as spent");
+    // What it took to give back is given back; then all of the rest.
+    let given_back = async {
+        if let Err(error) = giver.await {
+            tracing::error!(%error, "the task that gives back what is held of limits crashed");
+        }
+        opened.engine.give_back_limits(true).await
+    };
+    match tokio::time::timeout(GIVE_BACK_PATIENCE, given_back).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "what was held of limits' totals could not be given back, and counts as spent");
+        }
+        Err(_) => tracing::warn!("what was held of limits' totals was not given back in time, and counts as spent"),
     }
     opened.engine.leave().await;
     if let Err(error) = opened.engine.finish_usage(USAGE_PATIENCE).await {

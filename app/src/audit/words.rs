@@ -5,7 +5,7 @@ use tronch_core::AuditEventView;
 use crate::ui::diff::DiffRow;
 
 /// Every action there is: its word in the log and for people.
-pub(super) const ACTIONS: [(&str, &str); 22] = [
+pub(super) const ACTIONS: [(&str, &str); 29] = [
     ("create_key", "created the key"),
     ("update_key", "changed the key"),
     ("rotate_key", "rotated the key"),
@@ -27,6 +27,13 @@ pub(super) const ACTIONS: [(&str, &str); 22] = [
     ("create_tenant", "created the organisation"),
     ("update_tenant", "changed the organisation"),
     ("add_member", "added the member"),
+    ("invite_member", "invited"),
+    ("revoke_invitation", "took back the invitation of"),
+    ("accept_invitation", "joined by the invitation of"),
+    ("change_role", "changed the role of"),
+    ("remove_member", "removed the member"),
+    ("leave_tenant", "left the organisation, as"),
+    ("transfer_ownership", "handed the organisation over to"),
     ("reset_password", "reset the password of"),
 ];
 

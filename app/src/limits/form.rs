@@ -192,6 +192,8 @@ pub(crate) fn EditLimitPage() -> impl IntoView {
         let here = format!("/t/{}/limits/{id}", tenant.slug());
         let back = place_of(tenant.slug(), &limit);
         let whose = on_words(tenant.slug(), &limit);
+        // Calls are kept by key.
+        let has_keys = !matches!(limit.on, LimitOn::Namespace { .. });
         let here_in_navigation = if matches!(limit.on, LimitOn::Key(_)) { "keys" } else { "limits" };
         Ok(view! {
             <Title text="Change a limit" />
@@ -210,7 +212,7 @@ pub(crate) fn EditLimitPage() -> impl IntoView {
                     <Notice title="Under another total the count goes on.">" Under another burst, or within another time, it begins anew."</Notice>
                     <div class="form-actions">
                         <SubmitButton label="Save changes" />
-                        {simulate_button(&tenant)}
+                        {has_keys.then(|| simulate_button(&tenant))}
                         <LinkButton href=back label="Cancel" look="quiet" />
                     </div>
                 </form>

@@ -1,7 +1,16 @@
-//! Signing up and signing in, as pages. Who may is decided by `members` and `tenants`.
+//! Signing up and signing in, members and invitations, as pages. Who may is decided by `members` and `tenants`.
 
+mod invite;
+mod join;
+mod members;
 mod sign_in;
 mod sign_up;
+
+pub(crate) use invite::InvitePage;
+pub use invite::{INVITE_FIELDS, ShownLink};
+pub use join::JOIN_FIELDS;
+pub(crate) use join::JoinPage;
+pub(crate) use members::{MemberPage, MembersPage};
 
 pub(crate) use sign_in::SignInPage;
 pub(crate) use sign_up::SignUpPage;

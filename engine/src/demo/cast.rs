@@ -20,6 +20,9 @@ pub(super) struct Person {
     pub(super) user_agent: &'static str,
 }
 
+/// Who is asked in and has not come yet.
+pub(super) const INVITED: &str = "auditor@demo.example";
+
 /// The owner is the first. Addresses are from the ranges for documentation (RFC 5737).
 pub(super) const PEOPLE: [Person; 4] = [
     Person {

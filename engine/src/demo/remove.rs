@@ -12,8 +12,8 @@ use crate::Engine;
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::schema::{
-    audit_events, idempotency_keys, key_cutoffs, keys, limit_totals, limits, memberships, projects, service_tokens,
-    sessions, tenants, users,
+    audit_events, idempotency_keys, invitations, key_cutoffs, keys, limit_totals, limits, memberships, projects,
+    service_tokens, sessions, tenants, users,
 };
 use crate::system;
 
@@ -147,6 +147,7 @@ async fn remove_rest(connection: &mut AsyncPgConnection, tenant_id: Uuid) -> Res
     diesel::delete(memberships::table.filter(memberships::tenant_id.eq(tenant_id))).execute(connection).await?;
     diesel::delete(limit_totals::table.filter(limit_totals::tenant_id.eq(tenant_id))).execute(connection).await?;
     diesel::delete(limits::table.filter(limits::tenant_id.eq(tenant_id))).execute(connection).await?;
+    diesel::delete(invitations::table.filter(invitations::tenant_id.eq(tenant_id))).execute(connection).await?;
     diesel::delete(key_cutoffs::table.filter(key_cutoffs::tenant_id.eq(tenant_id))).execute(connection).await?;
     diesel::delete(projects::table.filter(projects::tenant_id.eq(tenant_id))).execute(connection).await?;
     diesel::delete(tenants::table.find(tenant_id)).execute(connection).await?;

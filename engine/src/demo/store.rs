@@ -1,21 +1,22 @@
 //! Writing a demo down: every row of it in one transaction, which sees this tenant alone. What the rows are is decided
 //! before.
 
+use chrono::TimeDelta;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
-use tronch_core::{EmailAddress, PersonName, Timestamp, UserId};
+use tronch_core::{EmailAddress, InvitationId, PersonName, Role, Timestamp, UserId};
 use uuid::Uuid;
 
 use super::calls::{Calls, Counts};
-use super::cast::{PEOPLE, PROJECTS, TENANT_NAME};
+use super::cast::{INVITED, PEOPLE, PROJECTS, TENANT_NAME};
 use super::history::{Entry, History, LivedKey, joined_at};
 use super::script::Script;
 use crate::audit::{self, Change};
 use crate::error::Error;
 use crate::members;
-use crate::schema::{keys, memberships, projects, service_tokens, tenants, users};
+use crate::schema::{invitations, keys, memberships, projects, service_tokens, tenants, users};
 use crate::secret::Minted;
 use crate::tenancy::TenantTx;
 use crate::usage;
@@ -69,6 +70,17 @@ pub(super) async fn found(
         })
         .collect();
     transaction.insert_all(projects::table, rows).execute(transaction).await?;
+    // Somebody who was asked this morning; nobody has the link.
+    let invited = (
+        invitations::id.eq(InvitationId::generate(script.now, crate::random::bytes()?).uuid()),
+        invitations::email.eq(INVITED),
+        invitations::email_normalized.eq(INVITED),
+        invitations::role.eq(Role::Viewer.as_str()),
+        invitations::invited_by.eq(PEOPLE[0].name),
+        invitations::created_at.eq(script.now - TimeDelta::hours(3)),
+        invitations::expires_at.eq(script.now + TimeDelta::hours(21)),
+    );
+    transaction.insert(invitations::table, invited).execute(transaction).await?;
     let tenant_id = transaction.tenant_id();
     let connection = transaction.unscoped();
     // As whoever founds from the command line: it opens no sign-up any more.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hashbrown::HashTable;
-use tronch_core::{BucketState, Identifier, LimitId, LimitRule};
+use tronch_core::{BucketState, Identifier, LimitId, LimitRule, TenantId};
 use uuid::Uuid;
 
 use super::cell::Cell;
@@ -16,6 +16,12 @@ use crate::clock::Moment;
 
 /// Parts that are locked by themselves: a power of two.
 const PARTS: usize = 64;
+
+/// Counts of identifiers that are kept at most: who they are is up to whoever calls, so there is no end of them.
+const IDENTIFIERS_MAX: usize = 500_000;
+
+/// Counts looked at to find one to forget.
+const SAMPLES: usize = 8;
 
 /// A limit of a key, with what was taken of it.
 #[derive(Debug, Clone)]
@@ -51,11 +57,34 @@ impl Count {
 }
 
 /// Some of them, each once.
-type Part = Mutex<HashTable<Arc<Count>>>;
+#[derive(Default)]
+struct Part {
+    counts: HashTable<Arc<Count>>,
+    /// How many of them are of identifiers.
+    identifiers: usize,
+}
+
+impl Part {
+    /// Forgets an identifier's count, of a few that are drawn by lot one of the tenant's if there is one: whoever asks about ever new
+    /// identifiers forgets his own. Of those the one that is nearest to counting no more.
+    fn forget_one(&mut self, tenant_id: TenantId, lot: u64, hash_of: impl Fn(&Arc<Count>) -> u64) {
+        let from = usize::try_from(lot % self.counts.len().max(1) as u64).unwrap_or(0);
+        let drawn = self.counts.iter().skip(from).chain(self.counts.iter().take(from));
+        // What somebody is charging just now stays.
+        let drawn = drawn.filter(|held| held.identifier.is_some() && Arc::strong_count(held) == 1).take(SAMPLES);
+        let far = |held: &&Arc<Count>| (held.limit.tenant_id != tenant_id, held.cell.first.load(Ordering::Relaxed));
+        let Some(chosen) = drawn.min_by_key(far).cloned() else { return };
+        if let Ok(entry) = self.counts.find_entry(hash_of(&chosen), |held| Arc::ptr_eq(held, &chosen)) {
+            entry.remove();
+            self.identifiers -= 1;
+            metrics::counter!("tronch_limit_identifiers_forgotten_total").increment(1);
+        }
+    }
+}
 
 /// All of a process.
 pub(crate) struct Cells {
-    parts: Box<[Part]>,
+    parts: Box<[Mutex<Part>]>,
     /// Each limit once, by whose count it goes on with.
     limits: Mutex<HashMap<LimitId, Arc<Limit>, ahash::RandomState>>,
     hasher: ahash::RandomState,
@@ -66,7 +95,7 @@ pub(crate) struct Cells {
 
 impl Default for Cells {
     fn default() -> Self {
-        let parts = (0..PARTS).map(|_| Part::default()).collect();
+        let parts = (0..PARTS).map(|_| Mutex::default()).collect();
         Self { parts, limits: Mutex::default(), hasher: ahash::RandomState::new(), empty_at: AtomicU64::new(0) }
     }
 }
@@ -95,14 +124,22 @@ impl Cells {
     pub(crate) fn of_identifier(&self, limit: &Arc<Limit>, whose: Uuid, identifier: Option<&Identifier>) -> KeyLimit {
         let place = (limit.counts_as(), whose, limit.is_exact, &limit.rule);
         let hash = self.hasher.hash_one(place);
+        let hash_of = |held: &Arc<Count>| self.hasher.hash_one(held.place());
         let mut part = self.part(hash).lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = part.entry(hash, |held| held.place() == place, |held| self.hasher.hash_one(held.place()));
-        let count = entry.or_insert_with(|| {
-            let cell = Cell::new(&limit.rule, self.first_state(&limit.rule));
-            let identifier = identifier.map(|identifier| Arc::new(identifier.clone()));
-            Arc::new(Count { whose, identifier, limit: Arc::clone(limit), cell })
-        });
-        KeyLimit { limit: Arc::clone(limit), count: Arc::clone(count.get()) }
+        if let Some(count) = part.counts.find(hash, |held| held.place() == place) {
+            return KeyLimit { limit: Arc::clone(limit), count: Arc::clone(count) };
+        }
+        if identifier.is_some() {
+            if part.identifiers >= IDENTIFIERS_MAX / PARTS {
+                part.forget_one(limit.tenant_id, hash, hash_of);
+            }
+            part.identifiers += 1;
+        }
+        let cell = Cell::new(&limit.rule, self.first_state(&limit.rule, identifier.is_some()));
+        let identifier = identifier.map(|identifier| Arc::new(identifier.clone()));
+        let count = Arc::new(Count { whose, identifier, limit: Arc::clone(limit), cell });
+        part.counts.insert_unique(hash, Arc::clone(&count), hash_of);
+        KeyLimit { limit: Arc::clone(limit), count }
     }
 
     /// Buckets that are made from now on are empty at that moment, and fill as always.
@@ -110,10 +147,12 @@ impl Cells {
         self.empty_at.store(at.as_nanos(), Ordering::Relaxed);
     }
 
-    fn first_state(&self, rule: &LimitRule) -> BucketState {
+    /// Most identifiers were never seen before, and empty they would be refused for nothing that anybody did: half is theirs.
+    fn first_state(&self, rule: &LimitRule, of_identifier: bool) -> BucketState {
         let empty_at = self.empty_at.load(Ordering::Relaxed);
-        let empty = rule.bucket().filter(|_| empty_at > 0).map(|bucket| bucket.empty(Duration::from_nanos(empty_at)));
-        empty.unwrap_or_default()
+        let Some(bucket) = rule.bucket().filter(|_| empty_at > 0) else { return BucketState::default() };
+        let empty = bucket.empty(Duration::from_nanos(empty_at));
+        if of_identifier { bucket.give_back(empty, bucket.capacity().div_ceil(2)) } else { empty }
     }
 
     /// Something of all limits.
@@ -121,12 +160,12 @@ impl Cells {
         let mut chosen = Vec::new();
         for part in &self.parts {
             let part = part.lock().unwrap_or_else(PoisonError::into_inner);
-            chosen.extend(part.iter().flat_map(&choose));
+            chosen.extend(part.counts.iter().flat_map(&choose));
         }
         chosen
     }
 
-    fn part(&self, hash: u64) -> &Part {
+    fn part(&self, hash: u64) -> &Mutex<Part> {
         // The table goes by the other bits.
         &self.parts[usize::try_from((hash >> 32) % PARTS as u64).unwrap_or(0)]
     }
@@ -136,13 +175,16 @@ impl Cells {
         let mut left = 0;
         for part in &self.parts {
             let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-            part.retain(|held| {
+            let Part { counts, identifiers } = &mut *part;
+            counts.retain(|held| {
                 // Whoever remembers the key charges this very cell. Asked first: with nobody else, nobody can begin to.
                 let is_held = Arc::strong_count(held) > 1;
                 let is_idle = held.cell.is_idle(&held.limit.rule, held.limit.time(now));
-                is_held || !is_idle
+                let stays = is_held || !is_idle;
+                *identifiers -= usize::from(!stays && held.identifier.is_some());
+                stays
             });
-            left += part.len();
+            left += counts.len();
         }
         let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
         limits.retain(|_, limit| Arc::strong_count(limit) > 1);
@@ -152,7 +194,7 @@ impl Cells {
 
 #[cfg(test)]
 mod tests {
-    use tronch_core::{LimitName, TenantId};
+    use tronch_core::LimitName;
 
     use super::super::charge::{Beyond, Charge, Charged, Way, Ways, charge};
     use super::*;
@@ -227,12 +269,45 @@ mod tests {
         assert_eq!(cells.forget_idle(at(5_000)), 0);
     }
 
+    /// Whoever asks about ever new identifiers takes no more room, and forgets his own.
+    #[test]
+    fn identifiers_have_a_bound() {
+        let cells = Cells::default();
+        let theirs = limit(7, 1);
+        let others = {
+            let rule = theirs.rule;
+            let (tenant_id, id) = (TenantId::from_uuid(Uuid::from_u128(4)), LimitId::from_uuid(Uuid::from_u128(8)));
+            Arc::new(Limit::new(tenant_id, id, LimitName::parse("default").expect("a name"), (true, false), rule))
+        };
+        let of = |limit: &Arc<Limit>, number: u128| {
+            let identifier = Identifier::parse(&number.to_string()).expect("an identifier");
+            cells.of_identifier(limit, Uuid::from_u128(number << 64 | number), Some(&identifier))
+        };
+        for number in 0..1_000 {
+            assert!(take(&of(&others, number)));
+        }
+        let key = cells.of(&theirs, Uuid::from_u128(1));
+        assert!(take(&key));
+        for number in 0..600_000 {
+            of(&theirs, number);
+        }
+        let held = cells.forget_idle(Moment::from_nanos(5_000_000_000));
+        assert!(held <= IDENTIFIERS_MAX, "{held}");
+        assert!(!take(&cells.of(&theirs, Uuid::from_u128(1))), "keys are not forgotten for them");
+        let remembered = (0..1_000).filter(|number| !take(&of(&others, *number))).count();
+        assert!(remembered > 950, "{remembered} of 1 000 of another tenant");
+    }
+
     /// Of one that refills a token a minute.
     #[test]
     fn after_a_stop_that_nobody_saw_coming_buckets_fill_from_nothing() {
         let cells = Cells::default();
         cells.begin_empty(Moment::from_nanos(4_000_000_000));
         assert!(!take(&cells.of(&limit(7, 5), Uuid::from_u128(1))));
+        // Of an identifier that may never have been seen half is there.
+        let identifier = Identifier::parse("ada").expect("an identifier");
+        let held = cells.of_identifier(&limit(9, 5), Uuid::from_u128(1), Some(&identifier));
+        assert_eq!((0..5).filter(|_| take(&held)).count(), 3);
         cells.begin_empty(Moment::from_nanos(0));
         assert!(take(&cells.of(&limit(8, 5), Uuid::from_u128(1))));
         let cells = Cells::default();

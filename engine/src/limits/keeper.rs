@@ -91,6 +91,8 @@ struct Waiting {
     /// The least of what they need, and all of it.
     least: u64,
     all: u64,
+    /// Whether somebody wants more to be held, besides what is needed.
+    is_ahead: bool,
     heard: Vec<oneshot::Sender<()>>,
 }
 
@@ -190,7 +192,8 @@ impl Keeper {
         let runner = matches!(self.store, Store::Redis(_)).then_some(place);
         let must_start = {
             let mut queue = self.queue();
-            let fresh = || Waiting { limit: limit.clone(), half, least: need, all: 0, heard: Vec::new() };
+            let fresh =
+                || Waiting { limit: limit.clone(), half, least: need, all: 0, is_ahead: false, heard: Vec::new() };
             let Queue { waiting, order, .. } = &mut *queue;
             let waiting = waiting.entry(place).or_insert_with(|| {
                 order.push_back(place);
@@ -201,6 +204,7 @@ impl Keeper {
                 waiting.least = if waiting.all == 0 { need } else { waiting.least.min(need) };
             }
             waiting.all += need;
+            waiting.is_ahead |= heard.is_none();
             waiting.heard.extend(heard);
             queue.running.insert(runner)
         };
@@ -337,7 +341,8 @@ impl Waiting {
                 let (left_over, owed, room) = cell.change_total(|share| {
                     (share.take_past(time.span), share.take_owed(), if is_exact { 0 } else { share.room(window) })
                 });
-                let wish = Wish { need: self.least, most: room.max(self.all), sharers: nodes };
+                let most = if self.only_reads() { 0 } else { room.max(self.all) };
+                let wish = Wish { need: self.least, most, sharers: nodes };
                 Of::Total(TotalAsk { left_over, owed, wish: Some(wish), ..TotalAsk::about(*window) })
             }
             Half::Rate => {
@@ -349,11 +354,16 @@ impl Waiting {
                     }
                     (rate.unspent(time), rate.take_owed(), if is_exact { 0 } else { rate.room(bucket, time) })
                 });
-                let (need, at_once) = (self.least, self.all);
-                Of::Rate(RateAsk { bucket: *bucket, held, left_over: 0, owed, need, at_once, more: room })
+                let (need, at_once, more) = (self.least, self.all, if self.only_reads() { 0 } else { room });
+                Of::Rate(RateAsk { bucket: *bucket, held, left_over: 0, owed, need, at_once, more })
             }
         };
         Some(ask(&self.limit.count, of))
+    }
+
+    /// Whether whoever waits only wants to know how it stands.
+    fn only_reads(&self) -> bool {
+        self.all == 0 && !self.is_ahead
     }
 
     /// There was no answer.

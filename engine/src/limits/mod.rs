@@ -45,7 +45,7 @@ use crate::{keys as key_verbs, projects};
 pub use effective::limits_of_key;
 pub(crate) use limit::Limit;
 pub(crate) use place::Place;
-use place::{place, refuse_shadow, require_room};
+use place::{place, refuse_shadow, require_names, require_room};
 pub(crate) use rows::audited;
 use rows::{LimitRow, NewLimitRow, RuleRow};
 pub use simulate::{SimulatedKey, Simulation, simulate_limit};
@@ -116,7 +116,7 @@ pub async fn create_limit(tenant: &Tenant, new_limit: NewLimit) -> Result<LimitV
     transaction.lock_tenant().await?;
     let place = place(tenant, &mut transaction, &new_limit.on).await?;
     refuse_shadow(tenant, &mut transaction, &place, &new_limit.name).await?;
-    require_room(&mut transaction, &place).await?;
+    require_room(&mut transaction, &place, &new_limit.name).await?;
     let limit = insert(&mut transaction, &place, &new_limit, now).await?;
     record(tenant, &mut transaction, "create_limit", None, Some(&limit)).await?;
     transaction.commit(limit.id.uuid()).await?;
@@ -163,7 +163,8 @@ pub async fn update_limit(tenant: &Tenant, limit_id: LimitId, change: LimitChang
     }
     let mut transaction = tenant.begin_change().await?;
     let (row, project) = lock(&mut transaction, limit_id).await?;
-    let row_place = (row.key_id, row.project_id);
+    let namespace = row.namespace.clone().zip(row.identifiers.clone());
+    let row_place = Place { key_id: row.key_id, project_id: row.project_id, namespace, ..Place::default() };
     let before = row.view(project.as_deref())?;
     Error::refuse_stale("limit", change.unless_changed_since, before.updated_at)?;
     let mut after = before.clone();
@@ -174,8 +175,10 @@ pub async fn update_limit(tenant: &Tenant, limit_id: LimitId, change: LimitChang
     let window = change.window.unwrap_or(before.rule.window().copied());
     after.rule = LimitRule::new(bucket, window).map_err(|error| Error::invalid("burst", error))?;
     if after != before {
-        let place = Place { key_id: row_place.0, project_id: row_place.1, ..Place::default() };
-        refuse_shadow(tenant, &mut transaction, &place, &after.name).await?;
+        refuse_shadow(tenant, &mut transaction, &row_place, &after.name).await?;
+        if after.name != before.name {
+            require_names(&mut transaction, &row_place, &after.name).await?;
+        }
         after.updated_at = clock::now();
         transaction
             .of(limits::table)
@@ -351,7 +354,7 @@ pub async fn forget_removed_limits(engine: &Engine) -> Result<usize, Error> {
     let over = system::delete_in_portions(&mut connection, "limit_totals", "over_at <= now()").await?;
     let is_left =
         "SELECT FROM limits WHERE limits.id = limit_totals.limit_id OR limits.counts_as = limit_totals.limit_id";
-    let of_nobody = format!("stretches = 'credits' AND NOT EXISTS ({is_left})");
+    let of_nobody = format!("stretches = 'credits' AND ((used = 0 AND added = 0) OR NOT EXISTS ({is_left}))");
     Ok(limits + over + system::delete_in_portions(&mut connection, "limit_totals", &of_nobody).await?)
 }
 

@@ -2,7 +2,7 @@
 //! what the caller may not change.
 
 use diesel::prelude::*;
-use tronch_core::bounds::{LIMITS_OF_NAMESPACE_MAX, LIMITS_ON_ONE_MAX};
+use tronch_core::bounds::{LIMITS_OF_NAMESPACE_MAX, LIMITS_ON_ONE_MAX, NAMES_OF_NAMESPACE_MAX};
 use tronch_core::{Environment, ErrorCode, LimitName, LimitOn};
 use uuid::Uuid;
 
@@ -104,7 +104,8 @@ pub(super) async fn refuse_shadow(
 }
 
 /// Refuses one limit more than there may be in a place.
-pub(super) async fn require_room(transaction: &mut ChangeTx, place: &Place) -> Result<(), Error> {
+pub(super) async fn require_room(transaction: &mut ChangeTx, place: &Place, name: &LimitName) -> Result<(), Error> {
+    require_names(transaction, place, name).await?;
     let (namespace, identifiers) = place.namespace.as_ref().map(|(one, other)| (one.as_str(), other.as_str())).unzip();
     if let Some(namespace) = namespace {
         let of_all = transaction
@@ -131,6 +132,25 @@ pub(super) async fn require_room(transaction: &mut ChangeTx, place: &Place) -> R
         .get_result(transaction)
         .await?;
     if there < LIMITS_ON_ONE_MAX { Ok(()) } else { Err(no_room(format!("there are {LIMITS_ON_ONE_MAX} limits here"))) }
+}
+
+/// An identifier is held to one limit of each name of its namespace: names are what bounds how many.
+pub(super) async fn require_names(transaction: &mut ChangeTx, place: &Place, name: &LimitName) -> Result<(), Error> {
+    let Some((namespace, _)) = &place.namespace else { return Ok(()) };
+    let names: Vec<String> = transaction
+        .of(limits::table)
+        .filter(limits::removed_at.is_null())
+        .filter(limits::namespace.eq(namespace.clone()))
+        .select(limits::name)
+        .load(transaction)
+        .await?;
+    let mut names: std::collections::BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    names.insert(name.as_str());
+    if names.len() <= NAMES_OF_NAMESPACE_MAX {
+        return Ok(());
+    }
+    let message = format!("the limits of one namespace have {NAMES_OF_NAMESPACE_MAX} names at most");
+    Err(Error::Conflict { code: ErrorCode::Conflict, message, field: Some("name") })
 }
 
 fn no_room(there: String) -> Error {

@@ -15,7 +15,7 @@ use super::charge::{Lacks, Low, Way, Ways};
 use super::keeper::{ASKED_AT_ONCE, Half, Keeper, Store, ask, owe_again};
 use super::limit::Limit;
 use super::redis::Redis;
-use super::store::{Ask, Of, RateAsk, TotalAsk};
+use super::store::{Ask, NoAnswer, Of, RateAsk, TotalAsk};
 use crate::clock::Moment;
 use crate::db::Db;
 use crate::error::Error;
@@ -155,8 +155,9 @@ impl Stores {
             return None;
         }
         let (time, window, cell) = (held.limit.time(now), held.limit.rule.window()?, &held.cell);
-        // Nobody remembers a key that is charged to it.
-        let is_forgotten = Arc::strong_count(held) == 1;
+        // Nobody remembers a key that is charged to it; an identifier's is held by calls alone.
+        let is_in_use = || held.identifier.is_some() && !cell.change_total(|share| share.is_unused(time));
+        let is_forgotten = Arc::strong_count(held) == 1 && !is_in_use();
         // What is owed can be paid as soon as somebody answers.
         let settles = all || is_forgotten || cell.change_total(|share| share.is_due(time));
         let rest = cell
@@ -202,9 +203,14 @@ impl Stores {
         let mut is_given = true;
         for (keeper, given) in [(Some(&self.postgres), of_postgres), (self.redis.as_ref(), of_redis)] {
             let Some(keeper) = keeper else { continue };
+            let mut is_silent = false;
             for some in given.chunks(ASKED_AT_ONCE) {
                 let asks: Vec<Ask> = some.iter().map(|one| one.ask.clone()).collect();
-                for (one, answer) in some.iter().zip(keeper.question(&asks).await) {
+                // With nobody there the rest is not tried: each try takes its time.
+                let answers =
+                    if is_silent { vec![Err(NoAnswer::Silence); asks.len()] } else { keeper.question(&asks).await };
+                is_silent = answers.iter().all(|answer| *answer == Err(NoAnswer::Silence));
+                for (one, answer) in some.iter().zip(answers) {
                     if answer.is_err() {
                         is_given = false;
                         owe_again(&one.count, &one.ask);

@@ -133,6 +133,11 @@ impl Share {
         (units > 0).then_some(Rest { start_seconds: self.start_seconds, units })
     }
 
+    /// Whether nobody here has needed it for a while.
+    pub(super) fn is_unused(&self, time: LimitTime) -> bool {
+        millis(time).saturating_sub(self.asked_ms) >= UNUSED_MS
+    }
+
     /// How much more to ask for: no more than a block is ever held.
     pub(super) fn room(&self, window: &Window) -> u64 {
         self.block(window).saturating_sub(self.unspent())

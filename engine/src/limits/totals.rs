@@ -91,6 +91,19 @@ impl Ask {
         Place(self.limit_id.uuid(), self.whose, cut)
     }
 
+    /// Whether it asks for anything but how it stands.
+    fn changes(&self) -> bool {
+        match &self.of {
+            Of::Total(total) => {
+                let wants = total.wish.is_some_and(|wish| wish.most > 0);
+                total.left_over.is_some() || total.owed.is_some() || wants || total.added > 0
+            }
+            Of::Rate(RateAsk { bucket: _, held, left_over, owed, need, at_once, more }) => {
+                [held, left_over, owed, need, at_once, more].into_iter().any(|units| *units > 0)
+            }
+        }
+    }
+
     /// Since when nothing of what is stored counts any more.
     fn over_at(&self, stored: &Stored) -> Timestamp {
         match &self.of {
@@ -263,7 +276,8 @@ async fn change(
     asker: &str,
     now: Timestamp,
 ) -> Result<Vec<Answer>, Error> {
-    let new: Vec<&Ask> = asks.iter().filter(|ask| !rows.contains_key(&ask.place())).collect();
+    // Whoever only reads leaves nothing behind.
+    let new: Vec<&Ask> = asks.iter().filter(|ask| ask.changes() && !rows.contains_key(&ask.place())).collect();
     if !new.is_empty() {
         insert(connection, &new).await?;
         rows.extend(lock(connection, &new).await?);
@@ -274,11 +288,15 @@ async fn change(
         // Under two rules of one cut, one row may be asked about twice.
         let stored = rows.remove(&ask.place()).unwrap_or_else(Stored::nothing);
         let (stored, answer) = ask.answer(stored, asker, now);
-        changed.insert(ask.place(), (stored.clone(), ask.over_at(&stored)));
+        if ask.changes() {
+            changed.insert(ask.place(), (stored.clone(), ask.over_at(&stored)));
+        }
         rows.insert(ask.place(), stored);
         answers.push(answer);
     }
-    store(connection, changed).await?;
+    if !changed.is_empty() {
+        store(connection, changed).await?;
+    }
     Ok(answers)
 }
 

@@ -1,6 +1,9 @@
-//! People: signing in, adding them to a tenant, resetting their password. Their sessions are in `sessions`.
+//! People: signing in, inviting them to a tenant, what they are there, resetting their password. Their sessions are in `sessions`.
 
+mod invitations;
+mod list;
 mod password;
+mod roles;
 mod sql;
 
 use std::net::IpAddr;
@@ -15,7 +18,13 @@ use crate::error::Error;
 use crate::system;
 use crate::tenancy::Tenant;
 
+pub use invitations::{
+    InvitationToken, Invited, ShownInvitation, accept_invitation, invite, join_invited, look_at_invitation,
+    revoke_invitation,
+};
+pub use list::{list_invitations, list_members};
 pub use password::Password;
+pub use roles::{change_role, leave, remove_member, transfer_ownership};
 
 /// A person who has just shown the right password.
 pub struct SignedIn {
@@ -68,6 +77,20 @@ async fn try_password(
     };
     let right = engine.passwords().verify(password, &phc).await?;
     Ok(user_id.filter(|_| right))
+}
+
+/// Asks for the password of whoever is signed in once more, before what cannot be undone.
+pub(crate) async fn confirm_password(
+    engine: &Engine,
+    caller: &Caller,
+    password: Zeroizing<String>,
+) -> Result<(), Error> {
+    let email = caller.email().ok_or(Error::Unauthenticated)?;
+    match sign_in(engine, email, password, caller.origin.address).await {
+        Ok(_) => Ok(()),
+        Err(Error::SignInFailed) => Err(Error::invalid("password", "this is not your password")),
+        Err(error) => Err(error),
+    }
 }
 
 /// The tenants the caller is a member of, by slug.

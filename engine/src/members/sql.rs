@@ -92,6 +92,28 @@ pub(crate) async fn upsert_membership(
     Ok(())
 }
 
+/// This leaves `Scoped` because it has no word for DELETE.
+pub(super) async fn take_out(transaction: &mut TenantTx, user_id: UserId) -> Result<(), Error> {
+    let of_tenant = memberships::tenant_id.eq(transaction.tenant_id());
+    diesel::delete(memberships::table.filter(of_tenant).filter(memberships::user_id.eq(user_id.uuid())))
+        .execute(transaction.unscoped())
+        .await?;
+    Ok(())
+}
+
+/// Whoever is in no tenant any more has nothing to be signed in for.
+///
+/// This crosses tenants because a person may be in several.
+pub(super) async fn end_sessions_of_nobody(engine: &Engine, user_id: UserId) -> Result<(), Error> {
+    let mut connection = engine.db().system().await?;
+    let left: i64 =
+        memberships::table.filter(memberships::user_id.eq(user_id.uuid())).count().get_result(&mut connection).await?;
+    if left == 0 {
+        diesel::delete(sessions::table.filter(sessions::user_id.eq(user_id.uuid()))).execute(&mut connection).await?;
+    }
+    Ok(())
+}
+
 /// Sets the hash, ends the sessions and tells the audit log of each tenant the person is in, in one transaction.
 ///
 /// This crosses tenants because a person's password is the same in all of them.

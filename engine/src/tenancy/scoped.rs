@@ -34,6 +34,7 @@ macro_rules! tenant_tables {
 tenant_tables!(
     tenants by id,
     memberships by tenant_id,
+    invitations by tenant_id,
     projects by tenant_id,
     keys by tenant_id,
     service_tokens by tenant_id,

@@ -27,7 +27,7 @@ pub(crate) struct CheckIn<'a> {
     #[serde(borrow)]
     #[schema(value_type = String, example = "sign-ups")]
     namespace: Cow<'a, str>,
-    /// Whose calls are counted: anything, 1–255 characters.
+    /// Whose calls are counted: 1–255 characters, none of them invisible; spaces at its ends are no part of it.
     #[serde(borrow)]
     #[schema(value_type = String, example = "198.51.100.7")]
     identifier: Cow<'a, str>,
@@ -41,7 +41,7 @@ pub(crate) struct CheckIn<'a> {
 
 /// Whether the call fits.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct CheckOut<'a> {
+pub(crate) struct LimitCheckOut<'a> {
     /// Whether it may pass. It was charged to all limits then, else to none.
     passed: bool,
     /// `PASSED`, `RATE_LIMITED` or `QUOTA_EXCEEDED`.
@@ -67,7 +67,7 @@ pub(crate) fn table() -> Vec<Entry<DataPlane>> {
     post, path = "/api/v1/limits/check", tag = "validation", operation_id = "check_limits",
     security(("service_token" = ["keys.verify"])),
     request_body = CheckIn<'static>,
-    responses((status = 200, description = "Whether it fits", body = CheckOut<'static>), (status = "default", response = crate::doors::api::openapi::Refused))
+    responses((status = 200, description = "Whether it fits", body = LimitCheckOut<'static>), (status = "default", response = crate::doors::api::openapi::Refused))
 )]
 pub(crate) async fn check_limits(State(door): State<DataPlane>, request: Request) -> Response {
     let mut call = Call::begin("POST", ROUTE);
@@ -86,7 +86,7 @@ async fn answer(door: &DataPlane, call: &mut Call, request: Request) -> Result<A
     let checked = door.verifier().check_limits(&token, asked).await.map_err(|error| call.problem(error))?;
     let passed = checked.code == VerdictCode::Valid;
     call.outcome = if passed { "PASSED" } else { checked.code.as_str() };
-    let out = CheckOut {
+    let out = LimitCheckOut {
         passed,
         code: call.outcome,
         request_id: call.request_id_text.as_str(),

@@ -5,7 +5,7 @@ use axum::Router;
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{self, MethodRouter};
-use tronch_core::Permission;
+use tronch_core::{PeopleRight, Permission};
 
 /// Who may use an address. The verbs behind it decide again; this is what tests hold them to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Access {
     Anyone,
     /// Members of the tenant in the address who hold the permission, or any member.
     Member(Option<Permission>),
+    /// Members of the tenant in the address whose role has the right.
+    Person(PeopleRight),
     /// Service tokens that hold the permission.
     Token(Permission),
 }

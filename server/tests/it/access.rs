@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tronch_core::{Permission, Role, grants};
+use tronch_core::{Permission, Role, grants, has_right};
 use tronch_server::doors::{Access, Route, surface};
 
-use crate::support::{Answer, TestApp, Visitor, owner};
+use crate::support::{Answer, PASSWORD, TestApp, Visitor, owner};
 
 /// What a request to an entry is made of, and what the right caller gets.
 struct Sample {
@@ -30,6 +30,8 @@ struct Things {
     key: String,
     token: String,
     limit: String,
+    member: String,
+    invitation: String,
 }
 
 /// Stands in a sample for a word that no row has yet.
@@ -62,6 +64,16 @@ fn sample(route: &Route) -> Option<Sample> {
         ("POST", "/t/{tenant}/keys/{key}/finish") => see_other(form(&[])),
         ("POST", "/t/{tenant}/tokens/new") => ok(form(&[("name", "from a form"), ("permissions", "keys.read")])),
         ("POST", "/t/{tenant}/tokens/{token}/revoke") => see_other(form(&[])),
+        ("POST", "/t/{tenant}/members/invite") => {
+            ok(form(&[("email", "a-fresh-word@example.com"), ("role", "viewer")]))
+        }
+        // Whoever leaves is not the last owner.
+        ("POST", "/t/{tenant}/members/leave") => see_other(form(&[])),
+        ("POST", "/t/{tenant}/members/{member}/role") => see_other(form(&[("role", "developer")])),
+        ("POST", "/t/{tenant}/members/{member}/owner") => see_other(form(&[("password", PASSWORD)])),
+        ("POST", "/t/{tenant}/members/{member}/remove" | "/t/{tenant}/invitations/{invitation}/revoke") => {
+            see_other(form(&[]))
+        }
         ("POST", "/t/{tenant}/limits/new") => see_other(form(&[
             ("project", "default"),
             ("name", FRESH),
@@ -115,6 +127,8 @@ fn address(route: &Route, things: &Things) -> String {
         .replace("{token_id}", &things.token)
         .replace("{limit}", &things.limit)
         .replace("{limit_id}", &things.limit)
+        .replace("{member}", &things.member)
+        .replace("{invitation}", &things.invitation)
 }
 
 async fn ask(visitor: &Visitor, route: &Route, sample: &Sample, things: &Things) -> Answer {
@@ -141,7 +155,7 @@ async fn ask(visitor: &Visitor, route: &Route, sample: &Sample, things: &Things)
 }
 
 /// A fresh key and token in a tenant, the key rotated where the entry needs a rotation that runs.
-async fn things(service: &Visitor, tenant: &'static str, route: &Route) -> Things {
+async fn things(app: &TestApp, service: &Visitor, tenant: &'static str, route: &Route) -> Things {
     let (key, _) = service.create_key(&json!({ "name": "a key" })).await;
     if route.path.contains("finish") {
         let answer = service.post(&format!("/api/v1/keys/{key}/rotate"), &json!({ "grace_seconds": 600 })).await;
@@ -159,14 +173,53 @@ async fn things(service: &Visitor, tenant: &'static str, route: &Route) -> Thing
     let body = json!({ "name": "a-limit", "namespace": "sign-ups", "burst": { "capacity": 100, "refill": 100 } });
     let namespace = service.post("/api/v1/limits", &body).await.status;
     assert!([StatusCode::CREATED, StatusCode::CONFLICT].contains(&namespace), "{namespace}");
-    Things { tenant, project, key, token, limit }
+    let (member, invitation) =
+        people(app, tenant, if route.path.ends_with("/leave") { "owner" } else { "viewer" }).await;
+    Things { tenant, project, key, token, limit, member, invitation }
+}
+
+/// A fresh member and an open invitation.
+async fn people(app: &TestApp, tenant: &str, role: &str) -> (String, String) {
+    let database = app.database.connect_as_system().await;
+    let (id, invitation) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
+    let (id_text, invitation_text) = (id.to_string(), invitation.to_string());
+    let sql = "WITH person AS (INSERT INTO users (id, email, email_normalized, name, password_phc) \
+               VALUES ($1::text::uuid, $1 || '@example.com', $1 || '@example.com', 'somebody', 'none') RETURNING id), \
+               member AS (INSERT INTO memberships (tenant_id, user_id, role) \
+               SELECT tenants.id, person.id, $4 FROM tenants, person WHERE slug = $3) \
+               INSERT INTO invitations (id, tenant_id, email, email_normalized, role, invited_by, created_at, expires_at) \
+               SELECT $2::text::uuid, id, $2 || '@example.com', $2 || '@example.com', 'viewer', 'a test', now(), now() + interval '1 day' \
+               FROM tenants WHERE slug = $3";
+    database.execute(sql, &[&id_text, &invitation_text, &tenant, &role]).await.expect("people");
+    (tronch_core::UserId::from_uuid(id).to_string(), tronch_core::InvitationId::from_uuid(invitation).to_string())
+}
+
+/// What the members are again, whatever they did to each other and themselves. They are in another tenant as well: whoever is in none is
+/// signed out.
+async fn restore_members(app: &TestApp) {
+    let database = app.database.connect_as_system().await;
+    let sql = "INSERT INTO memberships (tenant_id, user_id, role) SELECT tenants.id, users.id, \
+               split_part(users.email, '@', 1) FROM tenants, users \
+               WHERE slug IN ('acme', 'spare') AND email LIKE '%@acme.example' \
+               ON CONFLICT (tenant_id, user_id) DO UPDATE SET role = excluded.role";
+    database.execute(sql, &[]).await.expect("members");
 }
 
 /// Everything a wrong caller must not change, as text. When something was last used is written beside the calls.
 async fn rows(app: &TestApp) -> BTreeMap<String, String> {
     let system = app.database.connect_as_system().await;
     let mut found = BTreeMap::new();
-    for table in ["keys", "service_tokens", "limits", "audit_events", "memberships", "tenants", "projects", "users"] {
+    for table in [
+        "keys",
+        "service_tokens",
+        "limits",
+        "audit_events",
+        "memberships",
+        "invitations",
+        "tenants",
+        "projects",
+        "users",
+    ] {
         let row = "(to_jsonb(t) - 'last_used_at' - 'used_at')::text";
         let sql = format!("SELECT coalesce(md5(string_agg({row}, '|' ORDER BY {row})), '') FROM {table} t");
         found.insert(table.to_owned(), system.query_one(&sql, &[]).await.expect("a table").get(0));
@@ -191,6 +244,7 @@ async fn refused(
 async fn every_entry_takes_the_right_caller_and_refuses_each_wrong_one() {
     let app = TestApp::start().await;
     app.found("other").await;
+    app.found("spare").await;
     let service = app.everything_in("acme").await;
     let strangers_service = app.everything_in("other").await;
     let stranger = app.member(&owner("other")).await;
@@ -200,6 +254,7 @@ async fn every_entry_takes_the_right_caller_and_refuses_each_wrong_one() {
         let email = if role == Role::Owner { owner("acme") } else { app.add_member("acme", role).await };
         members.push((role, app.member(&email).await));
     }
+    restore_members(&app).await;
     let mut tried = 0;
     for route in surface() {
         if route.access == Access::Anyone {
@@ -208,8 +263,8 @@ async fn every_entry_takes_the_right_caller_and_refuses_each_wrong_one() {
         let Some(sample) = sample(&route) else { panic!("no request is known for {} {}", route.method, route.path) };
         match route.access {
             Access::Anyone => {}
-            Access::Member(permission) => {
-                let theirs = things(&service, "acme", &route).await;
+            Access::Member(_) | Access::Person(_) => {
+                let theirs = things(&app, &service, "acme", &route).await;
                 let before = rows(&app).await;
                 let answer = ask(&anonymous, &route, &sample, &theirs).await;
                 refused(&app, &before, "anonymous", &route, &answer, StatusCode::SEE_OTHER).await;
@@ -218,8 +273,12 @@ async fn every_entry_takes_the_right_caller_and_refuses_each_wrong_one() {
                 refused(&app, &before, "another tenant's owner", &route, &answer, StatusCode::NOT_FOUND).await;
                 another_tenants_thing_is_absent(&app, &stranger, &route, &sample, &theirs).await;
                 for (role, member) in &members {
-                    let may = permission.is_none_or(|permission| grants(*role, permission));
-                    let theirs = things(&service, "acme", &route).await;
+                    let may = match route.access {
+                        Access::Person(right) => has_right(*role, right),
+                        Access::Member(permission) => permission.is_none_or(|permission| grants(*role, permission)),
+                        Access::Anyone | Access::Token(_) => false,
+                    };
+                    let theirs = things(&app, &service, "acme", &route).await;
                     let before = rows(&app).await;
                     let answer = ask(member, &route, &sample, &theirs).await;
                     if may {
@@ -227,10 +286,14 @@ async fn every_entry_takes_the_right_caller_and_refuses_each_wrong_one() {
                     } else {
                         refused(&app, &before, role.as_str(), &route, &answer, StatusCode::FORBIDDEN).await;
                     }
+                    // Each session has its id renewed or ended by some of them.
+                    if matches!(route.access, Access::Person(_)) {
+                        restore_members(&app).await;
+                    }
                 }
             }
             Access::Token(permission) => {
-                let theirs = things(&service, "acme", &route).await;
+                let theirs = things(&app, &service, "acme", &route).await;
                 let before = rows(&app).await;
                 let answer = ask(&anonymous, &route, &sample, &theirs).await;
                 refused(&app, &before, "anonymous", &route, &answer, StatusCode::UNAUTHORIZED).await;
@@ -270,9 +333,19 @@ async fn another_tenants_thing_is_absent(
     sample: &Sample,
     theirs: &Things,
 ) {
-    let names_a_thing = ["{project}", "{key}", "{key_id}", "{token}", "{token_id}", "{limit}", "{limit_id}"]
-        .iter()
-        .any(|name| route.path.contains(name));
+    let names_a_thing = [
+        "{project}",
+        "{key}",
+        "{key_id}",
+        "{token}",
+        "{token_id}",
+        "{limit}",
+        "{limit_id}",
+        "{member}",
+        "{invitation}",
+    ]
+    .iter()
+    .any(|name| route.path.contains(name));
     if !names_a_thing {
         return;
     }
@@ -282,6 +355,8 @@ async fn another_tenants_thing_is_absent(
         key: theirs.key.clone(),
         token: theirs.token.clone(),
         limit: theirs.limit.clone(),
+        member: theirs.member.clone(),
+        invitation: theirs.invitation.clone(),
     };
     let nowhere = Things {
         tenant: "other",
@@ -289,6 +364,8 @@ async fn another_tenants_thing_is_absent(
         key: tronch_core::KeyId::from_uuid(uuid::Uuid::from_u128(1)).to_string(),
         token: tronch_core::ServiceTokenId::from_uuid(uuid::Uuid::from_u128(1)).to_string(),
         limit: tronch_core::LimitId::from_uuid(uuid::Uuid::from_u128(1)).to_string(),
+        member: tronch_core::UserId::from_uuid(uuid::Uuid::from_u128(1)).to_string(),
+        invitation: tronch_core::InvitationId::from_uuid(uuid::Uuid::from_u128(1)).to_string(),
     };
     let before = rows(app).await;
     let answer = ask(stranger, route, sample, &there).await;

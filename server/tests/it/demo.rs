@@ -184,7 +184,9 @@ async fn the_key_that_is_shown_passes_until_the_demo_is_removed_and_others_stay_
     let daily = json!({ "name": "daily", "project": "default", "window": { "total": 1_000_000, "calendar": "day" } });
     assert_eq!(acme.post("/api/v1/limits", &daily).await.status, StatusCode::CREATED);
     acme.verify(&json!({ "key": acme_key })).await;
-    app.member(&owner("acme")).await;
+    let member = app.member(&owner("acme")).await;
+    let somebody = [("email", "somebody@acme.example"), ("role", "viewer")];
+    assert_eq!(member.form("/t/acme/members/invite", &somebody).await.status, StatusCode::OK);
     let of_nobody = json!({ "owner": { "external_id": "nobody" } });
     assert_eq!(acme.post("/api/v1/keys/revoke", &of_nobody).await.status, StatusCode::OK);
     let limit =

@@ -63,6 +63,21 @@ fn total(total: u64) -> Value {
     json!({ "total": total, "calendar": "month", "time_zone": "UTC" })
 }
 
+/// Whoever only reads leaves nothing behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_reserves_nothing() {
+    let house = House::build().await;
+    let (_server, service) = house.start().await;
+    let (id, key) = key(&service, json!({})).await;
+    set(&service, &json!({ "name": "monthly", "key_id": id, "window": total(1_000) })).await;
+    assert_eq!(left(&service, &key).await, 1_000);
+    let database = house.database.connect_as_system().await;
+    let rows = database.query_one("SELECT count(*) FROM limit_totals", &[]).await.expect("a count");
+    assert_eq!(rows.get::<_, i64>(0), 0);
+    assert_eq!(passed(&service, &key, 1, 1).await, 1);
+    assert_eq!(left(&service, &key).await, 999);
+}
+
 /// Right behind calls more is being asked for, and the answer comes while it stops.
 #[tokio::test(flavor = "multi_thread")]
 async fn stops_right_behind_calls_lose_nothing() {

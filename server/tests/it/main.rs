@@ -25,6 +25,7 @@ mod namespaces;
 mod nodes;
 mod openapi;
 mod own_limits;
+mod people;
 mod private_postgres;
 mod projects;
 mod redis_steps;

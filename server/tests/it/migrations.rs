@@ -156,6 +156,10 @@ impl Filled {
         assert_eq!(service.post("/api/v1/keys/revoke", &of_owner).await.status, StatusCode::OK);
         let limit = json!({ "name": "default", "project": "default", "burst": { "capacity": 1_000, "refill": 10 } });
         assert_eq!(service.post("/api/v1/limits", &limit).await.status, StatusCode::CREATED);
+        let mails = json!({ "name": "default", "namespace": "mails", "window": { "total": 9, "calendar": "day" } });
+        assert_eq!(service.post("/api/v1/limits", &mails).await.status, StatusCode::CREATED);
+        let sent = json!({ "namespace": "mails", "identifier": "ada@example.com" });
+        assert_eq!(service.post("/api/v1/limits/check", &sent).await.status, StatusCode::OK);
         let remembered = service.request(Method::POST, "/api/v1/keys").header("Idempotency-Key", "once");
         let remembered = Visitor::send(remembered.json(&json!({ "name": "made once" }))).await;
         assert_eq!(remembered.status, StatusCode::CREATED, "{}", remembered.text);
@@ -163,6 +167,8 @@ impl Filled {
         let form = [("email", owner("acme")), ("password", PASSWORD.to_owned())];
         let form = form.each_ref().map(|(name, value)| (*name, value.as_str()));
         assert_eq!(member.form("/sign-in", &form).await.status, reqwest::StatusCode::SEE_OTHER);
+        let somebody = [("email", "somebody@acme.example"), ("role", "viewer")];
+        assert_eq!(member.form("/t/acme/members/invite", &somebody).await.status, StatusCode::OK);
         server.stop();
         Self { data_dir, database, service_token, key }
     }

@@ -3,6 +3,7 @@
 mod audit;
 mod keys;
 mod limits;
+mod members;
 mod pages;
 mod projects;
 mod sent;
@@ -23,8 +24,8 @@ use tower_sessions::cookie::SameSite;
 use tower_sessions::cookie::time::Duration;
 use tower_sessions::{Expiry, Session, SessionManagerLayer};
 use tronch_app::{Answer, FormState, Place, ShownSecret, confirmed_query};
-use tronch_core::{ErrorCode, Permission, TenantSlug, bounds::BODY_BYTES_MAX};
-use tronch_engine::{Caller, Confirmation, Engine, Error, Origin, Tenant, confirm_changes, members, sessions, tenants};
+use tronch_core::{ErrorCode, PeopleRight, Permission, TenantSlug, bounds::BODY_BYTES_MAX};
+use tronch_engine::{Caller, Confirmation, Engine, Error, Origin, Tenant, confirm_changes, sessions, tenants};
 
 use super::entry::{Access, Entry, get, post};
 use super::request_log::Notes;
@@ -45,6 +46,11 @@ pub(crate) struct Dashboard {
 impl Dashboard {
     pub(super) async fn form_again(&self, parts: Parts, place: Place, state: FormState) -> Response {
         self.pages.refused_form(parts, &self.engine, Some(place), state, ErrorCode::InvalidField).await
+    }
+
+    /// The same of a page outside of tenants.
+    pub(super) async fn form_again_outside(&self, parts: Parts, state: FormState) -> Response {
+        self.pages.refused_form(parts, &self.engine, None, state, ErrorCode::InvalidField).await
     }
 
     /// The form again with the verb's refusal; what is not there at all is a page of its own.
@@ -108,6 +114,7 @@ pub(crate) fn routes(config: &Config, engine: &Engine) -> anyhow::Result<Router>
 
 /// The dashboard's table.
 pub(crate) fn table() -> Vec<Entry<Dashboard>> {
+    use PeopleRight::{ManageMembers, ManageOrganisation, SeeMembers};
     use Permission::{
         AuditRead, KeysCreate, KeysRead, KeysRevoke, KeysRotate, KeysUpdate, LimitsRead, LimitsWrite, ProjectsRead,
         ProjectsWrite, TokensRead, TokensWrite,
@@ -159,6 +166,17 @@ pub(crate) fn table() -> Vec<Entry<Dashboard>> {
         get("/t/{tenant}/tokens/new", holder(TokensWrite), page),
         post("/t/{tenant}/tokens/new", holder(TokensWrite), tokens::create),
         post("/t/{tenant}/tokens/{token}/revoke", holder(TokensWrite), tokens::revoke),
+        get("/t/{tenant}/members", Access::Person(SeeMembers), page),
+        get("/t/{tenant}/members/invite", Access::Person(ManageMembers), page),
+        post("/t/{tenant}/members/invite", Access::Person(ManageMembers), members::invite),
+        post("/t/{tenant}/members/leave", Access::Person(SeeMembers), members::leave),
+        get("/t/{tenant}/members/{member}", Access::Person(SeeMembers), page),
+        post("/t/{tenant}/members/{member}/role", Access::Person(ManageMembers), members::change_role),
+        post("/t/{tenant}/members/{member}/remove", Access::Person(ManageMembers), members::remove),
+        post("/t/{tenant}/members/{member}/owner", Access::Person(ManageOrganisation), members::hand_over),
+        post("/t/{tenant}/invitations/{invitation}/revoke", Access::Person(ManageMembers), members::revoke_invitation),
+        get("/invitations/{token}", Access::Anyone, members::invitation),
+        post("/invitations/{token}", Access::Anyone, members::join),
         get("/t/{tenant}/audit", holder(AuditRead), page),
         post("/t/{tenant}/audit/search", holder(AuditRead), audit::search),
     ]
@@ -215,7 +233,7 @@ impl FromRequestParts<Dashboard> for Inside {
 async fn enter(engine: &Engine, caller: &Caller, slug: &str) -> Result<Place, Error> {
     let slug = TenantSlug::parse(slug).map_err(|_| Error::NotFound { noun: "organisation" })?;
     let tenant = engine.tenant(caller, &slug).await?;
-    let others = members::my_tenants(engine, caller).await?;
+    let others = tronch_engine::members::my_tenants(engine, caller).await?;
     Ok(Place { tenant, others: others.into_iter().map(|(slug, name)| (slug, name.to_string())).collect() })
 }
 
@@ -235,6 +253,11 @@ fn page_of_form(path: &str) -> &str {
     match path.rsplit_once('/') {
         Some((page, "search" | "bulk" | "disable" | "enable" | "finish" | "archive" | "restore")) => page,
         Some((page, "edit")) if page.contains("/projects/") => page,
+        Some((page, "role" | "remove" | "owner")) if page.contains("/members/") => page,
+        Some((page, "leave")) => page,
+        Some((page, "revoke")) if page.contains("/invitations/") => {
+            page.rsplit_once("/invitations").map_or("/", |(tenant, _)| tenant)
+        }
         Some((page, "revoke")) if page.contains("/tokens/") => page.rsplit_once('/').map_or("/", |(list, _)| list),
         Some((page, "remove")) if page.contains("/limits/") => page.rsplit_once('/').map_or("/", |(list, _)| list),
         _ => path,
@@ -269,7 +292,7 @@ async fn start(State(dashboard): State<Dashboard>, Extension(who): Extension<Who
 async fn first_address(engine: &Engine, caller: Option<&Caller>) -> Result<String, Error> {
     match caller {
         Some(caller) => {
-            let tenants = members::my_tenants(engine, caller).await?;
+            let tenants = tronch_engine::members::my_tenants(engine, caller).await?;
             let (slug, _) = tenants.first().ok_or(Error::NotFound { noun: "organisation of yours" })?;
             Ok(format!("/t/{slug}/"))
         }

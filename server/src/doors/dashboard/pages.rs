@@ -7,7 +7,7 @@ use axum::response::Response;
 use leptos::context::provide_context;
 use tronch_app::{Answer, Assets, FormState, Place, ServerContext};
 use tronch_core::ErrorCode;
-use tronch_engine::{Engine, Error};
+use tronch_engine::{Engine, Error, Origin};
 
 use super::Who;
 use crate::config::Config;
@@ -35,6 +35,11 @@ impl Pages {
         }
     }
 
+    /// An address of ours, whole.
+    pub(crate) fn link(&self, path: &str) -> String {
+        format!("{}{path}", self.public_url)
+    }
+
     /// The page of the request's address.
     pub(crate) async fn render(
         &self,
@@ -47,6 +52,7 @@ impl Pages {
         let context = ServerContext {
             engine: engine.clone(),
             caller: who.0,
+            address: address_of(&parts),
             place,
             insecure_http: self.insecure_http,
             public_url: self.public_url.clone(),
@@ -58,6 +64,7 @@ impl Pages {
                 match answer.clone() {
                     Some(Answer::Refused(form)) => provide_context(form),
                     Some(Answer::Secret(secret)) => provide_context(*secret),
+                    Some(Answer::Link(link)) => provide_context(*link),
                     None => {}
                 }
             },
@@ -104,6 +111,7 @@ impl Pages {
         let context = ServerContext {
             engine: engine.clone(),
             caller: parts.extensions.get::<Who>().cloned().unwrap_or_default().0,
+            address: address_of(&parts),
             place,
             insecure_http: self.insecure_http,
             public_url: self.public_url.clone(),
@@ -122,6 +130,10 @@ impl Pages {
         *response.status_mut() = status_of(code);
         response
     }
+}
+
+fn address_of(parts: &Parts) -> Option<std::net::IpAddr> {
+    parts.extensions.get::<Origin>().and_then(|origin| origin.address)
 }
 
 /// The status of a refusal.

@@ -57,7 +57,8 @@ pub(crate) async fn submit(
 /// A path of ours, or `/`: another host's address would make this form a stepping stone.
 fn own_address(next: &str) -> &str {
     let plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    if next.starts_with("/t/") && plain { next } else { "/" }
+    let is_page = ["/t/", "/invitations/"].iter().any(|page| next.starts_with(page));
+    if is_page && plain { next } else { "/" }
 }
 
 /// Gives the browser a new session id, so that one planted before sign-in is worthless.
@@ -68,6 +69,15 @@ pub(crate) async fn begin_session(session: &Session, user_id: UserId) -> Result<
         session.save().await
     };
     begun.await.map_err(|error| Error::Unavailable { what: "the session store", source: Some(error.into()) })
+}
+
+/// Gives whoever has just shown the password again a new session id.
+pub(crate) async fn renew_session(session: &Session) -> Result<(), Error> {
+    let renewed = async {
+        session.cycle_id().await?;
+        session.save().await
+    };
+    renewed.await.map_err(|error| Error::Unavailable { what: "the session store", source: Some(error.into()) })
 }
 
 /// Ends this session, here and in the database.

@@ -23,7 +23,8 @@ const CHEAP: ArgonCost = ArgonCost { memory_kib: 64, iterations: 1, parallelism:
 /// More keys than a test has.
 const MANY: usize = 10_000;
 
-const PASSWORD: &str = "correct horse battery";
+/// Everybody's.
+pub const PASSWORD: &str = "correct horse battery";
 
 /// The running product.
 pub struct TestApp {

@@ -6,7 +6,7 @@ mod process;
 mod proxy;
 mod redis;
 
-pub use app::{Answer, TestApp, Visitor, owner};
+pub use app::{Answer, PASSWORD, TestApp, Visitor, owner};
 pub use database::{TestDatabase, connect};
 pub use process::{DataDir, Server, bootstrap, command, pg_bin, pg_bin_of, run, times_from_environment};
 pub use proxy::{Proxy, Weather};

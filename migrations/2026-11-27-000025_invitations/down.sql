@@ -1,0 +1,2 @@
+-- Open invitations are lost.
+DROP TABLE invitations;

@@ -1,0 +1,171 @@
+//! The forms about members and invitations.
+
+use axum::Extension;
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use tower_sessions::Session;
+use tronch_app::{Answer, INVITE_FIELDS, JOIN_FIELDS, ShownLink};
+use tronch_core::{EmailAddress, InvitationId, PersonName, Role, UserId};
+use tronch_engine::members::{self, Invited, Password};
+use tronch_engine::{Error, Origin};
+use zeroize::Zeroizing;
+
+use super::sent::Sent;
+use super::{Dashboard, Inside, Who, see_other, sign_in};
+
+/// `POST /t/{tenant}/members/invite`.
+pub(crate) async fn invite(State(dashboard): State<Dashboard>, Inside(place): Inside, sent: Sent) -> Response {
+    let mut state = sent.state(&INVITE_FIELDS);
+    let email = state.take("email", EmailAddress::parse(&sent.text("email")));
+    let role = state.take("role", sent.text("role").parse::<Role>());
+    let (Some(email), Some(role)) = (email, role) else {
+        return dashboard.form_again(sent.parts, place, state).await;
+    };
+    match members::invite(&place.tenant, &email, role).await {
+        Ok(Invited { invitation, token }) => {
+            let link = dashboard.pages.link(&format!("/invitations/{}", token.expose()));
+            let answer = Answer::Link(Box::new(ShownLink { invitation, link }));
+            dashboard.pages.render(sent.parts, &dashboard.engine, Some(place), Some(answer)).await
+        }
+        Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
+    }
+}
+
+/// `POST /t/{tenant}/invitations/{invitation}/revoke`.
+pub(crate) async fn revoke_invitation(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    Path((_, invitation)): Path<(String, String)>,
+    mut sent: Sent,
+) -> Response {
+    let address = format!("/t/{}/members", place.tenant.slug());
+    let revoked = async {
+        let id: InvitationId = invitation.parse().map_err(|_| Error::NotFound { noun: "invitation" })?;
+        members::revoke_invitation(&place.tenant, id).await
+    };
+    match revoked.await {
+        Ok(()) => see_other(&format!("{address}?did=taken-back")),
+        Err(error) => {
+            // The form stands on the list's page and has no address of its own to be shown again at.
+            if let Ok(uri) = address.parse() {
+                sent.parts.uri = uri;
+            }
+            dashboard.refuse(sent.parts, place, tronch_app::FormState::default(), error).await
+        }
+    }
+}
+
+/// `POST /t/{tenant}/members/{member}/role`.
+pub(crate) async fn change_role(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    Path((_, member)): Path<(String, String)>,
+    sent: Sent,
+) -> Response {
+    let sent = sent.on_page_above();
+    let mut state = sent.state(&["role"]);
+    let Some(role) = state.take("role", sent.text("role").parse::<Role>()) else {
+        return dashboard.form_again(sent.parts, place, state).await;
+    };
+    match async { members::change_role(&place.tenant, user_id(&member)?, role).await }.await {
+        Ok(()) => see_other(&format!("/t/{}/members?did=role", place.tenant.slug())),
+        Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
+    }
+}
+
+/// `POST /t/{tenant}/members/{member}/remove`.
+pub(crate) async fn remove(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    Path((_, member)): Path<(String, String)>,
+    sent: Sent,
+) -> Response {
+    let sent = sent.on_page_above();
+    let state = sent.state(&[]);
+    match async { members::remove_member(&place.tenant, user_id(&member)?).await }.await {
+        Ok(()) => see_other(&format!("/t/{}/members?did=removed", place.tenant.slug())),
+        Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
+    }
+}
+
+/// `POST /t/{tenant}/members/{member}/owner`.
+pub(crate) async fn hand_over(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    Path((_, member)): Path<(String, String)>,
+    session: Session,
+    sent: Sent,
+) -> Response {
+    let sent = sent.on_page_above();
+    let (state, password) = (sent.state(&[]), Zeroizing::new(sent.text("password")));
+    let handed_over = async {
+        members::transfer_ownership(&place.tenant, user_id(&member)?, password).await?;
+        // Whoever showed the password goes on under another id.
+        sign_in::renew_session(&session).await
+    };
+    match handed_over.await {
+        Ok(()) => see_other(&format!("/t/{}/members?did=transferred", place.tenant.slug())),
+        Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
+    }
+}
+
+/// `POST /t/{tenant}/members/leave`.
+pub(crate) async fn leave(State(dashboard): State<Dashboard>, Inside(place): Inside, mut sent: Sent) -> Response {
+    match members::leave(&place.tenant).await {
+        Ok(()) => see_other("/"),
+        Err(error) => {
+            if let Ok(uri) = format!("/t/{}/members", place.tenant.slug()).parse() {
+                sent.parts.uri = uri;
+            }
+            dashboard.refuse(sent.parts, place, tronch_app::FormState::default(), error).await
+        }
+    }
+}
+
+/// `GET /invitations/{token}`.
+pub(crate) async fn invitation(State(dashboard): State<Dashboard>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    dashboard.pages.render(parts, &dashboard.engine, None, None).await
+}
+
+/// `POST /invitations/{token}`: whoever is signed in joins, anybody else makes an account first.
+pub(crate) async fn join(
+    State(dashboard): State<Dashboard>,
+    Extension(who): Extension<Who>,
+    Extension(origin): Extension<Origin>,
+    Path(token): Path<String>,
+    session: Session,
+    sent: Sent,
+) -> Response {
+    let mut state = sent.state(&JOIN_FIELDS);
+    let joined = match &who.0 {
+        Some(caller) => members::accept_invitation(&dashboard.engine, caller, &token).await,
+        None => {
+            let name = state.take("name", PersonName::parse(&sent.text("name")));
+            let password = Password::parse(Zeroizing::new(sent.text("password")));
+            let password = password.map_err(|error| state.refuse_with(&error)).ok();
+            let (Some(name), Some(password)) = (name, password) else {
+                return dashboard.form_again_outside(sent.parts, state).await;
+            };
+            match members::join_invited(&dashboard.engine, &token, &name, password, origin).await {
+                Ok((user_id, slug)) => sign_in::begin_session(&session, user_id).await.map(|()| slug),
+                Err(error) => Err(error),
+            }
+        }
+    };
+    match joined {
+        Ok(slug) => see_other(&format!("/t/{slug}/")),
+        Err(error @ (Error::NotFound { .. } | Error::InvitationOver { .. })) => {
+            dashboard.pages.refusal(sent.parts, &dashboard.engine, error).await
+        }
+        Err(error) => {
+            error.log_if_ours();
+            state.refuse_with(&error);
+            dashboard.pages.refused_form(sent.parts, &dashboard.engine, None, state, error.code()).await
+        }
+    }
+}
+
+fn user_id(text: &str) -> Result<UserId, Error> {
+    text.parse().map_err(|_| Error::NotFound { noun: "member" })
+}
