@@ -11,22 +11,46 @@ use crate::ui::islands::{KeyboardShortcuts, ThemeToggle};
 #[component]
 pub(crate) fn TenantLayout(here: &'static str, children: Children) -> impl IntoView {
     let context = server_context();
-    let who = context.caller.as_ref().map(|caller| caller.display_name().to_owned()).unwrap_or_default();
-    let email = context.caller.as_ref().and_then(|caller| caller.email()).unwrap_or_default().to_owned();
     view! {
         <div class="app">
             <header class="topbar">
                 <a class="brand" href="/">"TRONCH"</a>
                 {context.place.as_ref().map(tenant_switch)}
-                <div class="who">
-                    <span class="truncate" title=email>{who}</span>
-                    <KeyboardShortcuts />
-                    <ThemeToggle />
-                    <form method="post" action="/sign-out"><button class="button quiet small" type="submit">"Sign out"</button></form>
-                </div>
+                {who()}
             </header>
             {context.place.as_ref().map(|place| navigation(place, here))}
             <main id="main" class="page">{children()}</main>
+        </div>
+    }
+}
+
+/// The frame of pages about whoever is signed in, which belong to no tenant.
+#[component]
+pub(crate) fn AccountLayout(children: Children) -> impl IntoView {
+    view! {
+        <div class="app alone">
+            <header class="topbar">
+                <a class="brand" href="/">"TRONCH"</a>
+                {who()}
+            </header>
+            <main id="main" class="page">{children()}</main>
+        </div>
+    }
+}
+
+/// Who is signed in, and the way out.
+fn who() -> impl IntoView {
+    let context = server_context();
+    let name = context.caller.as_ref().map(|caller| caller.display_name().to_owned()).unwrap_or_default();
+    let email = context.caller.as_ref().and_then(|caller| caller.email()).unwrap_or_default().to_owned();
+    view! {
+        <div class="who">
+            <a class="account" href="/account" title=email>
+                <Icon name=IconName::Users /> <span class="truncate">{name}</span>
+            </a>
+            <KeyboardShortcuts />
+            <ThemeToggle />
+            <form method="post" action="/sign-out"><button class="button quiet small" type="submit">"Sign out"</button></form>
         </div>
     }
 }

@@ -16,7 +16,9 @@ use crate::keys::{
 };
 use crate::limits::{EditLimitPage, LimitPage, LimitsPage, NewLimitPage};
 use crate::overview::OverviewPage;
-use crate::people::{InvitePage, JoinPage, MemberPage, MembersPage, SignInPage, SignUpPage};
+use crate::people::{
+    AccountPage, InvitePage, JoinPage, MemberPage, MembersPage, NewOrganisationPage, SignInPage, SignUpPage,
+};
 use crate::projects::{NewProjectPage, ProjectPage, ProjectsPage};
 use crate::server_context::{Refusal, server_context};
 use crate::tokens::{NewTokenPage, TokensPage};
@@ -38,8 +40,8 @@ pub fn shell(assets: &Assets) -> impl IntoView + use<> {
     if let Some(shared) = Owner::current_shared_context() {
         shared.set_is_hydrating(false);
     }
-    // Islands stand in the frame of a tenant's pages; whoever has yet to sign in loads no script.
-    let scripts = server_context().place.map(|_| view! { <HydrationScripts options islands=true /> });
+    // Islands stand in the frame of whoever is signed in; whoever has yet to sign in loads no script.
+    let scripts = server_context().caller.map(|_| view! { <HydrationScripts options islands=true /> });
     view! {
         <!DOCTYPE html>
         <html lang="en">
@@ -108,6 +110,8 @@ fn Pages() -> impl IntoView {
                 <Route path=path!("/t/:tenant/members/invite") view=InvitePage />
                 <Route path=path!("/t/:tenant/members/:member") view=MemberPage />
                 <Route path=path!("/invitations/:token") view=JoinPage />
+                <Route path=path!("/account") view=AccountPage />
+                <Route path=path!("/account/organisations/new") view=NewOrganisationPage />
                 <Route path=path!("/t/:tenant/audit") view=AuditPage />
             </Routes>
         </Router>

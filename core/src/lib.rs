@@ -61,5 +61,5 @@ pub use verdict::{
 };
 pub use views::{
     AuditEventView, InvitationView, KeyView, LimitOn, LimitView, MemberView, OwnerView, Page, ProjectView, SecretOnce,
-    TokenView, UsagePoint,
+    SessionView, TokenView, UsagePoint,
 };

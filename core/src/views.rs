@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::environment::Environment;
 use crate::handle::Handle;
 use crate::identifier::IdentifierPattern;
-use crate::ids::{AuditEventId, InvitationId, KeyId, LimitId, ProjectId, RequestId, ServiceTokenId, UserId};
+use crate::ids::{AuditEventId, InvitationId, KeyId, LimitId, ProjectId, RequestId, ServiceTokenId, SessionId, UserId};
 use crate::limit::LimitRule;
 use crate::names::{
     ExternalId, KeyName, LimitName, Namespace, ProjectName, ProjectSlug, RevokeReason, TenantSlug, TokenName,
@@ -220,6 +220,23 @@ pub struct MemberView {
     pub role: Role,
     /// Since when.
     pub joined_at: Timestamp,
+}
+
+/// Where somebody is signed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionView {
+    /// Which session.
+    pub id: SessionId,
+    /// The browser's own words about itself.
+    pub user_agent: Option<String>,
+    /// Where it was begun.
+    pub address: Option<String>,
+    /// When they signed in.
+    pub began_at: Timestamp,
+    /// To the minute.
+    pub last_used_at: Timestamp,
+    /// Whether it is the one that asks.
+    pub is_this: bool,
 }
 
 /// Somebody who is asked into a tenant.

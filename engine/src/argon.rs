@@ -90,6 +90,12 @@ impl ArgonPool {
         .map_err(|error| Error::internal(error.to_string()))
     }
 
+    /// Whether a stored hash was cheaper to make than new ones are.
+    pub(crate) fn is_cheap(&self, phc: &str) -> bool {
+        let params = PasswordHash::new(phc).ok().and_then(|hash| Params::try_from(&hash).ok());
+        params.is_some_and(|params| params.m_cost() < self.cost.memory_kib || params.t_cost() < self.cost.iterations)
+    }
+
     /// Whether `secret` made `phc`. A string over the caps, or of another algorithm, is an error, not a "no".
     pub(crate) async fn verify(&self, secret: Zeroizing<String>, phc: &str) -> Result<bool, Error> {
         let hash = PasswordHash::new(phc).map_err(|error| Error::internal(error.to_string()))?;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use tronch_core::{Environment, Permission, ProjectId, RequestId, Role, TenantId, UserId};
+use tronch_core::{Environment, Permission, ProjectId, RequestId, Role, SessionId, TenantId, UserId};
 
 use crate::error::Error;
 
@@ -30,6 +30,8 @@ pub(crate) enum Identity {
         user_id: UserId,
         name: String,
         email: String,
+        /// The session that it came in with, if any.
+        session: Option<SessionId>,
     },
     ServiceToken {
         id: String,

@@ -25,6 +25,8 @@ diesel::table! {
         password_phc -> Text,
         created_at -> Timestamptz,
         password_changed_at -> Timestamptz,
+        failed_sign_ins -> BigInt,
+        last_failed_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -72,6 +74,10 @@ diesel::table! {
         data -> Text,
         created_at -> Timestamptz,
         expires_at -> Timestamptz,
+        id -> Uuid,
+        user_agent -> Nullable<Text>,
+        address -> Nullable<Text>,
+        last_used_at -> Timestamptz,
     }
 }
 

@@ -303,7 +303,7 @@ async fn add_member(opened: &Opened, arguments: AddMember, password: Zeroizing<S
     let name = PersonName::parse(name).context("--name")?;
     let role: Role = arguments.role.parse().context("--role")?;
     let slug = TenantSlug::parse(&arguments.tenant).context("--tenant")?;
-    let password = Password::parse(password)?;
+    let password = Password::parse(password, &[email.as_str()])?;
     let tenant = opened.engine.tenant(&Caller::operator(), &slug).await?;
     Ok(match members::add_member(&tenant, &email, &name, role, password).await? {
         AddedMember::NewUser => format!("{email} was added to {slug} as {role}."),
@@ -315,7 +315,7 @@ async fn add_member(opened: &Opened, arguments: AddMember, password: Zeroizing<S
 
 async fn set_password(opened: &Opened, arguments: SetPassword, password: Zeroizing<String>) -> anyhow::Result<String> {
     let email = EmailAddress::parse(&arguments.email).context("--email")?;
-    let password = Password::parse(password)?;
+    let password = Password::parse(password, &[email.as_str()])?;
     let ended = members::reset_password(&opened.engine, &Caller::operator(), &email, password).await?;
     Ok(format!("{email} has a new password; {ended} of their sessions were ended."))
 }

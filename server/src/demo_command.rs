@@ -74,7 +74,7 @@ async fn make(
 ) -> anyhow::Result<String> {
     let owner = match (&arguments.email, password) {
         (Some(email), Some(password)) => {
-            Some((EmailAddress::parse(email).context("--email")?, Password::parse(password)?))
+            Some((EmailAddress::parse(email).context("--email")?, Password::parse(password, &[email])?))
         }
         _ => None,
     };

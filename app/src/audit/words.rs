@@ -5,7 +5,7 @@ use tronch_core::AuditEventView;
 use crate::ui::diff::DiffRow;
 
 /// Every action there is: its word in the log and for people.
-pub(super) const ACTIONS: [(&str, &str); 29] = [
+pub(super) const ACTIONS: [(&str, &str); 33] = [
     ("create_key", "created the key"),
     ("update_key", "changed the key"),
     ("rotate_key", "rotated the key"),
@@ -33,6 +33,10 @@ pub(super) const ACTIONS: [(&str, &str); 29] = [
     ("change_role", "changed the role of"),
     ("remove_member", "removed the member"),
     ("leave_tenant", "left the organisation, as"),
+    ("sign_in", "signed in as"),
+    ("sign_in_failed", "gave a wrong password for"),
+    ("end_session", "ended sessions of"),
+    ("change_password", "changed the password of"),
     ("transfer_ownership", "handed the organisation over to"),
     ("reset_password", "reset the password of"),
 ];

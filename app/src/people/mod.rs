@@ -1,11 +1,14 @@
 //! Signing up and signing in, members and invitations, as pages. Who may is decided by `members` and `tenants`.
 
+mod account;
 mod invite;
 mod join;
 mod members;
 mod sign_in;
 mod sign_up;
 
+pub use account::ORGANISATION_FIELDS;
+pub(crate) use account::{AccountPage, NewOrganisationPage};
 pub(crate) use invite::InvitePage;
 pub use invite::{INVITE_FIELDS, ShownLink};
 pub use join::JOIN_FIELDS;

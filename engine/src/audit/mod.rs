@@ -4,4 +4,4 @@ mod list;
 mod record;
 
 pub use list::{AuditFilter, list_audit_events};
-pub(crate) use record::{Change, record, record_in, record_of};
+pub(crate) use record::{Change, record, record_by, record_in, record_of};

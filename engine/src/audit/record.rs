@@ -72,7 +72,19 @@ pub(crate) async fn record_in(
     caller: &Caller,
     change: Change<'_>,
 ) -> Result<(), Error> {
-    let values = (audit_events::tenant_id.eq(tenant_id), event(caller.actor(), &caller.origin, change, clock::now())?);
+    record_by(tenant_id, connection, (caller.actor(), &caller.origin), change).await
+}
+
+/// The same, of somebody who is no caller.
+///
+/// This crosses tenants because one transaction changes the person and tells each tenant's log.
+pub(crate) async fn record_by(
+    tenant_id: Uuid,
+    connection: &mut AsyncPgConnection,
+    (actor, origin): (Actor, &Origin),
+    change: Change<'_>,
+) -> Result<(), Error> {
+    let values = (audit_events::tenant_id.eq(tenant_id), event(actor, origin, change, clock::now())?);
     diesel::insert_into(audit_events::table).values(values).execute(connection).await?;
     Ok(())
 }

@@ -196,7 +196,8 @@ pub async fn join_invited(
         let message = "there is an account with this address; sign in with it to join".to_owned();
         Error::Conflict { code: ErrorCode::NameTaken, message, field: None }
     })?;
-    let identity = Identity::Member { user_id, name: name.as_str().to_owned(), email: invitation.email.clone() };
+    let identity =
+        Identity::Member { user_id, name: name.as_str().to_owned(), email: invitation.email.clone(), session: None };
     join(&mut transaction, invitation.id, user_id, &Caller { identity, origin }).await?;
     transaction.commit().await?;
     Ok((user_id, slug))

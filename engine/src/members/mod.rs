@@ -1,23 +1,24 @@
 //! People: signing in, inviting them to a tenant, what they are there, resetting their password. Their sessions are in `sessions`.
 
+mod account;
 mod invitations;
 mod list;
 mod password;
 mod roles;
 mod sql;
 
-use std::net::IpAddr;
-
 use tronch_core::{EmailAddress, PersonName, Role, TenantName, TenantSlug, UserId};
 use zeroize::Zeroizing;
 
 use crate::Engine;
 use crate::audit::{self, Change};
-use crate::caller::{Caller, Identity};
+use crate::caller::{Caller, Identity, Origin};
 use crate::error::Error;
 use crate::system;
 use crate::tenancy::Tenant;
 
+pub(crate) use account::tell_tenants;
+pub use account::{FailedSignIns, change_password};
 pub use invitations::{
     InvitationToken, Invited, ShownInvitation, accept_invitation, invite, join_invited, look_at_invitation,
     revoke_invitation,
@@ -30,11 +31,11 @@ pub use roles::{change_role, leave, remove_member, transfer_ownership};
 pub struct SignedIn {
     /// Who.
     pub user_id: UserId,
-    /// The tenants to choose from, by slug.
-    pub tenants: Vec<(TenantSlug, TenantName)>,
+    /// Wrong ones before it.
+    pub failed: FailedSignIns,
 }
 
-/// Checks e-mail and password. Unknown people cost the same time as known ones.
+/// Checks e-mail and password, and tells the person's tenants. Unknown people cost the same time as known ones.
 ///
 /// # Errors
 /// `SignInFailed` for a wrong e-mail and a wrong password alike; `TooMany` after too many of them, of one account or from one address;
@@ -43,15 +44,26 @@ pub async fn sign_in(
     engine: &Engine,
     email: &str,
     password: Zeroizing<String>,
-    address: Option<IpAddr>,
+    origin: Origin,
 ) -> Result<SignedIn, Error> {
+    let user_id = check_password(engine, email, password, &origin).await?;
+    let failed = account::note_sign_in(engine, user_id, origin).await?;
+    Ok(SignedIn { user_id, failed })
+}
+
+async fn check_password(
+    engine: &Engine,
+    email: &str,
+    password: Zeroizing<String>,
+    origin: &Origin,
+) -> Result<UserId, Error> {
     let normalized = EmailAddress::parse(email).map(|email| email.normalized()).ok();
     // Whether there is such an account makes no difference.
-    let tries = engine.own_limits().begin_try(normalized.as_deref(), address)?;
-    match try_password(engine, normalized.as_deref(), password).await {
+    let tries = engine.own_limits().begin_try(normalized.as_deref(), origin.address)?;
+    match try_password(engine, normalized.as_deref(), password, origin).await {
         Ok(Some(user_id)) => {
             tries.give_back();
-            Ok(SignedIn { user_id, tenants: system::tenants_of(engine, user_id).await? })
+            Ok(user_id)
         }
         Ok(None) => Err(Error::SignInFailed),
         Err(error) => {
@@ -66,6 +78,7 @@ async fn try_password(
     engine: &Engine,
     email: Option<&str>,
     password: Zeroizing<String>,
+    origin: &Origin,
 ) -> Result<Option<UserId>, Error> {
     let known = match email {
         Some(email) => sql::find_by_email(engine, email).await?,
@@ -75,8 +88,30 @@ async fn try_password(
         Some((user_id, phc)) => (Some(user_id), phc),
         None => (None, engine.dummy_phc().to_owned()),
     };
-    let right = engine.passwords().verify(password, &phc).await?;
-    Ok(user_id.filter(|_| right))
+    let right = engine.passwords().verify(password.clone(), &phc).await?;
+    let Some(user_id) = user_id else { return Ok(None) };
+    // What follows is done for those who exist alone, so nobody waits for it: its time would tell who does.
+    let (engine, origin) = (engine.clone(), origin.clone());
+    tokio::spawn(async move {
+        let followed = if right {
+            raise_cost(&engine, user_id, &phc, password).await
+        } else {
+            account::note_failure(&engine, user_id, origin).await
+        };
+        if let Err(error) = followed {
+            error.log_if_ours();
+        }
+    });
+    Ok(right.then_some(user_id))
+}
+
+/// Hashes a right password again if it was cheaper to hash than it is by now.
+async fn raise_cost(engine: &Engine, user_id: UserId, phc: &str, password: Zeroizing<String>) -> Result<(), Error> {
+    if !engine.passwords().is_cheap(phc) {
+        return Ok(());
+    }
+    let dearer = engine.passwords().hash(password).await?;
+    sql::replace_phc(engine, user_id, phc, &dearer).await
 }
 
 /// Asks for the password of whoever is signed in once more, before what cannot be undone.
@@ -86,7 +121,7 @@ pub(crate) async fn confirm_password(
     password: Zeroizing<String>,
 ) -> Result<(), Error> {
     let email = caller.email().ok_or(Error::Unauthenticated)?;
-    match sign_in(engine, email, password, caller.origin.address).await {
+    match check_password(engine, email, password, &caller.origin).await {
         Ok(_) => Ok(()),
         Err(Error::SignInFailed) => Err(Error::invalid("password", "this is not your password")),
         Err(error) => Err(error),

@@ -25,6 +25,16 @@ pub(super) async fn find_by_email(engine: &Engine, normalized: &str) -> Result<O
     Ok(row.map(|(id, phc)| (UserId::from_uuid(id), phc)))
 }
 
+/// Puts a dearer hash of the same password in the place of one, unless that was changed meanwhile.
+pub(super) async fn replace_phc(engine: &Engine, user_id: UserId, phc: &str, dearer: &str) -> Result<(), Error> {
+    let mut connection = engine.db().system().await?;
+    diesel::update(users::table.find(user_id.uuid()).filter(users::password_phc.eq(phc)))
+        .set(users::password_phc.eq(dearer))
+        .execute(&mut connection)
+        .await?;
+    Ok(())
+}
+
 /// Inserts a person, or nothing when the address is known.
 pub(crate) async fn insert_user(
     connection: &mut AsyncPgConnection,

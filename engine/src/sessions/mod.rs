@@ -1,8 +1,11 @@
 //! Browser sessions and who stands behind them. Cookies and their rules belong to the doors.
 
+mod list;
+
+use chrono::TimeDelta;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use tronch_core::{Timestamp, UserId};
+use tronch_core::{SessionId, Timestamp, UserId};
 use uuid::Uuid;
 
 use crate::Engine;
@@ -12,6 +15,8 @@ use crate::error::Error;
 use crate::schema::{sessions, users};
 use crate::system;
 
+pub use list::{end_my_other_sessions, end_my_session, my_sessions};
+
 /// A stored session: the door's data as JSON text, and when it ends.
 pub struct SessionRow {
     /// What the door keeps between requests.
@@ -19,6 +24,21 @@ pub struct SessionRow {
     /// Exclusive end.
     pub expires_at: Timestamp,
 }
+
+/// Where a session was begun, for the list of them.
+#[derive(Debug, Clone, Default)]
+pub struct SessionOrigin {
+    /// The browser's own words about itself.
+    pub user_agent: Option<String>,
+    /// The client's address.
+    pub address: Option<String>,
+}
+
+/// A session that nobody used for so long has ended.
+const IDLE_HOURS: i64 = 24;
+
+/// How far the time of last use may lag behind.
+const LAST_USED_STEP: TimeDelta = TimeDelta::minutes(1);
 
 fn id_hash(engine: &Engine, session_id: &[u8; 16]) -> Vec<u8> {
     engine.keyring().fingerprint("session", session_id).to_vec()
@@ -33,6 +53,7 @@ pub async fn create_session(
     session_id: &[u8; 16],
     user_id: Option<UserId>,
     row: &SessionRow,
+    origin: &SessionOrigin,
 ) -> Result<bool, Error> {
     let mut connection = engine.db().system().await?;
     let inserted = diesel::insert_into(sessions::table)
@@ -41,6 +62,9 @@ pub async fn create_session(
             sessions::user_id.eq(user_id.map(|id| id.uuid())),
             sessions::data.eq(&row.data),
             sessions::expires_at.eq(row.expires_at),
+            sessions::user_agent.eq(&origin.user_agent),
+            sessions::address.eq(&origin.address),
+            sessions::last_used_at.eq(clock::now()),
         ))
         .on_conflict_do_nothing()
         .execute(&mut connection)
@@ -79,6 +103,7 @@ pub async fn load_session(engine: &Engine, session_id: &[u8; 16]) -> Result<Opti
     let row: Option<(String, Timestamp)> = sessions::table
         .find(id_hash(engine, session_id))
         .filter(sessions::expires_at.gt(clock::now()))
+        .filter(sessions::last_used_at.gt(clock::now() - TimeDelta::hours(IDLE_HOURS)))
         .select((sessions::data, sessions::expires_at))
         .first(&mut connection)
         .await
@@ -102,7 +127,12 @@ pub async fn end_session(engine: &Engine, session_id: &[u8; 16]) -> Result<(), E
 /// `Unavailable` when Postgres is.
 pub async fn delete_expired_sessions(engine: &Engine) -> Result<usize, Error> {
     let mut connection = engine.db().system().await?;
-    system::delete_in_portions(&mut connection, "sessions", "expires_at <= now()").await
+    system::delete_in_portions(
+        &mut connection,
+        "sessions",
+        "expires_at <= now() OR last_used_at <= now() - interval '24 hours'",
+    )
+    .await
 }
 
 /// The member behind a session, or `Unauthenticated`.
@@ -111,14 +141,21 @@ pub async fn delete_expired_sessions(engine: &Engine) -> Result<usize, Error> {
 /// `Unauthenticated` when the session is unknown, has ended, or nobody signed in with it; `Unavailable` when Postgres is.
 pub async fn session_caller(engine: &Engine, session_id: &[u8; 16], origin: Origin) -> Result<Caller, Error> {
     let mut connection = engine.db().system().await?;
-    let row: Option<(Uuid, String, String)> = sessions::table
+    let (hash, now) = (id_hash(engine, session_id), clock::now());
+    let row: Option<(Uuid, String, String, Uuid, Timestamp)> = sessions::table
         .inner_join(users::table.on(sessions::user_id.eq(users::id.nullable())))
-        .filter(sessions::id_hash.eq(id_hash(engine, session_id)))
-        .filter(sessions::expires_at.gt(clock::now()))
-        .select((users::id, users::name, users::email))
+        .filter(sessions::id_hash.eq(&hash))
+        .filter(sessions::expires_at.gt(now))
+        .filter(sessions::last_used_at.gt(now - TimeDelta::hours(IDLE_HOURS)))
+        .select((users::id, users::name, users::email, sessions::id, sessions::last_used_at))
         .first(&mut connection)
         .await
         .optional()?;
-    let (user_id, name, email) = row.ok_or(Error::Unauthenticated)?;
-    Ok(Caller { identity: Identity::Member { user_id: UserId::from_uuid(user_id), name, email }, origin })
+    let (user_id, name, email, session, last_used_at) = row.ok_or(Error::Unauthenticated)?;
+    if now - last_used_at >= LAST_USED_STEP {
+        let used = diesel::update(sessions::table.find(&hash)).set(sessions::last_used_at.eq(now));
+        used.execute(&mut connection).await?;
+    }
+    let session = Some(SessionId::from_uuid(session));
+    Ok(Caller { identity: Identity::Member { user_id: UserId::from_uuid(user_id), name, email, session }, origin })
 }

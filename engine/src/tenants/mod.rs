@@ -53,11 +53,26 @@ pub async fn sign_up(engine: &Engine, code: &str, sign_up: SignUp, origin: Origi
             user_id,
             name: sign_up.name.as_str().to_owned(),
             email: sign_up.email.as_str().to_owned(),
+            session: None,
         },
         origin,
     })
     .await?;
     Ok(user_id)
+}
+
+/// Makes a further tenant, of which the caller is the owner.
+///
+/// # Errors
+/// `Unauthenticated` for anybody but a member; `Conflict` when the slug is taken, or they own as many as anybody may; `Unavailable`.
+pub async fn create_tenant(
+    engine: &Engine,
+    caller: &Caller,
+    name: &TenantName,
+    slug: &TenantSlug,
+) -> Result<(), Error> {
+    let Identity::Member { user_id, .. } = caller.identity else { return Err(Error::Unauthenticated) };
+    sql::found_another(engine, caller, user_id, (name, slug)).await
 }
 
 /// What `bootstrap` found or made.
@@ -81,7 +96,10 @@ pub async fn found_tenant(
     if let Some(founded) = sql::find_founded(engine, email, tenant_slug).await? {
         return Ok(founded);
     }
-    let phc = engine.passwords().hash(Password::parse(password)?.into_inner()).await?;
+    let phc = engine
+        .passwords()
+        .hash(Password::parse(password, &[email.as_str(), tenant_slug.as_str()])?.into_inner())
+        .await?;
     let founding = sql::Founding {
         email,
         person: &PersonName::parse(email.local_part()).map_err(|error| Error::invalid("email", error))?,

@@ -26,7 +26,7 @@ fn slug(text: &str) -> TenantSlug {
 
 async fn make(app: &TestApp, owner: Option<&str>) -> MadeDemo {
     let owner = owner.map(|email| {
-        let password = Password::parse(Zeroizing::new(PASSWORD.to_owned())).expect("a password");
+        let password = Password::parse(Zeroizing::new(PASSWORD.to_owned()), &[]).expect("a password");
         (EmailAddress::parse(email).expect("an address"), password)
     });
     let new_demo = NewDemo { slug: slug("demo"), owner };

@@ -1,6 +1,7 @@
 //! Tests through the doors, against a real Postgres: one database each. One binary, because linking is what takes time.
 
 mod access;
+mod account;
 mod bad_input;
 mod bad_start;
 mod cold;

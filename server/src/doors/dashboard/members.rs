@@ -142,13 +142,13 @@ pub(crate) async fn join(
         Some(caller) => members::accept_invitation(&dashboard.engine, caller, &token).await,
         None => {
             let name = state.take("name", PersonName::parse(&sent.text("name")));
-            let password = Password::parse(Zeroizing::new(sent.text("password")));
+            let password = Password::parse(Zeroizing::new(sent.text("password")), &[&sent.text("name")]);
             let password = password.map_err(|error| state.refuse_with(&error)).ok();
             let (Some(name), Some(password)) = (name, password) else {
                 return dashboard.form_again_outside(sent.parts, state).await;
             };
-            match members::join_invited(&dashboard.engine, &token, &name, password, origin).await {
-                Ok((user_id, slug)) => sign_in::begin_session(&session, user_id).await.map(|()| slug),
+            match members::join_invited(&dashboard.engine, &token, &name, password, origin.clone()).await {
+                Ok((user_id, slug)) => sign_in::begin_session(&session, user_id, &origin).await.map(|()| slug),
                 Err(error) => Err(error),
             }
         }

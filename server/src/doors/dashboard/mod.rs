@@ -1,5 +1,6 @@
 //! The dashboard's door: sessions, the cross-origin check, security headers, and rendering the pages of `app`.
 
+mod account;
 mod audit;
 mod keys;
 mod limits;
@@ -33,8 +34,8 @@ use crate::config::Config;
 use pages::Pages;
 use session_store::{EngineStore, session_bytes};
 
-/// How long a session lasts from sign-in: it is written then and not again.
-const SESSION_HOURS: i64 = 24;
+/// How long a session lasts from sign-in: it is written then and not again. One that nobody uses ends before (`engine/src/sessions`).
+const SESSION_HOURS: i64 = 7 * 24;
 
 /// What the handlers of the dashboard share.
 #[derive(Clone)]
@@ -127,6 +128,12 @@ pub(crate) fn table() -> Vec<Entry<Dashboard>> {
         get("/sign-in", Access::Anyone, sign_in::page),
         post("/sign-in", Access::Anyone, sign_in::submit),
         post("/sign-out", Access::Anyone, sign_in::sign_out),
+        get("/account", Access::Anyone, account::page),
+        post("/account/password", Access::Anyone, account::change_password),
+        post("/account/sessions/end-others", Access::Anyone, account::end_other_sessions),
+        post("/account/sessions/{session}/end", Access::Anyone, account::end_session),
+        get("/account/organisations/new", Access::Anyone, account::page),
+        post("/account/organisations/new", Access::Anyone, account::create_organisation),
         get("/t/{tenant}", Access::Anyone, with_slash),
         get("/t/{tenant}/", Access::Member(None), page),
         get("/t/{tenant}/keys", holder(KeysRead), page),
@@ -253,6 +260,8 @@ fn page_of_form(path: &str) -> &str {
     match path.rsplit_once('/') {
         Some((page, "search" | "bulk" | "disable" | "enable" | "finish" | "archive" | "restore")) => page,
         Some((page, "edit")) if page.contains("/projects/") => page,
+        Some(("/account", "password")) => "/account",
+        Some((page, _)) if page.starts_with("/account/sessions") => "/account",
         Some((page, "role" | "remove" | "owner")) if page.contains("/members/") => page,
         Some((page, "leave")) => page,
         Some((page, "revoke")) if page.contains("/invitations/") => {

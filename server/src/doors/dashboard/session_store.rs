@@ -7,10 +7,14 @@ use tower_sessions::session::{Id, Record};
 use tower_sessions::session_store::{Error, Result};
 use tronch_core::{Timestamp, UserId};
 use tronch_engine::Engine;
-use tronch_engine::sessions::{self, SessionRow};
+use tronch_engine::sessions::{self, SessionOrigin, SessionRow};
 
 /// The session value that says who signed in.
 pub(crate) const USER_ID: &str = "user_id";
+
+/// Those that say where.
+pub(crate) const USER_AGENT: &str = "user_agent";
+pub(crate) const ADDRESS: &str = "address";
 
 /// Attempts at a free id; 128 random bits make a second one unheard of.
 const CREATE_ATTEMPTS: usize = 3;
@@ -38,6 +42,11 @@ fn user_id(record: &Record) -> Result<Option<UserId>> {
     serde_json::from_value(value.clone()).map(Some).map_err(|error| Error::Decode(error.to_string()))
 }
 
+fn origin(record: &Record) -> SessionOrigin {
+    let text = |name| record.data.get(name).and_then(|value| value.as_str()).map(ToOwned::to_owned);
+    SessionOrigin { user_agent: text(USER_AGENT), address: text(ADDRESS) }
+}
+
 fn row(record: &Record) -> Result<SessionRow> {
     let data = serde_json::to_string(&record.data).map_err(|error| Error::Encode(error.to_string()))?;
     let expires_at = Timestamp::from_timestamp(record.expiry_date.unix_timestamp(), record.expiry_date.nanosecond())
@@ -50,7 +59,10 @@ impl SessionStore for EngineStore {
     async fn create(&self, record: &mut Record) -> Result<()> {
         for _ in 0..CREATE_ATTEMPTS {
             let id = session_bytes(record.id);
-            if sessions::create_session(&self.0, &id, user_id(record)?, &row(record)?).await.map_err(backend)? {
+            if sessions::create_session(&self.0, &id, user_id(record)?, &row(record)?, &origin(record))
+                .await
+                .map_err(backend)?
+            {
                 return Ok(());
             }
             record.id = Id::default();

@@ -9,7 +9,7 @@ use tronch_engine::{Error, Origin, members, tenants};
 use zeroize::Zeroizing;
 
 use super::sent::Sent;
-use super::session_store::USER_ID;
+use super::session_store::{ADDRESS, USER_AGENT, USER_ID};
 use super::{Dashboard, Who, see_other};
 
 /// The page; while nobody exists there is nobody to sign in, so sign-up is shown instead.
@@ -40,8 +40,8 @@ pub(crate) async fn submit(
 ) -> Response {
     let mut state = sent.state(&["email", "next"]);
     let password = Zeroizing::new(sent.text("password"));
-    let outcome = match members::sign_in(&dashboard.engine, &sent.text("email"), password, origin.address).await {
-        Ok(signed_in) => begin_session(&session, signed_in.user_id).await,
+    let outcome = match members::sign_in(&dashboard.engine, &sent.text("email"), password, origin.clone()).await {
+        Ok(signed_in) => begin_session(&session, signed_in.user_id, &origin).await,
         Err(error) => Err(error),
     };
     match outcome {
@@ -57,15 +57,17 @@ pub(crate) async fn submit(
 /// A path of ours, or `/`: another host's address would make this form a stepping stone.
 fn own_address(next: &str) -> &str {
     let plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    let is_page = ["/t/", "/invitations/"].iter().any(|page| next.starts_with(page));
+    let is_page = ["/t/", "/invitations/", "/account"].iter().any(|page| next.starts_with(page));
     if is_page && plain { next } else { "/" }
 }
 
 /// Gives the browser a new session id, so that one planted before sign-in is worthless.
-pub(crate) async fn begin_session(session: &Session, user_id: UserId) -> Result<(), Error> {
+pub(crate) async fn begin_session(session: &Session, user_id: UserId, origin: &Origin) -> Result<(), Error> {
     let begun = async {
         session.cycle_id().await?;
         session.insert(USER_ID, user_id).await?;
+        session.insert(USER_AGENT, &origin.user_agent).await?;
+        session.insert(ADDRESS, origin.address).await?;
         session.save().await
     };
     begun.await.map_err(|error| Error::Unavailable { what: "the session store", source: Some(error.into()) })

@@ -41,8 +41,8 @@ pub(crate) async fn submit(
         return refuse(&dashboard, sent.parts, state, ErrorCode::InvalidField).await;
     };
     let address = format!("/t/{}/", sign_up.tenant_slug);
-    match tenants::sign_up(&dashboard.engine, &sent.text("setup_code"), sign_up, origin).await {
-        Ok(user_id) => match sign_in::begin_session(&session, user_id).await {
+    match tenants::sign_up(&dashboard.engine, &sent.text("setup_code"), sign_up, origin.clone()).await {
+        Ok(user_id) => match sign_in::begin_session(&session, user_id, &origin).await {
             Ok(()) => see_other(&address),
             Err(error) => {
                 // The organisation exists; only the session could not be begun.
@@ -69,7 +69,9 @@ fn checked(sent: &Sent, state: &mut FormState) -> Option<SignUp> {
     let tenant_name = state.take("tenant_name", TenantName::parse(&sent.text("tenant_name")));
     let tenant_slug = state.take("tenant_slug", TenantSlug::parse(&sent.text("tenant_slug")));
     let password = Zeroizing::new(sent.text("password"));
-    let password = Password::parse(password).map_err(|error: Error| state.refuse_with(&error)).ok();
+    let about = [sent.text("name"), sent.text("email"), sent.text("tenant_name")];
+    let about = about.each_ref().map(String::as_str);
+    let password = Password::parse(password, &about).map_err(|error: Error| state.refuse_with(&error)).ok();
     Some(SignUp {
         name: name?,
         email: email?,

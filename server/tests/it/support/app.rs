@@ -58,7 +58,7 @@ impl TestApp {
 
     /// With nobody in it.
     pub async fn start_empty() -> Self {
-        Self::open(Arc::new(TestDatabase::create().await), MANY).await
+        Self::open(Arc::new(TestDatabase::create().await), MANY, CHEAP).await
     }
 
     /// Another node on the same database.
@@ -68,14 +68,18 @@ impl TestApp {
 
     /// Another one, which remembers so many keys.
     pub async fn beside_remembering(&self, keys: usize) -> Self {
-        Self::open(Arc::clone(&self.database), keys).await
+        Self::open(Arc::clone(&self.database), keys, CHEAP).await
     }
 
-    async fn open(database: Arc<TestDatabase>, remembered_keys: usize) -> Self {
+    /// Another one, for which hashes cost so much.
+    pub async fn beside_hashing(&self, argon: ArgonCost) -> Self {
+        Self::open(Arc::clone(&self.database), MANY, argon).await
+    }
+
+    async fn open(database: Arc<TestDatabase>, remembered_keys: usize, argon: ArgonCost) -> Self {
         let lookup_wait = std::time::Duration::from_secs(2);
         let database_url = database.url();
-        let settings =
-            Settings { database_url, connections: 8, lookup_wait, remembered_keys, argon: CHEAP, redis: None };
+        let settings = Settings { database_url, connections: 8, lookup_wait, remembered_keys, argon, redis: None };
         let prepared = PreparedDatabase::prepare(&settings).await.expect("a database");
         let engine = prepared.open(&[Master::new([7; 32])], "the test").await.expect("an engine");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -114,7 +118,7 @@ impl TestApp {
         let tenant = self.engine.tenant(&Caller::operator(), &slug).await.expect("a tenant");
         let address = EmailAddress::parse(&email).expect("an address");
         let name = PersonName::parse(role.as_str()).expect("a name");
-        let password = Password::parse(Zeroizing::new(PASSWORD.to_owned())).expect("a password");
+        let password = Password::parse(Zeroizing::new(PASSWORD.to_owned()), &[]).expect("a password");
         members::add_member(&tenant, &address, &name, role, password).await.expect("a member");
         email
     }
@@ -209,6 +213,11 @@ impl Answer {
 }
 
 impl Visitor {
+    /// The same, at another node.
+    pub fn at(&self, node: &TestApp) -> Self {
+        Self { url: node.url.clone(), ..self.clone() }
+    }
+
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.url));
         match &self.token {

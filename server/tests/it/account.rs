@@ -1,0 +1,155 @@
+//! What people do about themselves: where they are signed in, another password, further organisations; and what their organisations'
+//! logs are told of it.
+
+use reqwest::StatusCode;
+use tokio_postgres::Client;
+use tronch_core::Role;
+use tronch_engine::ArgonCost;
+
+use crate::support::{PASSWORD, TestApp, Visitor, eventually, owner};
+
+async fn texts(database: &Client, sql: &str) -> Vec<String> {
+    database.query(sql, &[]).await.expect("rows").iter().map(|row| row.get(0)).collect()
+}
+
+async fn is_signed_in(who: &Visitor) -> bool {
+    who.get("/account").await.status == StatusCode::OK
+}
+
+/// The sessions that the page offers to end, as addresses.
+async fn sessions(who: &Visitor) -> Vec<String> {
+    let page = who.get("/account").await.text;
+    let each = page.split("action=\"/account/sessions/ses_").skip(1);
+    each.map(|rest| format!("/account/sessions/ses_{}", rest.split('"').next().unwrap_or_default())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_see_where_they_are_signed_in_and_end_it_everywhere() {
+    let app = TestApp::start().await;
+    let node = app.beside().await;
+    let (one, other, third) =
+        (app.member(&owner("acme")).await, app.member(&owner("acme")).await, app.member(&owner("acme")).await);
+    let page = one.get("/account").await.text;
+    assert!(page.contains("this one") && page.contains("127.0.0.1"), "{page}");
+    let listed = sessions(&one).await;
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    let database = app.database.connect_as_system().await;
+    let stored = texts(&database, "SELECT encode(id_hash, 'hex') || id FROM sessions").await.concat();
+    assert!(!listed.iter().any(|path| stored.contains(path.rsplit('_').next().unwrap_or("none"))));
+    // Nobody ends another person's.
+    let email = app.add_member("acme", Role::Admin).await;
+    let stranger = app.member(&email).await;
+    assert_eq!(stranger.form(&listed[0], &[]).await.status, StatusCode::NOT_FOUND);
+
+    let ended = one.form(&listed[0], &[]).await;
+    assert_eq!(ended.header("location"), "/account?did=ended", "{}", ended.text);
+    let alive = [is_signed_in(&one).await, is_signed_in(&other).await, is_signed_in(&third).await];
+    assert_eq!(alive.iter().filter(|alive| **alive).count(), 2);
+    // Every node asks for it with each request.
+    let elsewhere = if alive[1] { other } else { third }.at(&node);
+    assert!(is_signed_in(&elsewhere).await);
+    let ended = one.form("/account/sessions/end-others", &[]).await;
+    assert_eq!(ended.header("location"), "/account?did=ended-others&ended=1");
+    assert!(!is_signed_in(&elsewhere).await && is_signed_in(&one).await);
+    let told =
+        texts(&database, "SELECT (after->>'sessions') FROM audit_events WHERE action = 'end_session' ORDER BY id");
+    assert_eq!(told.await, ["1", "1"]);
+
+    // One that nobody uses ends after a day, and any after a week.
+    database.execute("UPDATE sessions SET last_used_at = now() - interval '25 hours'", &[]).await.expect("older");
+    assert!(!is_signed_in(&one).await && !is_signed_in(&stranger).await);
+    let again = app.member(&owner("acme")).await;
+    let lasts = "SELECT (expires_at - now() BETWEEN interval '167 hours' AND interval '168 hours')::text FROM sessions \
+                 WHERE last_used_at > now() - interval '1 hour'";
+    assert_eq!(texts(&database, lasts).await, ["true"]);
+    database.execute("UPDATE sessions SET expires_at = now()", &[]).await.expect("over");
+    assert!(!is_signed_in(&again).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_password_ends_what_the_old_one_began() {
+    let app = TestApp::start().await;
+    let (one, other) = (app.member(&owner("acme")).await, app.member(&owner("acme")).await);
+    let change = async |current: &str, new: &str| {
+        one.form("/account/password", &[("password", current), ("new_password", new)]).await
+    };
+    let weak = change(PASSWORD, "passwordpassword").await;
+    assert_eq!(weak.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(weak.text.contains("new_password-error") && weak.text.contains("guessed"), "{}", weak.text);
+    let about = change(PASSWORD, "owner@acme.example").await;
+    assert!(about.text.contains("new_password-error"), "{}", about.text);
+    let wrong = change("not my password", "pferd batterie klammer").await;
+    assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(wrong.text.contains("id=\"password-error\""), "{}", wrong.text);
+    assert!(is_signed_in(&other).await);
+    let changed = change(PASSWORD, "pferd batterie klammer").await;
+    assert_eq!(changed.header("location"), "/account?did=password&ended=1", "{}", changed.text);
+    assert!(is_signed_in(&one).await && !is_signed_in(&other).await);
+    let sign_in = async |password: &str| {
+        app.anonymous().form("/sign-in", &[("email", &owner("acme")), ("password", password)]).await.status
+    };
+    assert_eq!(sign_in(PASSWORD).await, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(sign_in("pferd batterie klammer").await, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_passwords_are_counted_and_told() {
+    let app = TestApp::start().await;
+    let database = app.database.connect_as_system().await;
+    let told = async || {
+        let sql = "SELECT action || ' ' || coalesce(after->>'failed', after->>'failed_before') FROM audit_events \
+                   WHERE action LIKE 'sign_in%' ORDER BY id";
+        texts(&database, sql).await
+    };
+    for _ in 0..10 {
+        let wrong = app.anonymous().form("/sign-in", &[("email", &owner("acme")), ("password", "wrong")]).await;
+        assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    eventually("the log is told", async || told().await == ["sign_in_failed 1", "sign_in_failed 10"]).await;
+    let actor = texts(&database, "SELECT DISTINCT actor_name FROM audit_events WHERE action = 'sign_in_failed'").await;
+    assert_eq!(actor, ["Somebody"], "nobody knows who it was");
+    // Ten at once is all there is for an account; the right one waits with them.
+    database.execute("UPDATE users SET failed_sign_ins = 3", &[]).await.expect("fewer");
+    let other = app.beside().await;
+    other.member(&owner("acme")).await;
+    assert_eq!(told().await.last().map(String::as_str), Some("sign_in 3"));
+    other.member(&owner("acme")).await;
+    assert_eq!(told().await.last().map(String::as_str), Some("sign_in 0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_hashed_again_when_hashes_become_dearer() {
+    let app = TestApp::start().await;
+    let database = app.database.connect_as_system().await;
+    let phc = async || texts(&database, "SELECT password_phc FROM users").await.concat();
+    let before = phc().await;
+    app.member(&owner("acme")).await;
+    assert_eq!(phc().await, before);
+    let dearer = app.beside_hashing(ArgonCost { memory_kib: 128, iterations: 1, parallelism: 1 }).await;
+    dearer.member(&owner("acme")).await;
+    eventually("the dearer hash is stored", async || phc().await.contains("$m=128,t=1,p=1$")).await;
+    app.member(&owner("acme")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anybody_who_is_signed_in_makes_further_organisations() {
+    let app = TestApp::start().await;
+    let email = app.add_member("acme", Role::Viewer).await;
+    let viewer = app.member(&email).await;
+    let make = async |who: &Visitor, name: &str, slug: &str| {
+        who.form("/account/organisations/new", &[("tenant_name", name), ("tenant_slug", slug)]).await
+    };
+    let taken = make(&viewer, "Acme", "acme").await;
+    assert_eq!(taken.status, StatusCode::CONFLICT);
+    assert!(taken.text.contains("tenant_slug-error") && taken.text.contains("value=\"Acme\""), "{}", taken.text);
+    let bad = make(&viewer, " ", "Not A Slug").await;
+    assert!(bad.text.contains("tenant_slug-error") && bad.text.contains("tenant_name-error"), "{}", bad.text);
+    let made = make(&viewer, "Beta & Co", "beta").await;
+    assert_eq!((made.status, made.header("location")), (StatusCode::SEE_OTHER, "/t/beta/"), "{}", made.text);
+    assert_eq!(viewer.get("/t/beta/members/invite").await.status, StatusCode::OK, "its maker owns it");
+    assert_eq!(app.member(&owner("acme")).await.get("/t/beta/").await.status, StatusCode::NOT_FOUND);
+    let account = viewer.get("/account").await.text;
+    assert!(account.contains("Beta &amp; Co") && account.contains("href=\"/t/acme/\""), "{account}");
+    let anonymous = make(&app.anonymous(), "Gamma", "gamma").await;
+    assert!(anonymous.header("location").starts_with("/sign-in?next="), "{}", anonymous.text);
+}
