@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use leptos::hydration::HydrationScripts;
+use leptos::nonce::use_nonce;
 use leptos::prelude::*;
+use leptos_axum::ResponseOptions;
 use leptos_meta::{MetaTags, Title, provide_meta_context};
 use leptos_router::components::{Route, Router, Routes};
 use leptos_router::path;
@@ -31,9 +33,27 @@ pub struct Assets {
     pub folder: String,
 }
 
+/// What the page may load and run: files of this host, and in the page those scripts alone that carry this answer's number. Whoever has yet
+/// to sign in loads no file to run. (`'strict-dynamic'` would do without this host's files, but what Leptos has preloaded carries no number.)
+fn set_content_security_policy() {
+    let scripts = match (use_nonce(), server_context().caller) {
+        (Some(nonce), Some(_)) => format!("'nonce-{nonce}' 'self' 'wasm-unsafe-eval'"),
+        (Some(nonce), None) => format!("'nonce-{nonce}'"),
+        (None, _) => "'none'".to_owned(),
+    };
+    let policy = format!(
+        "default-src 'none'; script-src {scripts}; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
+         base-uri 'none'; frame-ancestors 'none'"
+    );
+    if let Ok(policy) = http::HeaderValue::from_str(&policy) {
+        expect_context::<ResponseOptions>().insert_header(http::header::CONTENT_SECURITY_POLICY, policy);
+    }
+}
+
 /// The whole document.
 pub fn shell(assets: &Assets) -> impl IntoView + use<> {
     provide_meta_context();
+    set_content_security_policy();
     let options = LeptosOptions::builder().output_name("tronch").site_pkg_dir(assets.folder.clone()).build();
     let stylesheet = format!("/{}/tronch.css", assets.folder);
     // Nothing but islands ever wakes. `HydrationScripts` says the same, but is not on every page.

@@ -145,7 +145,7 @@ impl TryFrom<String> for Permission {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Everything, and cannot be removed by others.
+    /// Everything, the organisation itself included.
     Owner,
     /// Everything but the organisation itself.
     Admin,
@@ -172,7 +172,7 @@ impl Role {
     /// For people.
     pub fn sentence(self) -> &'static str {
         match self {
-            Self::Owner => "May do everything, and cannot be removed by others",
+            Self::Owner => "May do everything, and hand over or delete the organisation",
             Self::Admin => "May do everything but change the organisation itself",
             Self::Developer => "Works with keys and sees the rest",
             Self::Viewer => "Sees keys, projects, usage and limits, and changes nothing",

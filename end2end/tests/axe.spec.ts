@@ -42,6 +42,13 @@ const routes: { path: string; who: "newcomer" | "anonymous" | "owner" }[] = [
   { path: `${home}/tokens/new`, who: "owner" },
   { path: `${home}/audit`, who: "owner" },
   { path: `${home}/audit?action=revoke_key`, who: "owner" },
+  { path: `${home}/members`, who: "owner" },
+  { path: `${home}/members/invite`, who: "owner" },
+  { path: `${home}/members/{member}`, who: "owner" },
+  { path: "/invitations/{invitation}", who: "anonymous" },
+  { path: "/invitations/{invitation}", who: "owner" },
+  { path: "/account", who: "owner" },
+  { path: "/account/organisations/new", who: "owner" },
   { path: `${home}/no-such-page`, who: "owner" },
 ];
 
@@ -55,6 +62,8 @@ test("every page of the route table is looked at", () => {
       .replace(/\?.*/, "")
       .replace(home, "/t/:tenant")
       .replace("{limit}", ":limit")
+      .replace("{member}", ":member")
+      .replace("{invitation}", ":token")
       .replace(/\{\w+\}/, ":key")
       .replace(/(?<=projects\/)default$/, ":project")
       .replace(/(?<=.)\/$/, ""),
@@ -86,8 +95,8 @@ for (const who of ["anonymous", "owner"] as const) {
   for (const { path } of routes.filter((route) => route.who === who)) {
     test(`${path} is accessible to ${who}`, async ({ page, tronch }) => {
       if (who === "owner") await signIn(page, tronch);
-      const things = who === "owner" ? await someThings(tronch) : undefined;
-      await page.goto(tronch.url + path.replaceAll(/\{(key|successor|limit)\}/g, (_, name: keyof Things) => things![name]));
+      const things = path.includes("{") ? await someThings(tronch) : undefined;
+      await page.goto(tronch.url + path.replaceAll(/\{(key|successor|limit|member|invitation)\}/g, (_, name: keyof Things) => things![name]));
       await check(page, path);
     });
   }

@@ -49,7 +49,7 @@ test("pages wake without a complaint", async ({ page, tronch }) => {
   page.on("pageerror", (error) => void complaints.push(error.message));
   await signIn(page, tronch);
   const { key, successor } = await someThings(tronch);
-  const paths = ["/", "/keys", `/keys/${key}`, `/keys/${successor}/rotate`, `/keys/${key}/revoke`, "/tokens", "/audit"];
+  const paths = ["/", "/keys", `/keys/${key}`, `/keys/${successor}/rotate`, `/keys/${key}/revoke`, "/tokens", "/audit", "/members", "/members/invite", "/limits", "/limits/new", "/projects/default"];
   for (const path of paths) {
     await page.goto(`${tronch.url}${home}${path}`);
     await expect(page.getByRole("button", { name: /^Colours/ }), path).toBeVisible();

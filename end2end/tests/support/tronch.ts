@@ -158,7 +158,7 @@ export async function signIn(page: Page, tronch: Tronch): Promise<void> {
   await page.waitForURL(`${tronch.url}/t/${owner.tenantSlug}/`);
 }
 
-export type Things = { key: string; successor: string; limit: string };
+export type Things = { key: string; successor: string; limit: string; member: string; invitation: string };
 
 const made = new WeakMap<Tronch, Promise<Things>>();
 
@@ -194,7 +194,31 @@ async function makeThings(tronch: Tronch): Promise<Things> {
   const limit = await post("/limits", { name: "default", key_id: rotated.key.id, burst, window });
   await post("/limits", { name: "default", owner: { external_id: "cus_42" }, burst });
   await post("/limits", { name: "exports", project: "default", automatic: false, window });
-  return { key: key.id, successor: rotated.key.id, limit: limit.id };
+  return { key: key.id, successor: rotated.key.id, limit: limit.id, ...(await makePeople(tronch)) };
+}
+
+/** A member beside the owner, and an open invitation, made with forms and without a browser. */
+async function makePeople(tronch: Tronch): Promise<{ member: string; invitation: string }> {
+  const send = (path: string, fields: Record<string, string>, cookie = "") =>
+    fetch(tronch.url + path, {
+      method: "POST",
+      redirect: "manual",
+      headers: { cookie },
+      body: new URLSearchParams(fields),
+    });
+  const signedIn = await send("/sign-in", { email: owner.email, password: owner.password });
+  const cookie = signedIn.headers.getSetCookie()[0]!.split(";")[0]!;
+  const home = `/t/${owner.tenantSlug}`;
+  const invite = async (email: string) => {
+    const page = await (await send(`${home}/members/invite`, { email, role: "developer" }, cookie)).text();
+    return page.match(/\/invitations\/\w+/)![0];
+  };
+  const joined = await send(await invite("grace@example.com"), { name: "Grace <b>Hopper</b>", password: owner.password });
+  if (joined.status !== 303) throw new Error(`joining answered ${joined.status}: ${await joined.text()}`);
+  const invitation = await invite("invited@example.com");
+  const members = await (await fetch(`${tronch.url}${home}/members`, { headers: { cookie } })).text();
+  const grace = [...members.matchAll(/members\/(usr_\w+)"[^>]*>([^<]*)/g)].find((match) => match[2]!.startsWith("Grace"))!;
+  return { member: grace[1]!, invitation: invitation.split("/").at(-1)! };
 }
 
 export const test = base.extend<{ fresh: Tronch }, { tronch: Tronch }>({

@@ -84,8 +84,9 @@ pub fn build(
             .merge(api::routes(config, engine, verifier)),
         Open::Verify => ops::probes(probes.clone()).merge(data_plane::elsewhere()),
     };
-    let public = rest.layer(middleware::from_fn_with_state(config.public_url.is_https(), headers::security_headers));
-    let ops = ops::probes(probes).merge(ops::metrics(metrics)).merge(nodes::routes(engine));
+    let safe = middleware::from_fn_with_state(config.public_url.is_https(), headers::security_headers);
+    let public = rest.layer(safe.clone());
+    let ops = ops::probes(probes).merge(ops::metrics(metrics)).merge(nodes::routes(engine)).layer(safe);
     let logged = |router: Router| {
         router
             .layer(middleware::from_fn_with_state(quiet_routes(), request_log::log_request))

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use axum::Router;
+use axum::http::header;
 use axum::response::Html;
 use tronch_app::escaped;
 use utoipa::openapi::path::Operation;
@@ -25,7 +26,11 @@ pub(crate) fn table() -> Vec<Entry<()>> {
 /// It says the same as long as the process runs.
 static LIST: LazyLock<String> = LazyLock::new(list);
 
-async fn reference() -> Html<String> {
+/// The reference that takes the list's place sets styles where it stands.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+     font-src 'self' data:; connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
+
+async fn reference() -> ([(header::HeaderName, &'static str); 1], Html<String>) {
     let folder = assets::folder();
     let scripts = if assets::has("reference.js") {
         format!(
@@ -34,7 +39,7 @@ async fn reference() -> Html<String> {
     } else {
         String::new()
     };
-    Html(format!(
+    let page = Html(format!(
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <meta name=\"color-scheme\" content=\"light dark\"><title>API reference · TRONCH</title>\
@@ -42,7 +47,8 @@ async fn reference() -> Html<String> {
          <link rel=\"stylesheet\" href=\"/{folder}/tronch.css\">{scripts}</head>\
          <body><div id=\"reference\"><main id=\"main\" class=\"page\">{}</main></div></body></html>",
         *LIST
-    ))
+    ));
+    ([(header::CONTENT_SECURITY_POLICY, POLICY)], page)
 }
 
 /// Every operation: what it does, where, and what it takes.

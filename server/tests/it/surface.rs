@@ -6,7 +6,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tronch_server::doors::surface;
 
-use crate::support::{TestApp, Visitor};
+use crate::support::{TestApp, Visitor, owner};
 
 async fn description(app: &TestApp) -> Value {
     let answer = app.anonymous().get("/api/v1/openapi.json").await;
@@ -94,6 +94,17 @@ async fn health_is_told_to_anybody_and_its_parts_to_whoever_may_read_them() {
     assert_eq!((answer.status.as_u16(), answer.json()), (503, serde_json::json!({ "status": "fail" })));
 }
 
+/// With what OWASP's list of secure headers says for every answer.
+const SAFE: [(&str, &str); 7] = [
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+    ("x-permitted-cross-domain-policies", "none"),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_carries_the_headers_that_keep_it_safe() {
     let app = TestApp::start().await;
@@ -103,12 +114,52 @@ async fn every_answer_carries_the_headers_that_keep_it_safe() {
         assert!(answer.header("x-request-id").starts_with("req_"), "{path}");
         assert_eq!(answer.header("cache-control"), "no-store", "{path}");
     }
-    let page = app.anonymous().get("/sign-in").await;
-    for (name, value) in
-        [("x-content-type-options", "nosniff"), ("x-frame-options", "DENY"), ("referrer-policy", "same-origin")]
-    {
-        assert_eq!(page.header(name), value, "{name}");
+    // Every route of every door, whoever asks; and what no route has.
+    let members = app.member(&owner("acme")).await;
+    let service = app.everything_in("acme").await;
+    let mut looked_at = 0;
+    for route in surface() {
+        let path: String = route
+            .path
+            .split('/')
+            .map(|part| if part.starts_with('{') { "x" } else { part })
+            .collect::<Vec<_>>()
+            .join("/");
+        for who in [&app.anonymous(), &members, &service] {
+            for listener in [&app.url, &app.ops_url] {
+                let answer = who.at_url(listener).request(route.method.clone(), &path);
+                let answer = Visitor::send(answer.header("sec-fetch-site", "same-origin")).await;
+                let at = format!("{} {} of {listener}: {}", route.method, path, answer.status);
+                for (name, value) in SAFE {
+                    assert_eq!(answer.header(name), value, "{name} at {at}");
+                }
+                let policy = answer.header("content-security-policy");
+                assert!(
+                    policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+                    "{policy} at {at}"
+                );
+                looked_at += 1;
+            }
+        }
     }
+    assert!(looked_at > 400, "only {looked_at} answers were looked at");
+    // Each answer has a number of its own, and scripts run by it alone.
+    let member = app.member(&owner("acme")).await;
+    let number = async || {
+        let page = member.get("/t/acme/").await;
+        let policy = page.header("content-security-policy").to_owned();
+        let number =
+            policy.split_once("'nonce-").and_then(|(_, rest)| rest.split('\'').next()).expect("a number").to_owned();
+        assert!(page.text.contains(&format!("nonce=\"{number}\"")), "{policy}");
+        let tags = page.text.split("<script").skip(1).map(|rest| rest.split('>').next().unwrap_or_default());
+        let (mut tags, own) = (tags.peekable(), format!("nonce=\"{number}\""));
+        assert!(tags.peek().is_some() && tags.all(|tag| tag.contains(&own)), "a script without a number");
+        number
+    };
+    assert_ne!(number().await, number().await);
+    let page = app.anonymous().get("/sign-in").await;
+    let policy = page.header("content-security-policy");
+    assert!(policy.contains("script-src 'nonce-") && !policy.contains("script-src 'self'"), "{policy}");
     let wrong_method = Visitor::send(app.anonymous().request(Method::PUT, "/sign-in")).await;
     assert_eq!(wrong_method.status, StatusCode::METHOD_NOT_ALLOWED);
 }

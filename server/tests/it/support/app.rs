@@ -215,7 +215,12 @@ impl Answer {
 impl Visitor {
     /// The same, at another node.
     pub fn at(&self, node: &TestApp) -> Self {
-        Self { url: node.url.clone(), ..self.clone() }
+        self.at_url(&node.url)
+    }
+
+    /// The same, at another listener.
+    pub fn at_url(&self, url: &str) -> Self {
+        Self { url: url.to_owned(), ..self.clone() }
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
