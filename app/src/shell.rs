@@ -19,7 +19,8 @@ use crate::keys::{
 use crate::limits::{EditLimitPage, LimitPage, LimitsPage, NewLimitPage};
 use crate::overview::OverviewPage;
 use crate::people::{
-    AccountPage, InvitePage, JoinPage, MemberPage, MembersPage, NewOrganisationPage, SignInPage, SignUpPage,
+    AccountPage, ForgotPage, InvitePage, JoinPage, MemberPage, MembersPage, NewOrganisationPage, ResetPage, SignInPage,
+    SignUpPage,
 };
 use crate::projects::{NewProjectPage, ProjectPage, ProjectsPage};
 use crate::server_context::{Refusal, server_context};
@@ -130,6 +131,8 @@ fn Pages() -> impl IntoView {
                 <Route path=path!("/t/:tenant/members/invite") view=InvitePage />
                 <Route path=path!("/t/:tenant/members/:member") view=MemberPage />
                 <Route path=path!("/invitations/:token") view=JoinPage />
+                <Route path=path!("/forgot") view=ForgotPage />
+                <Route path=path!("/reset/:token") view=ResetPage />
                 <Route path=path!("/account") view=AccountPage />
                 <Route path=path!("/account/organisations/new") view=NewOrganisationPage />
                 <Route path=path!("/t/:tenant/audit") view=AuditPage />

@@ -46,6 +46,7 @@ async fn ready(database_url: String) -> Ready {
         remembered_keys: 1_000,
         argon,
         redis: None,
+        mail: None,
     };
     let prepared = PreparedDatabase::prepare(&settings).await.expect("a database");
     let engine = prepared.open(&[Master::new([7; 32])], "the bench").await.expect("an engine");

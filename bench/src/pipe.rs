@@ -23,6 +23,7 @@ pub async fn run(measured: &Measured, per_second: u32) -> anyhow::Result<()> {
         remembered_keys: 2_000_000,
         argon: ArgonCost::default(),
         redis: None,
+        mail: None,
     };
     let master = Master::from_hex(MASTER).context("a master secret")?;
     let engine = PreparedDatabase::prepare(&settings).await?.open(&[master], "the load").await?;

@@ -36,6 +36,8 @@ pub enum ErrorCode {
     SetupClosed,
     /// The invitation was used, taken back, or is too old.
     InvitationOver,
+    /// The link to another password was used, or is too old.
+    ResetOver,
     /// The body is over its bound.
     BodyTooLarge,
     /// The body is not of a type this address takes.
@@ -62,7 +64,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Each, by status.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::InvalidRequest,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -77,6 +79,7 @@ impl ErrorCode {
         Self::Conflict,
         Self::SetupClosed,
         Self::InvitationOver,
+        Self::ResetOver,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::UnknownField,
@@ -121,6 +124,7 @@ impl ErrorCode {
             Self::Conflict => ("conflict", 409, "The change does not fit what is there"),
             Self::SetupClosed => ("setup_closed", 409, "This installation is set up already"),
             Self::InvitationOver => ("invitation_over", 410, "This invitation takes nobody in any more"),
+            Self::ResetOver => ("reset_over", 410, "This link cannot be used any more"),
             Self::BodyTooLarge => ("body_too_large", 413, "The body is too large"),
             Self::UnsupportedMediaType => ("unsupported_media_type", 415, "The body is of another type"),
             Self::UnknownField => ("unknown_field", 422, "A field is not known here"),
@@ -199,6 +203,7 @@ mod tests {
         conflict                409 The change does not fit what is there
         setup_closed            409 This installation is set up already
         invitation_over         410 This invitation takes nobody in any more
+        reset_over              410 This link cannot be used any more
         body_too_large          413 The body is too large
         unsupported_media_type  415 The body is of another type
         unknown_field           422 A field is not known here

@@ -60,6 +60,6 @@ pub use verdict::{
     Ask, KeySnapshot, KeyState, ParseKeyStateError, ParseVerdictCodeError, VerdictCode, decide, ended_by_clock, state,
 };
 pub use views::{
-    AuditEventView, InvitationView, KeyView, LimitOn, LimitView, MemberView, OwnerView, Page, ProjectView, SecretOnce,
-    SessionView, TokenView, UsagePoint,
+    AuditEventView, InvitationView, KeyView, LimitOn, LimitView, MailState, MemberView, OwnerView, Page, ProjectView,
+    SecretOnce, SessionView, TokenView, UsagePoint,
 };

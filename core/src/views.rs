@@ -250,10 +250,26 @@ pub struct InvitationView {
     pub role: Role,
     /// What whoever asked is called.
     pub invited_by: String,
-    /// When the newest link was made.
+    /// When they were asked last.
     pub created_at: Timestamp,
     /// Exclusive end.
     pub expires_at: Timestamp,
+    /// What has become of the mail, where one was to be sent.
+    pub mail: Option<MailState>,
+}
+
+/// What has become of a mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MailState {
+    /// The server took it then.
+    Sent(Timestamp),
+    /// It waits; the server has not taken it so often, last because of that.
+    Waits {
+        /// Tries so far.
+        attempts: u32,
+        /// The server's words.
+        error: Option<String>,
+    },
 }
 
 /// Who changed what. Texts are as they were then: names change, history does not.

@@ -78,6 +78,9 @@ pub enum Error {
         /// Why not.
         why: &'static str,
     },
+    /// A link to another password that is none of ours, was used, or is too old: the three are never told apart.
+    #[error("this link cannot be used any more: it works once, within an hour; ask for another")]
+    ResetOver,
     /// So many unknown keys were asked about that this one is not looked up. Nothing of ours is wrong, so it is counted and
     /// not logged.
     #[error("too many unknown keys were asked about; ask again in a moment")]
@@ -120,6 +123,7 @@ impl Error {
             Self::SetupCodeInvalid => ErrorCode::SetupCodeInvalid,
             Self::SetupClosed => ErrorCode::SetupClosed,
             Self::InvitationOver { .. } => ErrorCode::InvitationOver,
+            Self::ResetOver => ErrorCode::ResetOver,
             Self::TooMany { .. } => ErrorCode::TooManyRequests,
             Self::Unavailable { .. } | Self::OverBudget => ErrorCode::Unavailable,
             Self::Internal(_) => ErrorCode::Internal,

@@ -14,6 +14,7 @@ pub mod internals;
 mod keyring;
 pub mod keys;
 pub mod limits;
+pub mod mail;
 pub mod members;
 mod node;
 mod once;
@@ -65,6 +66,8 @@ pub struct Settings {
     pub argon: ArgonCost,
     /// Where limits are shared with other processes, if not in Postgres.
     pub redis: Option<RedisUrl>,
+    /// Who sends mail, if anybody.
+    pub mail: Option<mail::MailSettings>,
 }
 
 /// Everything verbs work with. Cloning is cheap.
@@ -84,6 +87,7 @@ struct Shared {
     cells: limits::cells::Cells,
     limit_stores: limits::reserve::Stores,
     own_limits: limits::own::OwnLimits,
+    mailer: Option<mail::Mailer>,
     /// How many processes there are, as far as this one knows.
     nodes: Arc<AtomicU64>,
     lookup_wait: Duration,
@@ -99,6 +103,7 @@ pub struct PreparedDatabase {
     remembered_keys: usize,
     argon: ArgonCost,
     redis: Option<RedisUrl>,
+    mail: Option<mail::MailSettings>,
 }
 
 impl PreparedDatabase {
@@ -110,7 +115,7 @@ impl PreparedDatabase {
         db::prepare(&settings.database_url).await?;
         let db = Db::new(&settings.database_url, settings.connections)?;
         let &Settings { lookup_wait, remembered_keys, argon, .. } = settings;
-        Ok(Self { db, lookup_wait, remembered_keys, argon, redis: settings.redis.clone() })
+        Ok(Self { db, lookup_wait, remembered_keys, argon, redis: settings.redis.clone(), mail: settings.mail.clone() })
     }
 
     /// Whether a master secret is in use already. Only when none is may a new one be made.
@@ -144,6 +149,7 @@ impl PreparedDatabase {
                 Arc::clone(&nodes),
             )?,
             own_limits: limits::own::OwnLimits::new()?,
+            mailer: self.mail.map(mail::Mailer::new).transpose()?,
             nodes,
             db: self.db,
             keyring: Arc::new(keyring),
@@ -272,6 +278,15 @@ impl Engine {
         if let Some(node) = self.shared.node.get() {
             node.catch_up().await;
         }
+    }
+
+    /// Whether mail is sent at all.
+    pub fn sends_mail(&self) -> bool {
+        self.shared.mailer.is_some()
+    }
+
+    pub(crate) fn mailer(&self) -> Option<&mail::Mailer> {
+        self.shared.mailer.as_ref()
     }
 
     /// Where what was taken of limits lies.

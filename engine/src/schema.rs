@@ -297,6 +297,25 @@ diesel::table! {
         expires_at -> Timestamptz,
         accepted_at -> Nullable<Timestamptz>,
         revoked_at -> Nullable<Timestamptz>,
+        mail_due_at -> Nullable<Timestamptz>,
+        mail_attempts -> Integer,
+        mail_error -> Nullable<Text>,
+        mail_sent_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    password_resets (id) {
+        id -> Uuid,
+        email_normalized -> Text,
+        token_hash -> Nullable<Binary>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        used_at -> Nullable<Timestamptz>,
+        mail_due_at -> Nullable<Timestamptz>,
+        mail_attempts -> Integer,
+        mail_error -> Nullable<Text>,
+        mail_sent_at -> Nullable<Timestamptz>,
     }
 }
 

@@ -1,6 +1,7 @@
 //! From configuration to an open engine: data directory, Postgres, migrations, master secret. The doors come after.
 
 use anyhow::Context as _;
+use tronch_engine::mail::MailSettings;
 use tronch_engine::{ArgonCost, Engine, Master, PreparedDatabase, RedisUrl, Settings};
 use zeroize::Zeroizing;
 
@@ -148,6 +149,10 @@ fn settings(config: &Config, url: &str) -> Settings {
             iterations: config.argon2.iterations,
             parallelism: config.argon2.parallelism,
         },
+        mail: config
+            .mail
+            .as_ref()
+            .and_then(|(url, from)| MailSettings::new(url.expose(), from, &config.public_url.origin()).ok()),
         redis: config.redis_url.as_ref().and_then(|url| RedisUrl::parse(url.expose()).ok()),
     }
 }

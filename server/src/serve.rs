@@ -14,6 +14,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tronch_engine::keys::mark_revoked_keys;
 use tronch_engine::limits::forget_removed_limits;
+use tronch_engine::mail;
+use tronch_engine::members::forget_old_resets;
 use tronch_engine::usage::{UsageRetention, keep_usage, roll_up_usage};
 use tronch_engine::verify::Verifier;
 use tronch_engine::{Engine, NodeName, forget_old_changes, forget_old_writes, sessions, tenants};
@@ -47,6 +49,9 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often it is looked what of limits' totals nobody here spends.
 const GIVE_BACK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often mails that are due are looked for.
+const MAIL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a stop waits for that.
 const GIVE_BACK_PATIENCE: Duration = Duration::from_secs(5);
@@ -101,6 +106,9 @@ async fn serve_opened(
     let giving = repeat_until(stop.clone(), GIVE_BACK_INTERVAL, async move || give_back_limits(&engine).await);
     let giver = tokio::spawn(giving);
     let engine = opened.engine.clone();
+    let sending = repeat_until(stop.clone(), MAIL_INTERVAL, async move || send_mails(&engine).await);
+    let mailman = tokio::spawn(sending);
+    let engine = opened.engine.clone();
     let marker = tokio::spawn(repeat(MARK_INTERVAL, async move || mark_revoked(&engine).await));
     tracing::info!(listen = %config.listen, ops_listen = %config.ops_listen, "serving");
     wait_for_signal().await?;
@@ -115,6 +123,7 @@ async fn serve_opened(
     adder.abort();
     marker.abort();
     forgetter.abort();
+    mailman.abort();
     // What it took to give back is given back; then all of the rest.
     let given_back = async {
         if let Err(error) = giver.await {
@@ -215,6 +224,10 @@ async fn sweep(engine: Engine, kept: UsageRetention, stop: CancellationToken) {
             Ok(deleted) => tracing::debug!(deleted, "limits that were removed long ago were deleted"),
             Err(error) => tracing::warn!(%error, "removed limits could not be deleted; trying again later"),
         }
+        match forget_old_resets(&engine).await {
+            Ok(deleted) => tracing::debug!(deleted, "links to other passwords that are over were deleted"),
+            Err(error) => tracing::warn!(%error, "links that are over could not be deleted; trying again later"),
+        }
         match forget_old_changes(&engine).await {
             Ok(deleted) => tracing::debug!(deleted, "old changes and nodes that are gone were removed"),
             Err(error) => tracing::warn!(%error, "old changes could not be removed; trying again later"),
@@ -245,6 +258,13 @@ async fn forget_idle_limits(engine: &Engine) {
     match tokio::task::spawn_blocking(move || engine.forget_idle_limits()).await {
         Ok(left) => metrics::gauge!("tronch_limit_states").set(left as f64),
         Err(error) => tracing::error!(%error, "states of limits could not be looked through"),
+    }
+}
+
+/// Whoever was invited or forgot a password waits for it.
+async fn send_mails(engine: &Engine) {
+    if let Err(error) = mail::send_due_mails(engine).await {
+        tracing::debug!(%error, "mails that are due could not be looked for");
     }
 }
 

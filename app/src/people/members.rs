@@ -3,7 +3,9 @@
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
-use tronch_core::{InvitationView, MemberView, PeopleRight, Role, TenantSlug, UserId, format_timestamp, may_give};
+use tronch_core::{
+    InvitationView, MailState, MemberView, PeopleRight, Role, TenantSlug, UserId, format_timestamp, may_give,
+};
 use tronch_engine::{Error, Tenant, members};
 
 use crate::form_state::FormState;
@@ -68,6 +70,7 @@ fn said(did: &str) -> Option<&'static str> {
         "role" => "The role is changed. It counts from now on, on every node.",
         "removed" => "They are no member any more, on every node.",
         "transferred" => "The organisation has a new owner.",
+        "invited" => "They are invited. A mail with their link is on its way.",
         "taken-back" => "The invitation is taken back; its link takes nobody in any more.",
         _ => return None,
     })
@@ -116,6 +119,7 @@ fn invitations(tenant: &Tenant, open: &[InvitationView]) -> impl IntoView + use<
                     <td data-label="E-mail" class="wrap">{one.email.clone()}</td>
                     <td data-label="Role">{role_words(one.role)}</td>
                     <td data-label="Invited by">{one.invited_by.clone()}</td>
+                    <td data-label="Mail">{mail(one.mail.as_ref())}</td>
                     <td data-label="Ends"><LocalTime iso=format_timestamp(one.expires_at) /></td>
                     <td data-label="">{take_back}</td>
                 </tr>
@@ -132,6 +136,7 @@ fn invitations(tenant: &Tenant, open: &[InvitationView]) -> impl IntoView + use<
                             <th scope="col">"E-mail"</th>
                             <th scope="col">"Role"</th>
                             <th scope="col">"Invited by"</th>
+                            <th scope="col">"Mail"</th>
                             <th scope="col">"Ends"</th>
                             <th scope="col"><span class="visually-hidden">"Actions"</span></th>
                         </tr>
@@ -140,6 +145,20 @@ fn invitations(tenant: &Tenant, open: &[InvitationView]) -> impl IntoView + use<
                 </table>
             </TableWrap>
         </section>
+    }
+}
+
+/// What has become of the mail.
+fn mail(state: Option<&MailState>) -> AnyView {
+    match state {
+        None => view! { <span class="muted">"by a link of yours"</span> }.into_any(),
+        Some(MailState::Sent(at)) => view! { "sent " <LocalTime iso=format_timestamp(*at) /> }.into_any(),
+        Some(MailState::Waits { error: None, .. }) => view! { <span>"waits"</span> }.into_any(),
+        Some(MailState::Waits { attempts, error: Some(error) }) => {
+            let label =
+                if *attempts == 1 { "not sent, 1 try".to_owned() } else { format!("not sent, {attempts} tries") };
+            view! { <Badge label look="warn" /> " " <span class="small wrap">{error.clone()}</span> }.into_any()
+        }
     }
 }
 

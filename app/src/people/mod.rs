@@ -4,6 +4,7 @@ mod account;
 mod invite;
 mod join;
 mod members;
+mod reset;
 mod sign_in;
 mod sign_up;
 
@@ -14,6 +15,7 @@ pub use invite::{INVITE_FIELDS, ShownLink};
 pub use join::JOIN_FIELDS;
 pub(crate) use join::JoinPage;
 pub(crate) use members::{MemberPage, MembersPage};
+pub(crate) use reset::{ForgotPage, ResetPage};
 
 pub(crate) use sign_in::SignInPage;
 pub(crate) use sign_up::SignUpPage;

@@ -23,12 +23,19 @@ const ADDRESS: (u64, u32, u32) = (50, 10, 60);
 /// Calls of the API by one service token: a thousand at once, then a hundred a second. Validation is not among them.
 const API: (u64, u32, u32) = (1_000, 100, 1);
 
+/// Mails that somebody asks for without having shown who they are: three to one account, then one in ten minutes; from one address twenty, then
+/// one a minute.
+const MAIL_TO: (u64, u32, u32) = (3, 1, 600);
+const MAIL_FROM: (u64, u32, u32) = (20, 1, 60);
+
 /// The limits, and what was used of them.
 pub(crate) struct OwnLimits {
     cells: Cells,
     account: Arc<Limit>,
     address: Arc<Limit>,
     api: Arc<Limit>,
+    mail_to: Arc<Limit>,
+    mail_from: Arc<Limit>,
     hashers: [ahash::RandomState; 2],
 }
 
@@ -52,6 +59,8 @@ impl OwnLimits {
             account: limit("sign-in-account", ACCOUNT)?,
             address: limit("sign-in-address", ADDRESS)?,
             api: limit("api", API)?,
+            mail_to: limit("mail-to-account", MAIL_TO)?,
+            mail_from: limit("mail-from-address", MAIL_FROM)?,
             hashers: [ahash::RandomState::new(), ahash::RandomState::new()],
         })
     }
@@ -82,6 +91,17 @@ impl OwnLimits {
     /// `TooMany` when there were too many of that token.
     pub(crate) fn charge_api(&self, token_id: ServiceTokenId) -> Result<(), Error> {
         self.charge(&self.api, &format!("token {token_id}")).map(drop)
+    }
+
+    /// A mail that somebody asks for.
+    ///
+    /// # Errors
+    /// `TooMany` when there were too many to that account, or from that address.
+    pub(crate) fn charge_mail(&self, account: &str, address: Option<IpAddr>) -> Result<(), Error> {
+        if let Some(address) = address {
+            self.charge(&self.mail_from, &format!("mail from {}", network(address)))?;
+        }
+        self.charge(&self.mail_to, &format!("mail to {account}")).map(drop)
     }
 
     fn charge(&self, limit: &Arc<Limit>, who: &str) -> Result<KeyLimit, Error> {

@@ -60,7 +60,7 @@ pub(crate) async fn tell_tenants(
 }
 
 /// This crosses tenants because a person is the same in all of theirs.
-async fn tell(
+pub(super) async fn tell(
     connection: &mut AsyncPgConnection,
     caller: &Caller,
     action: &'static str,

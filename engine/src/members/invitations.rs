@@ -9,14 +9,13 @@ use diesel_async::RunQueryDsl;
 use serde_json::json;
 use tronch_core::{
     EmailAddress, ErrorCode, InvitationId, InvitationView, PeopleRight, PersonName, Role, TenantId, TenantName,
-    TenantSlug, UserId,
+    TenantSlug, Timestamp, UserId,
 };
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use super::list::InvitationRow;
 use super::roles::{begin, is_member, require_giving};
-use super::{Password, sql};
+use super::{LinkToken, Password, sql};
 use crate::Engine;
 use crate::audit::{self, Change};
 use crate::caller::{Caller, Identity, Origin, Scope};
@@ -31,24 +30,17 @@ const OPEN_HOURS: i64 = 24;
 /// Invitations that may be open in one tenant at a time.
 const OPEN_MAX: i64 = 500;
 
+/// What its links are for.
+const KIND: &str = "invitation";
+
 const NOT_FOUND: Error = Error::NotFound { noun: "invitation" };
 
-/// The part of a link that nobody can guess: 43 base-62 characters, 256 bits. It prints only on purpose.
-pub struct InvitationToken(Zeroizing<String>);
-
-impl InvitationToken {
-    /// The text, for the link.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-/// An invitation with the only copy of its link's token.
+/// An invitation, with the only copy of its link's token where nobody is mailed.
 pub struct Invited {
     /// What was made.
     pub invitation: InvitationView,
-    /// For the link.
-    pub token: InvitationToken,
+    /// For the link; none where it goes by mail.
+    pub token: Option<LinkToken>,
 }
 
 /// An invitation as its holder sees it.
@@ -74,14 +66,19 @@ pub async fn invite(tenant: &Tenant, email: &EmailAddress, role: Role) -> Result
         return Err(Error::Conflict { code: ErrorCode::NameTaken, message, field: Some("email") });
     }
     let now = clock::now();
-    let token = InvitationToken(crate::random::grouped_digits::<43>(43)?);
+    let by_mail = tenant.engine.sends_mail();
+    let token = if by_mail { None } else { Some(LinkToken::generate()?) };
     let changed = (
         invitations::email.eq(email.as_str().to_owned()),
         invitations::role.eq(role.as_str()),
-        invitations::token_hash.eq(hash(&tenant.engine, token.expose())),
+        invitations::token_hash.eq(token.as_ref().map(|token| token.hash(&tenant.engine, KIND))),
         invitations::invited_by.eq(tenant.caller.display_name().to_owned()),
         invitations::created_at.eq(now),
         invitations::expires_at.eq(now + TimeDelta::hours(OPEN_HOURS)),
+        invitations::mail_due_at.eq(by_mail.then_some(now)),
+        invitations::mail_attempts.eq(0),
+        invitations::mail_error.eq(None::<String>),
+        invitations::mail_sent_at.eq(None::<Timestamp>),
     );
     let open: Option<Uuid> = transaction
         .of(invitations::table)
@@ -203,16 +200,12 @@ pub async fn join_invited(
     Ok((user_id, slug))
 }
 
-fn hash(engine: &Engine, token: &str) -> Vec<u8> {
-    engine.keyring().fingerprint("invitation", token.trim().as_bytes()).to_vec()
-}
-
 /// This crosses tenants because a link names none: its token is found in the tenant that it leads to.
 async fn by_token(engine: &Engine, token: &str) -> Result<(InvitationRow, (TenantSlug, TenantName)), Error> {
     let mut connection = engine.db().system().await?;
     let row: Option<(InvitationRow, String, String)> = invitations::table
         .inner_join(tenants::table)
-        .filter(invitations::token_hash.eq(hash(engine, token)))
+        .filter(invitations::token_hash.eq(LinkToken::hash_of(engine, KIND, token)))
         .select((InvitationRow::as_select(), tenants::slug, tenants::name))
         .first(&mut connection)
         .await

@@ -1,7 +1,7 @@
 //! Who is in a tenant, and who is asked in.
 
 use diesel::prelude::*;
-use tronch_core::{InvitationId, InvitationView, MemberView, PeopleRight, Role, Timestamp, UserId};
+use tronch_core::{InvitationId, InvitationView, MailState, MemberView, PeopleRight, Role, Timestamp, UserId};
 use uuid::Uuid;
 
 use crate::clock;
@@ -71,6 +71,10 @@ pub(super) struct InvitationRow {
     pub(super) expires_at: Timestamp,
     pub(super) accepted_at: Option<Timestamp>,
     pub(super) revoked_at: Option<Timestamp>,
+    mail_due_at: Option<Timestamp>,
+    mail_attempts: i32,
+    mail_error: Option<String>,
+    mail_sent_at: Option<Timestamp>,
 }
 
 impl InvitationRow {
@@ -78,6 +82,14 @@ impl InvitationRow {
         Ok(InvitationView {
             id: InvitationId::from_uuid(self.id),
             role: self.role()?,
+            mail: match (self.mail_sent_at, self.mail_due_at) {
+                (Some(at), _) => Some(MailState::Sent(at)),
+                (None, Some(_)) => {
+                    let attempts = u32::try_from(self.mail_attempts).unwrap_or(0);
+                    Some(MailState::Waits { attempts, error: self.mail_error })
+                }
+                (None, None) => None,
+            },
             email: self.email,
             invited_by: self.invited_by,
             created_at: self.created_at,

@@ -2,8 +2,10 @@
 
 mod account;
 mod invitations;
+mod link;
 mod list;
 mod password;
+mod reset;
 mod roles;
 mod sql;
 
@@ -20,11 +22,12 @@ use crate::tenancy::Tenant;
 pub(crate) use account::tell_tenants;
 pub use account::{FailedSignIns, change_password};
 pub use invitations::{
-    InvitationToken, Invited, ShownInvitation, accept_invitation, invite, join_invited, look_at_invitation,
-    revoke_invitation,
+    Invited, ShownInvitation, accept_invitation, invite, join_invited, look_at_invitation, revoke_invitation,
 };
+pub use link::LinkToken;
 pub use list::{list_invitations, list_members};
 pub use password::Password;
+pub use reset::{ask_for_reset, forget_old_resets, look_at_reset, reset_by_link};
 pub use roles::{change_role, leave, remove_member, transfer_ownership};
 
 /// A person who has just shown the right password.

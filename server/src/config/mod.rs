@@ -30,12 +30,12 @@ pub use survey::{Setting, Source, Survey};
 
 use parse::{
     addresses_overlap, default_data_dir, parse_address, parse_bool, parse_database_url, parse_list, parse_log_filter,
-    parse_log_format, parse_path, parse_public_url, parse_redis_url, parse_within,
+    parse_log_format, parse_mail_from, parse_path, parse_public_url, parse_redis_url, parse_smtp_url, parse_within,
 };
 use values::Values;
 
 /// Every setting, by its key in `tronch.toml`; [`variable_of`] gives the environment variable.
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 26] = [
     "listen",
     "ops_listen",
     "public_url",
@@ -45,6 +45,8 @@ const KEYS: [&str; 24] = [
     "database_url",
     "database_connections",
     "redis_url",
+    "smtp_url",
+    "mail_from",
     "lookup_wait_ms",
     "remembered_keys",
     "warm_up_keys",
@@ -62,7 +64,7 @@ const KEYS: [&str; 24] = [
     "argon2_parallelism",
 ];
 /// Keys whose value is never shown, not even in the error that refuses it.
-const SECRET_KEYS: [&str; 3] = ["database_url", "redis_url", "master_key"];
+const SECRET_KEYS: [&str; 4] = ["database_url", "redis_url", "smtp_url", "master_key"];
 /// The private Postgres runs with `max_connections = 100`; the rest is for commands and for the operator's `psql`.
 const PRIVATE_POSTGRES_CONNECTIONS_MAX: u32 = 90;
 /// What a variable that looks like a setting and is none is told about.
@@ -83,6 +85,8 @@ pub struct Config {
     pub database_connections: u32,
     /// Where limits are shared with other nodes.
     pub redis_url: Option<Redacted>,
+    /// Who sends mail, and from whom it comes.
+    pub mail: Option<(Redacted, String)>,
     /// How long a validation waits for what it does not remember.
     pub lookup_wait: Duration,
     /// Keys that are remembered at most.
@@ -223,6 +227,7 @@ fn draft(values: &mut Values, environment: &Environment<'_>) -> Config {
         parse_within(text, 4..=connections_max).map_err(|allowed| format!("{allowed} (up to 200 with DATABASE_URL)"))
     });
     let redis_url = values.take("redis_url", None, parse_redis_url);
+    let mail = take_mail(values);
     let lookup_wait_ms = values.take("lookup_wait_ms", Some(100), |text| parse_within(text, 20..=2000));
     let remembered_keys = values
         .take("remembered_keys", Some(2_000_000), |text| parse_within(text, REMEMBERED_KEYS))
@@ -246,6 +251,7 @@ fn draft(values: &mut Values, environment: &Environment<'_>) -> Config {
         database_url,
         database_connections: database_connections.unwrap_or(10),
         redis_url,
+        mail,
         lookup_wait: Duration::from_millis(lookup_wait_ms.unwrap_or(100).into()),
         remembered_keys,
         warm_up_keys: warm_up_keys.unwrap_or(0),
@@ -258,6 +264,21 @@ fn draft(values: &mut Values, environment: &Environment<'_>) -> Config {
         argon2,
         foreign_variables: values.foreign_variables.clone(),
     }
+}
+
+/// Both or neither.
+fn take_mail(values: &mut Values) -> Option<(Redacted, String)> {
+    let (url_is_set, from_is_set) = (values.is_set("smtp_url"), values.is_set("mail_from"));
+    let (url, from) = (values.take("smtp_url", None, parse_smtp_url), values.take("mail_from", None, parse_mail_from));
+    if url.is_some() && !from_is_set {
+        let problem = "smtp_url is set and mail_from is not; set TRONCH_MAIL_FROM to whom mail is from.";
+        values.refuse("mail_from", problem);
+    }
+    if from.is_some() && !url_is_set {
+        let problem = "mail_from is set and smtp_url is not; set TRONCH_SMTP_URL to the server that sends.";
+        values.refuse("smtp_url", problem);
+    }
+    url.zip(from)
 }
 
 /// Where the master key is: given, in a file, or in the data directory.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
+use tronch_engine::mail::MailSettings;
 
 use super::{LogFormat, PublicUrl, Redacted};
 
@@ -54,6 +55,14 @@ pub(super) fn parse_database_url(text: &str) -> Result<Redacted, String> {
 
 pub(super) fn parse_redis_url(text: &str) -> Result<Redacted, String> {
     tronch_engine::RedisUrl::parse(text).map(|_| Redacted::new(text)).map_err(|error| error.to_string())
+}
+
+pub(super) fn parse_smtp_url(text: &str) -> Result<Redacted, String> {
+    MailSettings::check_url(text).map(|()| Redacted::new(text)).map_err(|error| error.to_string())
+}
+
+pub(super) fn parse_mail_from(text: &str) -> Result<String, String> {
+    MailSettings::check_from(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 
 pub(super) fn parse_within(text: &str, allowed: RangeInclusive<u32>) -> Result<u32, String> {

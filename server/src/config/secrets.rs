@@ -120,6 +120,7 @@ mod tests {
             ("postgres://one,two/keys", "[redacted]"),
             ("postgres://db/ke%20ys", "[redacted]"),
             ("redis://:hunter2@cache:6379/2", "redis://cache:6379/2"),
+            ("smtps://tronch:hunter2@mail:465", "smtps://mail:465"),
             ("redis-cluster://tronch:hunter2@a:7000,b:7001", "redis-cluster://a:7000,b:7001"),
             ("redis-sentinel://:hunter2@a:1,b:2/main/3", "redis-sentinel://a:1,b:2/main/3"),
         ];

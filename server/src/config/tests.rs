@@ -45,7 +45,7 @@ fn the_environment_goes_before_the_file_and_the_file_before_the_default() {
 }
 
 /// Every setting with values that are refused, and why: `it …`.
-const REFUSED: [(&str, &str, &str); 49] = [
+const REFUSED: [(&str, &str, &str); 51] = [
     ("listen", "localhost", "must be an IP address and a port, such as 127.0.0.1:3000 or [::]:3000"),
     ("listen", "3000", "must be an IP address and a port, such as 127.0.0.1:3000 or [::]:3000"),
     ("ops_listen", "127.0.0.1:99999", "must be an IP address and a port, such as 127.0.0.1:3000 or [::]:3000"),
@@ -88,6 +88,12 @@ const REFUSED: [(&str, &str, &str); 49] = [
         "must look like redis://host:6379, redis-sentinel://host:26379,host:26379/master or \
          redis-cluster://host:6379,host:6379",
     ),
+    (
+        "smtp_url",
+        "mail.example.com",
+        "must look like smtps://user:password@host:465, smtp://user:password@host:587?tls=required or smtp://localhost:25",
+    ),
+    ("mail_from", "tronch", "must be an e-mail address, such as tronch@example.com or TRONCH <tronch@example.com>"),
     ("pg_bin", "/usr/\u{fffd}", "must be plain UTF-8 text"),
     ("master_key", "hunter2", "must be 64 hex digits, or several such keys separated by commas"),
     ("master_key_file", "/run/\u{fffd}", "must be plain UTF-8 text"),
@@ -291,6 +297,8 @@ fn what_is_shown_is_what_is_in_force_and_no_secret() {
     database_url          DATABASE_URL                 postgres://db:5432/keys  file /etc/tronch.toml
     database_connections  TRONCH_DATABASE_CONNECTIONS  10                       default
     redis_url             REDIS_URL                    (not set)                default
+    smtp_url              TRONCH_SMTP_URL              (not set)                default
+    mail_from             TRONCH_MAIL_FROM             (not set)                default
     lookup_wait_ms        TRONCH_LOOKUP_WAIT_MS        100                      default
     remembered_keys       TRONCH_REMEMBERED_KEYS       2000000                  default
     warm_up_keys          TRONCH_WARM_UP_KEYS          0                        default
@@ -314,6 +322,16 @@ fn what_is_shown_is_what_is_in_force_and_no_secret() {
 fn a_broken_file_is_refused_without_quoting_its_secrets() {
     let error = load_file("broken", "database_url = \"postgres://t:hunter2@db/t\" oops", &[]).unwrap_err().to_string();
     assert!(error.contains("line 1") && !error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn mail_needs_a_server_and_a_sender() {
+    let (url, from) = (("TRONCH_SMTP_URL", "smtp://localhost:25"), ("TRONCH_MAIL_FROM", "tronch@example.com"));
+    for (set, missing) in [(url, "TRONCH_MAIL_FROM"), (from, "TRONCH_SMTP_URL")] {
+        let error = load(&[set]).unwrap_err().to_string();
+        assert!(error.contains(&format!("set {missing}")), "{error}");
+    }
+    assert!(load(&[url, from]).unwrap().mail.is_some());
 }
 
 #[test]

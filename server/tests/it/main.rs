@@ -19,6 +19,7 @@ mod limit_settings;
 mod limit_totals;
 mod limits;
 mod lives;
+mod mail;
 mod many_keys;
 mod memory;
 mod migrations;

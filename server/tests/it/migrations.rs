@@ -265,6 +265,7 @@ fn settings(database: &TestDatabase) -> Settings {
         remembered_keys: 2_000_000,
         argon: ArgonCost::default(),
         redis: None,
+        mail: None,
     }
 }
 

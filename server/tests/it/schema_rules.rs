@@ -12,6 +12,7 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("master_keys", "of the installation: ids of master secrets"),
     ("users", "a person may be in several tenants"),
     ("sessions", "of a person"),
+    ("password_resets", "of a person"),
     ("setup_codes", "from before there is a tenant"),
     ("key_handles", "every handle ever given out, to whomever"),
     ("usage_incarnations", "of a process, which counts for everybody"),

@@ -22,7 +22,8 @@ pub(crate) async fn invite(State(dashboard): State<Dashboard>, Inside(place): In
         return dashboard.form_again(sent.parts, place, state).await;
     };
     match members::invite(&place.tenant, &email, role).await {
-        Ok(Invited { invitation, token }) => {
+        Ok(Invited { token: None, .. }) => see_other(&format!("/t/{}/members?did=invited", place.tenant.slug())),
+        Ok(Invited { invitation, token: Some(token) }) => {
             let link = dashboard.pages.link(&format!("/invitations/{}", token.expose()));
             let answer = Answer::Link(Box::new(ShownLink { invitation, link }));
             dashboard.pages.render(sent.parts, &dashboard.engine, Some(place), Some(answer)).await

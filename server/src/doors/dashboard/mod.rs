@@ -7,6 +7,7 @@ mod limits;
 mod members;
 mod pages;
 mod projects;
+mod reset;
 mod sent;
 mod session_store;
 mod sign_in;
@@ -128,6 +129,10 @@ pub(crate) fn table() -> Vec<Entry<Dashboard>> {
         get("/sign-in", Access::Anyone, sign_in::page),
         post("/sign-in", Access::Anyone, sign_in::submit),
         post("/sign-out", Access::Anyone, sign_in::sign_out),
+        get("/forgot", Access::Anyone, reset::page),
+        post("/forgot", Access::Anyone, reset::ask),
+        get("/reset/{token}", Access::Anyone, reset::page),
+        post("/reset/{token}", Access::Anyone, reset::reset),
         get("/account", Access::Anyone, account::page),
         post("/account/password", Access::Anyone, account::change_password),
         post("/account/sessions/end-others", Access::Anyone, account::end_other_sessions),

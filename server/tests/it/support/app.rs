@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tronch_core::{EmailAddress, PersonName, Role, TenantSlug};
+use tronch_engine::mail::MailSettings;
 use tronch_engine::members::{self, Password};
 use tronch_engine::{ArgonCost, Caller, Engine, Master, NodeName, PreparedDatabase, Settings, tenants};
 use tronch_server::config::{Config, Overrides};
@@ -56,9 +57,16 @@ impl TestApp {
         app
     }
 
+    /// The same, with somebody who sends mail.
+    pub async fn start_with_mail(smtp_url: &str) -> Self {
+        let app = Self::open(Arc::new(TestDatabase::create().await), MANY, CHEAP, Some(smtp_url)).await;
+        app.found("acme").await;
+        app
+    }
+
     /// With nobody in it.
     pub async fn start_empty() -> Self {
-        Self::open(Arc::new(TestDatabase::create().await), MANY, CHEAP).await
+        Self::open(Arc::new(TestDatabase::create().await), MANY, CHEAP, None).await
     }
 
     /// Another node on the same database.
@@ -68,24 +76,33 @@ impl TestApp {
 
     /// Another one, which remembers so many keys.
     pub async fn beside_remembering(&self, keys: usize) -> Self {
-        Self::open(Arc::clone(&self.database), keys, CHEAP).await
+        Self::open(Arc::clone(&self.database), keys, CHEAP, None).await
     }
 
     /// Another one, for which hashes cost so much.
     pub async fn beside_hashing(&self, argon: ArgonCost) -> Self {
-        Self::open(Arc::clone(&self.database), MANY, argon).await
+        Self::open(Arc::clone(&self.database), MANY, argon, None).await
     }
 
-    async fn open(database: Arc<TestDatabase>, remembered_keys: usize, argon: ArgonCost) -> Self {
-        let lookup_wait = std::time::Duration::from_secs(2);
-        let database_url = database.url();
-        let settings = Settings { database_url, connections: 8, lookup_wait, remembered_keys, argon, redis: None };
-        let prepared = PreparedDatabase::prepare(&settings).await.expect("a database");
-        let engine = prepared.open(&[Master::new([7; 32])], "the test").await.expect("an engine");
+    async fn open(
+        database: Arc<TestDatabase>,
+        remembered_keys: usize,
+        argon: ArgonCost,
+        smtp_url: Option<&str>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let ops_listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let ops_address = ops_listener.local_addr().expect("an address");
+        let lookup_wait = std::time::Duration::from_secs(2);
+        let database_url = database.url();
+        let public_url = format!("http://localhost:{}", address.port());
+        let mail =
+            smtp_url.map(|url| MailSettings::new(url, "TRONCH <tronch@example.com>", &public_url).expect("mail"));
+        let settings =
+            Settings { database_url, connections: 8, lookup_wait, remembered_keys, argon, redis: None, mail };
+        let prepared = PreparedDatabase::prepare(&settings).await.expect("a database");
+        let engine = prepared.open(&[Master::new([7; 32])], "the test").await.expect("an engine");
         let environment = |name: &str| match name {
             "TRONCH_PUBLIC_URL" => Some(format!("http://localhost:{}", address.port())),
             "TRONCH_DATA_DIR" => Some("/nonexistent".to_owned()),

@@ -108,6 +108,7 @@ async fn template(admin: &Client, admin_url: &str) -> String {
             remembered_keys: 2_000_000,
             argon: ArgonCost::default(),
             redis: None,
+            mail: None,
         };
         drop(PreparedDatabase::prepare(&settings).await.expect("the migrations"));
         // Connections that were just closed may still be leaving.

@@ -5,12 +5,14 @@ mod database;
 mod process;
 mod proxy;
 mod redis;
+mod smtp;
 
 pub use app::{Answer, PASSWORD, TestApp, Visitor, owner};
 pub use database::{TestDatabase, connect};
 pub use process::{DataDir, Server, bootstrap, command, pg_bin, pg_bin_of, run, times_from_environment};
 pub use proxy::{Proxy, Weather};
 pub use redis::{RedisCluster, RedisSentinel, RedisServer};
+pub use smtp::SmtpServer;
 
 /// Waits for what happens beside the request, such as a batch being written. A machine that does many things at once, such
 /// as all tests, may take long over it; one that never does it costs half a minute.

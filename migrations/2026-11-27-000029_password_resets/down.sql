@@ -1,0 +1,2 @@
+-- Links that were sent lead nowhere.
+DROP TABLE password_resets;
