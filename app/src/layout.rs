@@ -1,7 +1,7 @@
 //! The frame of a tenant's pages: top bar, navigation, content. What stands in it is the pages' business.
 
 use leptos::prelude::*;
-use tronch_core::Permission;
+use tronch_core::{PeopleRight, Permission};
 
 use crate::server_context::{Place, server_context};
 use crate::ui::icons::{Icon, IconName};
@@ -90,6 +90,13 @@ fn navigation(place: &Place, here: &'static str) -> impl IntoView + use<> {
     ]
     .into_iter()
     .filter(|(.., permission)| permission.is_none_or(|permission| place.tenant.allows(permission)))
+    .chain(place.tenant.has_right(PeopleRight::ManageOrganisation).then_some((
+        "settings",
+        "Organisation",
+        "settings",
+        IconName::Shield,
+        None,
+    )))
     .map(|(id, label, path, icon, _)| {
         let current = (id == here).then_some("page");
         view! { <li><a href=format!("/t/{slug}/{path}") aria-current=current><Icon name=icon />{label}</a></li> }

@@ -48,7 +48,7 @@ pub use keys::{KeysQuery, REVOKE_ALL_FIELDS, address_of_list, confirmation_words
 #[cfg(feature = "ssr")]
 pub use limits::{CREDIT_FIELDS, LIMIT_FIELDS, simulation_words};
 #[cfg(feature = "ssr")]
-pub use people::{INVITE_FIELDS, JOIN_FIELDS, ORGANISATION_FIELDS, ShownLink};
+pub use people::{DELETE_FIELDS, INVITE_FIELDS, JOIN_FIELDS, ORGANISATION_FIELDS, ShownLink};
 #[cfg(feature = "ssr")]
 pub use server_context::{Place, Refusal, ServerContext};
 #[cfg(feature = "ssr")]

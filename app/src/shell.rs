@@ -19,8 +19,8 @@ use crate::keys::{
 use crate::limits::{EditLimitPage, LimitPage, LimitsPage, NewLimitPage};
 use crate::overview::OverviewPage;
 use crate::people::{
-    AccountPage, ForgotPage, InvitePage, JoinPage, MemberPage, MembersPage, NewOrganisationPage, ResetPage, SignInPage,
-    SignUpPage,
+    AccountPage, ForgotPage, InvitePage, JoinPage, MemberPage, MembersPage, NewOrganisationPage, ResetPage,
+    SettingsPage, SignInPage, SignUpPage,
 };
 use crate::projects::{NewProjectPage, ProjectPage, ProjectsPage};
 use crate::server_context::{Refusal, server_context};
@@ -131,6 +131,7 @@ fn Pages() -> impl IntoView {
                 <Route path=path!("/t/:tenant/members/invite") view=InvitePage />
                 <Route path=path!("/t/:tenant/members/:member") view=MemberPage />
                 <Route path=path!("/invitations/:token") view=JoinPage />
+                <Route path=path!("/t/:tenant/settings") view=SettingsPage />
                 <Route path=path!("/forgot") view=ForgotPage />
                 <Route path=path!("/reset/:token") view=ResetPage />
                 <Route path=path!("/account") view=AccountPage />

@@ -129,3 +129,32 @@ test("sessions are listed, ended one by one and all at once", async ({ browser, 
   await page.getByRole("button", { name: "Change password" }).click();
   await expect(page.locator(".field-error")).toContainText("This is not your password");
 });
+
+test("an organisation is taken along, deleted, and had back", async ({ page, tronch }, { project: { name } }) => {
+  await signIn(page, tronch);
+  const slug = `gone-${name.replaceAll("-", "").slice(0, 7)}`;
+  await page.goto(`${tronch.url}/account`);
+  await page.getByRole("link", { name: "New organisation" }).click();
+  await page.getByLabel("Organisation", { exact: true }).fill("Not for long");
+  await page.getByLabel("Address of the organisation").fill(slug);
+  await page.getByRole("button", { name: "Create the organisation" }).click();
+  await page.waitForURL(`${tronch.url}/t/${slug}/`);
+  await page.getByRole("link", { name: "Organisation", exact: true }).click();
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "Download" }).click()]);
+  expect(download.suggestedFilename()).toBe(`${slug}.jsonl`);
+
+  await page.getByLabel(`Type ${slug}`).fill("something else");
+  await page.getByLabel("Your password").fill(owner.password);
+  await page.getByRole("button", { name: "Delete the organisation" }).click();
+  await expect(page.locator(".field-error")).toContainText(`Type ${slug} to delete it`);
+  await page.getByLabel(`Type ${slug}`).fill(slug);
+  await page.getByLabel("Your password").fill(owner.password);
+  await page.getByRole("button", { name: "Delete the organisation" }).click();
+  await expect(page.getByRole("status")).toContainText("The organisation is deleted.");
+  expect((await page.goto(`${tronch.url}/t/${slug}/`))!.status()).toBe(404);
+  await page.goto(`${tronch.url}/account`);
+  await page.getByRole("button", { name: "Undo deleting Not for long" }).click();
+  await page.waitForURL(`${tronch.url}/t/${slug}/`);
+  await page.goto(`${tronch.url}/t/${slug}/audit`);
+  await expect(page.getByText("undid deleting the organisation").first()).toBeVisible();
+});

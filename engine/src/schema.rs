@@ -40,6 +40,7 @@ diesel::table! {
         offline_lease_seconds -> Integer,
         latest_key_cutoff -> Nullable<Timestamptz>,
         has_limits -> Bool,
+        deleted_at -> Nullable<Timestamptz>,
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) async fn tenant_by_slug(
     let mut connection = engine.db().system().await?;
     let row: Option<(uuid::Uuid, String)> = tenants::table
         .filter(tenants::slug.eq(slug.as_str()))
+        .filter(tenants::deleted_at.is_null())
         .select((tenants::id, tenants::name))
         .first(&mut connection)
         .await
@@ -37,6 +38,7 @@ pub(crate) async fn membership(
     let row: Option<(uuid::Uuid, String, String)> = memberships::table
         .inner_join(tenants::table)
         .filter(tenants::slug.eq(slug.as_str()))
+        .filter(tenants::deleted_at.is_null())
         .filter(memberships::user_id.eq(user_id.uuid()))
         .select((tenants::id, tenants::name, memberships::role))
         .first(&mut connection)
@@ -54,6 +56,7 @@ pub(crate) async fn tenants_of(engine: &Engine, user_id: UserId) -> Result<Vec<(
     let rows: Vec<(String, String)> = memberships::table
         .inner_join(tenants::table)
         .filter(memberships::user_id.eq(user_id.uuid()))
+        .filter(tenants::deleted_at.is_null())
         .select((tenants::slug, tenants::name))
         .order(tenants::slug)
         .limit(200)

@@ -224,6 +224,10 @@ async fn sweep(engine: Engine, kept: UsageRetention, stop: CancellationToken) {
             Ok(deleted) => tracing::debug!(deleted, "limits that were removed long ago were deleted"),
             Err(error) => tracing::warn!(%error, "removed limits could not be deleted; trying again later"),
         }
+        match tenants::remove_deleted_tenants(&engine).await {
+            Ok(removed) => tracing::debug!(removed, "tenants that were deleted a week ago were removed"),
+            Err(error) => tracing::warn!(%error, "deleted tenants could not be removed; trying again later"),
+        }
         match forget_old_resets(&engine).await {
             Ok(deleted) => tracing::debug!(deleted, "links to other passwords that are over were deleted"),
             Err(error) => tracing::warn!(%error, "links that are over could not be deleted; trying again later"),

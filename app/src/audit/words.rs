@@ -5,7 +5,7 @@ use tronch_core::AuditEventView;
 use crate::ui::diff::DiffRow;
 
 /// Every action there is: its word in the log and for people.
-pub(super) const ACTIONS: [(&str, &str); 33] = [
+pub(super) const ACTIONS: [(&str, &str); 36] = [
     ("create_key", "created the key"),
     ("update_key", "changed the key"),
     ("rotate_key", "rotated the key"),
@@ -25,6 +25,9 @@ pub(super) const ACTIONS: [(&str, &str); 33] = [
     ("archive_project", "archived the project"),
     ("restore_project", "restored the project"),
     ("create_tenant", "created the organisation"),
+    ("delete_tenant", "deleted the organisation"),
+    ("restore_tenant", "undid deleting the organisation"),
+    ("export_tenant", "downloaded all of the organisation"),
     ("update_tenant", "changed the organisation"),
     ("add_member", "added the member"),
     ("invite_member", "invited"),

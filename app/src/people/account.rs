@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
 use tronch_core::{SessionView, format_timestamp};
-use tronch_engine::{Error, members, sessions};
+use tronch_engine::{Error, members, sessions, tenants};
 
 use crate::form_state::FormState;
 use crate::layout::AccountLayout;
@@ -36,6 +36,7 @@ pub(crate) fn AccountPage() -> impl IntoView {
             .into_iter()
             .map(|(slug, name)| view! { <li><a href=format!("/t/{slug}/")>{name.to_string()}</a></li> })
             .collect();
+        let deleted = deleted_section(&tenants::my_deleted_tenants(&context.engine, &caller).await?);
         let everywhere = (others > 0).then(|| {
             view! {
                 <form method="post" action="/account/sessions/end-others">
@@ -59,6 +60,7 @@ pub(crate) fn AccountPage() -> impl IntoView {
                     </div>
                     <ul class="plain">{organisations}</ul>
                 </section>
+                {deleted}
                 <section class="section" aria-labelledby="sessions">
                     <h2 id="sessions">"Signed in"</h2>
                     <p class="hint">"A session ends a day after it was last used, and a week after it began."</p>
@@ -85,6 +87,32 @@ pub(crate) fn AccountPage() -> impl IntoView {
     })
 }
 
+/// Organisations that can be had back.
+fn deleted_section(deleted: &[tenants::DeletedTenant]) -> impl IntoView + use<> {
+    let rows: Vec<_> = deleted
+        .iter()
+        .map(|one| {
+            let (name, label) = (one.name.to_string(), format!("Undo deleting {}", one.name));
+            view! {
+                <li class="row">
+                    <span>{name} ", removed for ever " <LocalTime iso=format_timestamp(one.removed_at) /></span>
+                    <form method="post" action=format!("/account/organisations/{}/restore", one.slug)>
+                        <button class="button small" aria-label=label>"Undo"</button>
+                    </form>
+                </li>
+            }
+        })
+        .collect();
+    (!rows.is_empty()).then(|| {
+        view! {
+            <section class="section" aria-labelledby="deleted">
+                <h2 id="deleted">"Deleted"</h2>
+                <ul class="plain">{rows}</ul>
+            </section>
+        }
+    })
+}
+
 /// What a 303 came from.
 fn said(did: &str, ended: Option<&str>) -> Option<String> {
     let ended: usize = ended.and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -95,6 +123,7 @@ fn said(did: &str, ended: Option<&str>) -> Option<String> {
     };
     Some(match did {
         "ended" => "The session has ended, on every node.".to_owned(),
+        "deleted" => "The organisation is deleted. For a week you can undo that here.".to_owned(),
         "ended-others" => sessions,
         "password" => format!("Your password is changed. {sessions}"),
         _ => return None,

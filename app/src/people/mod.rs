@@ -5,6 +5,7 @@ mod invite;
 mod join;
 mod members;
 mod reset;
+mod settings;
 mod sign_in;
 mod sign_up;
 
@@ -16,6 +17,8 @@ pub use join::JOIN_FIELDS;
 pub(crate) use join::JoinPage;
 pub(crate) use members::{MemberPage, MembersPage};
 pub(crate) use reset::{ForgotPage, ResetPage};
+pub use settings::DELETE_FIELDS;
+pub(crate) use settings::SettingsPage;
 
 pub(crate) use sign_in::SignInPage;
 pub(crate) use sign_up::SignUpPage;

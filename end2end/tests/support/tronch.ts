@@ -17,7 +17,7 @@ export class Tronch {
     private readonly child: ReturnType<typeof spawn>,
   ) {}
 
-  static async start(): Promise<Tronch> {
+  static async start(settings: Record<string, string> = {}): Promise<Tronch> {
     const dataDir = mkdtempSync(join(tmpdir(), "tronch-e2e-"));
     // Postgres may run as another user than we do.
     chmodSync(dataDir, 0o755);
@@ -30,6 +30,7 @@ export class Tronch {
       TRONCH_DATA_DIR: dataDir,
       // Each request has its line otherwise, between those of the tests.
       TRONCH_LOG: "warn",
+      ...settings,
     };
     const tronch = new Tronch(`http://localhost:${port}`, dataDir, launch(environment));
     try {
@@ -138,6 +139,9 @@ function freePort(): Promise<number> {
     });
   });
 }
+
+/** A server of one test's own, with settings. */
+export const startTronch = (settings: Record<string, string>): Promise<Tronch> => Tronch.start(settings);
 
 export const owner = {
   name: "Ada Łovelace",

@@ -206,6 +206,7 @@ async fn by_token(engine: &Engine, token: &str) -> Result<(InvitationRow, (Tenan
     let row: Option<(InvitationRow, String, String)> = invitations::table
         .inner_join(tenants::table)
         .filter(invitations::token_hash.eq(LinkToken::hash_of(engine, KIND, token)))
+        .filter(tenants::deleted_at.is_null())
         .select((InvitationRow::as_select(), tenants::slug, tenants::name))
         .first(&mut connection)
         .await

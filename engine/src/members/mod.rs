@@ -28,6 +28,7 @@ pub use link::LinkToken;
 pub use list::{list_invitations, list_members};
 pub use password::Password;
 pub use reset::{ask_for_reset, forget_old_resets, look_at_reset, reset_by_link};
+pub(crate) use roles::begin_change_of_people;
 pub use roles::{change_role, leave, remove_member, transfer_ownership};
 
 /// A person who has just shown the right password.

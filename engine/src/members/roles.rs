@@ -85,6 +85,11 @@ pub async fn transfer_ownership(tenant: &Tenant, to: UserId, password: Zeroizing
     transaction.commit().await
 }
 
+/// The same for others than those about people.
+pub(crate) async fn begin_change_of_people(tenant: &Tenant, right: PeopleRight) -> Result<TenantTx, Error> {
+    begin(tenant, right).await.map(|(transaction, _)| transaction)
+}
+
 /// Begins a change of people, one at a time in a tenant, and gives what the caller is now.
 pub(super) async fn begin(tenant: &Tenant, right: PeopleRight) -> Result<(TenantTx, Role), Error> {
     tenant.require_right(right)?;

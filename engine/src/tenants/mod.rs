@@ -1,7 +1,10 @@
 //! Tenants: the first sign-up, and making one from the command line. Who is in a tenant is `members`' business.
 
+mod deletion;
+mod export;
 mod list;
 mod offline_lease;
+mod removal;
 mod setup;
 mod sql;
 
@@ -13,8 +16,11 @@ use crate::caller::{Caller, Identity, Origin};
 use crate::error::Error;
 use crate::members::Password;
 
+pub use deletion::{DeletedTenant, delete_tenant, my_deleted_tenants, remove_deleted_tenants, restore_tenant};
+pub use export::Export;
 pub use list::list_tenants;
 pub use offline_lease::set_offline_lease;
+pub(crate) use removal::{IN_PORTIONS, close_doors, remove_rest};
 pub use setup::{SetupCode, check_setup_code, is_set_up, renew_setup_code};
 
 /// The slug of the project every tenant begins with.

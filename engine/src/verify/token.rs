@@ -79,9 +79,9 @@ struct TokenRow {
     revoked_at: Option<Timestamp>,
 }
 
-/// The token, its tenant's slug, how long it is let in without Postgres, the slug of its project, those of the
+/// The token, its tenant's slug, how long it is let in without Postgres, whether that was deleted, the slug of its project, those of the
 /// tenant's open ones, and the number of the last change.
-type Row = (TokenRow, String, i32, Option<String>, Vec<String>, Option<i64>);
+type Row = (TokenRow, String, (i32, bool), Option<String>, Vec<String>, Option<i64>);
 
 /// Two are as many as several.
 const OPEN_PROJECTS: &str = "ARRAY(SELECT open.slug FROM projects AS open \
@@ -100,7 +100,7 @@ impl Facts for TokenFacts {
             .select((
                 TokenRow::as_select(),
                 tenants::slug,
-                tenants::offline_lease_seconds,
+                (tenants::offline_lease_seconds, tenants::deleted_at.is_not_null()),
                 projects::slug.nullable(),
                 raw::<Array<Text>>(OPEN_PROJECTS),
                 change_log_head::table.select(change_log_head::n).single_value(),
@@ -124,7 +124,7 @@ impl Facts for TokenFacts {
 }
 
 fn of_row(row: Row) -> Result<Found<TokenFacts>, Error> {
-    let (row, tenant, offline_lease_seconds, project, open, known) = row;
+    let (row, tenant, (offline_lease_seconds, is_deleted), project, open, known) = row;
     let slug = |slug: &str| ProjectSlug::parse(slug).map_err(Error::internal);
     let permissions: Result<Vec<Permission>, _> = row.permissions.iter().map(|text| text.parse()).collect();
     let facts = TokenFacts {
@@ -144,7 +144,7 @@ fn of_row(row: Row) -> Result<Found<TokenFacts>, Error> {
         tag: Tag::of_stored(&row.tag)?,
         tag_key: TagKeyId::of_stored(&row.tag_key)?,
         expires_at: row.expires_at,
-        is_revoked: row.revoked_at.is_some(),
+        is_revoked: row.revoked_at.is_some() || is_deleted,
         unknown_keys: Budget::new(UNKNOWN_PER_SECOND),
         noted_minute: AtomicI64::new(0),
     };

@@ -64,6 +64,11 @@ fn sample(route: &Route) -> Option<Sample> {
         ("POST", "/t/{tenant}/keys/{key}/finish") => see_other(form(&[])),
         ("POST", "/t/{tenant}/tokens/new") => ok(form(&[("name", "from a form"), ("permissions", "keys.read")])),
         ("POST", "/t/{tenant}/tokens/{token}/revoke") => see_other(form(&[])),
+        // Deleting has its own test: what was deleted takes nobody in.
+        ("POST", "/t/{tenant}/settings/delete") => Some(Sample {
+            body: form(&[("confirmation", "another"), ("password", PASSWORD)]),
+            right: StatusCode::UNPROCESSABLE_ENTITY,
+        }),
         ("POST", "/t/{tenant}/members/invite") => {
             ok(form(&[("email", "a-fresh-word@example.com"), ("role", "viewer")]))
         }

@@ -26,6 +26,7 @@ mod migrations;
 mod namespaces;
 mod nodes;
 mod openapi;
+mod organisation;
 mod own_limits;
 mod people;
 mod private_postgres;

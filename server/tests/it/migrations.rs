@@ -113,7 +113,9 @@ impl Filled {
     async fn create() -> Self {
         let (database, data_dir) = (TestDatabase::create_blank().await, DataDir::create());
         let url = database.url();
-        let settings = [("DATABASE_URL", url.as_str())];
+        // Nobody takes the mail, so it waits.
+        let mail = [("TRONCH_SMTP_URL", "smtp://127.0.0.1:9"), ("TRONCH_MAIL_FROM", "tronch@example.com")];
+        let settings = [("DATABASE_URL", url.as_str()), mail[0], mail[1]];
         bootstrap(&data_dir, &settings, "acme", PASSWORD);
         // Repeated, so that the first token is revoked.
         let service_token = bootstrap(&data_dir, &settings, "acme", PASSWORD);
@@ -168,7 +170,9 @@ impl Filled {
         let form = form.each_ref().map(|(name, value)| (*name, value.as_str()));
         assert_eq!(member.form("/sign-in", &form).await.status, reqwest::StatusCode::SEE_OTHER);
         let somebody = [("email", "somebody@acme.example"), ("role", "viewer")];
-        assert_eq!(member.form("/t/acme/members/invite", &somebody).await.status, StatusCode::OK);
+        assert_eq!(member.form("/t/acme/members/invite", &somebody).await.status, StatusCode::SEE_OTHER);
+        let forgot = [("email", "owner@acme.example")];
+        assert_eq!(server.anonymous().form("/forgot", &forgot).await.status, StatusCode::SEE_OTHER);
         server.stop();
         Self { data_dir, database, service_token, key }
     }

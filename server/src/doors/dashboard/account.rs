@@ -15,7 +15,7 @@ use super::{Dashboard, Who, see_other, sign_in, to_sign_in};
 use crate::doors::request_log::Notes;
 
 /// Whoever is signed in; anybody else is sent to sign in before the handler runs.
-pub(crate) struct SignedIn(Caller);
+pub(crate) struct SignedIn(pub(crate) Caller);
 
 impl FromRequestParts<Dashboard> for SignedIn {
     type Rejection = Response;

@@ -10,6 +10,7 @@ mod projects;
 mod reset;
 mod sent;
 mod session_store;
+mod settings;
 mod sign_in;
 mod sign_up;
 mod tokens;
@@ -178,6 +179,10 @@ pub(crate) fn table() -> Vec<Entry<Dashboard>> {
         get("/t/{tenant}/tokens/new", holder(TokensWrite), page),
         post("/t/{tenant}/tokens/new", holder(TokensWrite), tokens::create),
         post("/t/{tenant}/tokens/{token}/revoke", holder(TokensWrite), tokens::revoke),
+        get("/t/{tenant}/settings", Access::Person(ManageOrganisation), page),
+        get("/t/{tenant}/settings/export", Access::Person(ManageOrganisation), settings::export),
+        post("/t/{tenant}/settings/delete", Access::Person(ManageOrganisation), settings::delete),
+        post("/account/organisations/{tenant}/restore", Access::Anyone, settings::restore),
         get("/t/{tenant}/members", Access::Person(SeeMembers), page),
         get("/t/{tenant}/members/invite", Access::Person(ManageMembers), page),
         post("/t/{tenant}/members/invite", Access::Person(ManageMembers), members::invite),
@@ -263,12 +268,14 @@ fn to_sign_in(parts: &Parts) -> Response {
 /// Where a form stands: at its own address, or, for a lone button, on the page above it.
 fn page_of_form(path: &str) -> &str {
     match path.rsplit_once('/') {
+        Some((page, "restore")) if page.starts_with("/account/") => "/account",
         Some((page, "search" | "bulk" | "disable" | "enable" | "finish" | "archive" | "restore")) => page,
         Some((page, "edit")) if page.contains("/projects/") => page,
         Some(("/account", "password")) => "/account",
         Some((page, _)) if page.starts_with("/account/sessions") => "/account",
         Some((page, "role" | "remove" | "owner")) if page.contains("/members/") => page,
         Some((page, "leave")) => page,
+        Some((page, "delete" | "export")) if page.ends_with("/settings") => page,
         Some((page, "revoke")) if page.contains("/invitations/") => {
             page.rsplit_once("/invitations").map_or("/", |(tenant, _)| tenant)
         }
