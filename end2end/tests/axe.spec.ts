@@ -3,57 +3,10 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { AxeBuilder } from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
-import { expect, owner, signIn, someThings, test, type Things } from "./support/tronch.ts";
+import { address, home, routes } from "./support/pages.ts";
+import { expect, owner, signIn, someThings, test } from "./support/tronch.ts";
 
 const rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
-const home = `/t/${owner.tenantSlug}`;
-
-// A new page gets a line here: where it is, and who looks at it. `{key}` is a key with usage, in a rotation.
-const routes: { path: string; who: "newcomer" | "anonymous" | "owner" }[] = [
-  { path: "/sign-up", who: "newcomer" },
-  { path: "/sign-in", who: "anonymous" },
-  { path: "/no-such-page", who: "anonymous" },
-  { path: `${home}/`, who: "owner" },
-  { path: `${home}/?span=1h`, who: "owner" },
-  { path: `${home}/keys`, who: "owner" },
-  { path: `${home}/keys?q=nothing+like+it`, who: "owner" },
-  { path: `${home}/keys?sort=nonsense&cursor=nonsense`, who: "owner" },
-  { path: `${home}/keys/new`, who: "owner" },
-  { path: `${home}/keys/{key}`, who: "owner" },
-  { path: `${home}/keys/{key}?did=changed&span=1h`, who: "owner" },
-  { path: `${home}/keys/{key}/edit`, who: "owner" },
-  { path: `${home}/keys/{key}/rotate`, who: "owner" },
-  { path: `${home}/keys/{successor}/rotate`, who: "owner" },
-  { path: `${home}/keys/{key}/revoke`, who: "owner" },
-  { path: `${home}/keys/bulk?action=revoke&key={key}&key={successor}`, who: "owner" },
-  { path: `${home}/keys/bulk`, who: "owner" },
-  { path: `${home}/keys/revoke?environment=live`, who: "owner" },
-  { path: `${home}/keys/revoke?owner=nobody`, who: "owner" },
-  { path: `${home}/projects`, who: "owner" },
-  { path: `${home}/projects/new`, who: "owner" },
-  { path: `${home}/projects/default`, who: "owner" },
-  { path: `${home}/keys/{successor}`, who: "owner" },
-  { path: `${home}/limits`, who: "owner" },
-  { path: `${home}/limits/new`, who: "owner" },
-  { path: `${home}/limits/new?key={key}`, who: "owner" },
-  { path: `${home}/limits/{limit}`, who: "owner" },
-  { path: `${home}/limits/{limit}/edit`, who: "owner" },
-  { path: `${home}/tokens`, who: "owner" },
-  { path: `${home}/tokens/new`, who: "owner" },
-  { path: `${home}/audit`, who: "owner" },
-  { path: `${home}/audit?action=revoke_key`, who: "owner" },
-  { path: `${home}/members`, who: "owner" },
-  { path: `${home}/members/invite`, who: "owner" },
-  { path: `${home}/members/{member}`, who: "owner" },
-  { path: "/invitations/{invitation}", who: "anonymous" },
-  { path: "/invitations/{invitation}", who: "owner" },
-  { path: `${home}/settings`, who: "owner" },
-  { path: "/forgot", who: "anonymous" },
-  { path: "/account", who: "owner" },
-  { path: "/account/organisations/new", who: "owner" },
-  { path: `${home}/no-such-page`, who: "owner" },
-];
-
 test.describe.configure({ mode: "parallel" });
 
 test("every page of the route table is looked at", () => {
@@ -99,7 +52,7 @@ for (const who of ["anonymous", "owner"] as const) {
     test(`${path} is accessible to ${who}`, async ({ page, tronch }) => {
       if (who === "owner") await signIn(page, tronch);
       const things = path.includes("{") ? await someThings(tronch) : undefined;
-      await page.goto(tronch.url + path.replaceAll(/\{(key|successor|limit|member|invitation)\}/g, (_, name: keyof Things) => things![name]));
+      await page.goto(tronch.url + address(path, things));
       await check(page, path);
     });
   }
