@@ -139,6 +139,13 @@ pub enum SecretOf {
     },
     /// A new service token.
     Token(TokenView),
+    /// The successor of a rotated service token.
+    RotatedToken {
+        /// The new token.
+        successor: TokenView,
+        /// The old one, with its end.
+        predecessor: Box<TokenView>,
+    },
 }
 
 /// How a form was answered, for the page that is rendered next.

@@ -8,6 +8,7 @@ mod identifier;
 mod ids;
 mod names;
 pub mod time;
+mod token_state;
 
 mod base62;
 mod handle;
@@ -56,6 +57,7 @@ pub use rotation::{
 };
 pub use time::{ParseTimestampError, Timestamp, duration_words, format_timestamp, parse_timestamp};
 pub use time::{serde_timestamp, serde_timestamp_option};
+pub use token_state::{TokenState, token_state};
 pub use verdict::{
     Ask, KeySnapshot, KeyState, ParseKeyStateError, ParseVerdictCodeError, VerdictCode, decide, ended_by_clock, state,
 };

@@ -27,7 +27,7 @@ pub enum Permission {
     ProjectsWrite,
     /// See service tokens.
     TokensRead,
-    /// Make and revoke service tokens.
+    /// Make, rotate and revoke service tokens.
     TokensWrite,
     /// Read the audit log.
     AuditRead,
@@ -94,7 +94,7 @@ impl Permission {
             Self::ProjectsRead => "List projects",
             Self::ProjectsWrite => "Create and change projects",
             Self::TokensRead => "List service tokens",
-            Self::TokensWrite => "Create and revoke service tokens",
+            Self::TokensWrite => "Create, rotate and revoke service tokens",
             Self::AuditRead => "Read the audit log",
             Self::UsageRead => "Read usage",
             Self::LimitsRead => "List limits",

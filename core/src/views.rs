@@ -133,6 +133,8 @@ pub struct TokenView {
     /// When it was last let in.
     #[serde(with = "serde_timestamp_option")]
     pub last_used_at: Option<Timestamp>,
+    /// The token that takes its place: until it expires both work.
+    pub successor_id: Option<ServiceTokenId>,
 }
 
 /// A project.

@@ -171,6 +171,7 @@ diesel::table! {
         revoked_at -> Nullable<Timestamptz>,
         last_used_at -> Nullable<Timestamptz>,
         bootstrap -> Bool,
+        successor_id -> Nullable<Uuid>,
     }
 }
 

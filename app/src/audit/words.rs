@@ -5,7 +5,7 @@ use tronch_core::AuditEventView;
 use crate::ui::diff::DiffRow;
 
 /// Every action there is: its word in the log and for people.
-pub(super) const ACTIONS: [(&str, &str); 36] = [
+pub(super) const ACTIONS: [(&str, &str); 37] = [
     ("create_key", "created the key"),
     ("update_key", "changed the key"),
     ("rotate_key", "rotated the key"),
@@ -19,6 +19,7 @@ pub(super) const ACTIONS: [(&str, &str); 36] = [
     ("update_limit", "changed the limit"),
     ("remove_limit", "removed the limit"),
     ("create_token", "created the service token"),
+    ("rotate_token", "rotated the service token"),
     ("revoke_token", "revoked the service token"),
     ("create_project", "created the project"),
     ("update_project", "changed the project"),

@@ -34,6 +34,9 @@ pub(crate) fn SecretOncePage(shown: ShownSecret) -> impl IntoView {
         SecretOf::Token(_) => {
             ("tokens", "Service token created", "Put it where your service keeps its secrets.", "tokens")
         }
+        SecretOf::RotatedToken { .. } => {
+            ("tokens", "Service token rotated", "Put it where your service keeps the old one.", "tokens")
+        }
     };
     let Some(secret) = secret else {
         return view! { <ShownBefore slug here title of list /> }.into_any();
@@ -72,7 +75,7 @@ fn ShownBefore(
             let rotate = format!("/t/{slug}/keys/{}/rotate", key.id);
             view! { " If nobody has it, " <a href=rotate>"rotate the key"</a> " to get another." }.into_any()
         }
-        SecretOf::Token(token) => {
+        SecretOf::Token(token) | SecretOf::RotatedToken { successor: token, .. } => {
             let another = address_of_another_token(&slug, token);
             view! { " If nobody has it, revoke this token and " <a href=another>"create another"</a> "." }.into_any()
         }
@@ -98,7 +101,7 @@ fn what(of: &SecretOf) -> impl IntoView + use<> {
             key.project.to_string(),
             key.owner.as_ref().map(|owner| owner.external_id.to_string()),
         ),
-        SecretOf::Token(token) => (
+        SecretOf::Token(token) | SecretOf::RotatedToken { successor: token, .. } => (
             token.name.to_string(),
             tronch_core::CredentialKind::ServiceToken.display_handle(token.handle),
             token.environment.map_or_else(|| "both".to_owned(), |environment| environment.to_string()),
@@ -129,6 +132,13 @@ fn facts(slug: &str, of: &SecretOf) -> impl IntoView + use<> {
             });
             view! { {disabled} {old_key(slug, predecessor, confirmed.clone())} }.into_any()
         }
+        SecretOf::RotatedToken { predecessor, .. } => {
+            let (handle, end) = (predecessor.handle, predecessor.expires_at.map(format_timestamp));
+            let until = end.map(|iso| view! { " expires " <LocalTime iso /> });
+            let handle = tronch_core::CredentialKind::ServiceToken.display_handle(handle);
+            view! { <Notice look="info" title="The old token">" " <code>{handle}</code> {until} "."</Notice> }
+                .into_any()
+        }
         SecretOf::Key(_) | SecretOf::Token(_) => ().into_any(),
     }
 }
@@ -157,7 +167,7 @@ fn snippet(public_url: &str, of: &SecretOf, secret: &str) -> Option<(String, Str
         SecretOf::Key(key) | SecretOf::Rotation { successor: key, .. } => {
             Some(("Ask about it, as your service does".to_owned(), verify_key(public_url, key, secret)))
         }
-        SecretOf::Token(token) => {
+        SecretOf::Token(token) | SecretOf::RotatedToken { successor: token, .. } => {
             let ask = token.permissions.contains(&Permission::KeysVerify);
             ask.then(|| ("Ask about a key".to_owned(), verify_with(public_url, token, secret)))
         }
@@ -187,7 +197,9 @@ fn next(slug: &str, of: &SecretOf, list: &str) -> impl IntoView + use<> {
     let (to_key, another) = match of {
         SecretOf::Key(key) => (Some(key.id), Some(address_of_another(slug, key))),
         SecretOf::Rotation { successor, .. } => (Some(successor.id), None),
-        SecretOf::Token(token) => (None, Some(address_of_another_token(slug, token))),
+        SecretOf::Token(token) | SecretOf::RotatedToken { successor: token, .. } => {
+            (None, Some(address_of_another_token(slug, token)))
+        }
     };
     let tokens =
         to_key.map(|_| view! { <LinkButton href=format!("/t/{slug}/tokens") label="Service tokens" look="quiet" /> });

@@ -4,8 +4,9 @@ mod first_steps;
 
 use leptos::prelude::*;
 use leptos_meta::Title;
-use tronch_core::{Permission, UsagePoint};
+use tronch_core::{Permission, UsagePoint, format_timestamp};
 use tronch_engine::audit::{AuditFilter, list_audit_events};
+use tronch_engine::tokens::expiring_tokens;
 use tronch_engine::usage::{Span, usage_of_tenant};
 use tronch_engine::{Error, Tenant};
 
@@ -14,6 +15,8 @@ use crate::layout::TenantLayout;
 use crate::server_context::{page, tenant};
 use crate::ui::button::LinkButton;
 use crate::ui::icons::IconName;
+use crate::ui::islands::LocalTime;
+use crate::ui::notice::Notice;
 use crate::ui::page_head::PageHead;
 use crate::usage::{SpanLinks, Totals, UsageChart, VerdictTable, span_of_address, total};
 use first_steps::{FirstSteps, Steps};
@@ -33,6 +36,7 @@ pub(crate) fn OverviewPage() -> impl IntoView {
             _ => None,
         };
         let changes = changes(&tenant).await?;
+        let expiring = expiring(&tenant).await?;
         let name = tenant.name().to_string();
         let keys = format!("/t/{}/keys/new", tenant.slug());
         let create = tenant
@@ -40,6 +44,7 @@ pub(crate) fn OverviewPage() -> impl IntoView {
             .then(|| view! { <LinkButton href=keys label="Create key" look="primary" icon=IconName::Plus /> });
         let path = format!("/t/{}/", tenant.slug());
         let body = view! {
+            {expiring}
             {steps.map(|steps| view! { <FirstSteps steps /> })}
             {usage.map(|points| view! { <Usage points span path /> })}
             {changes}
@@ -82,6 +87,26 @@ fn Usage(points: Vec<UsagePoint>, span: Span, path: String) -> impl IntoView {
         </section>
         {verdicts}
     }
+}
+
+/// Which service tokens end soon: what calls with them stops working.
+async fn expiring(tenant: &Tenant) -> Result<Option<AnyView>, Error> {
+    if !tenant.allows(Permission::TokensRead) {
+        return Ok(None);
+    }
+    let tokens = expiring_tokens(tenant).await?;
+    let Some(next) = tokens.first() else { return Ok(None) };
+    let title = match tokens.len() {
+        1 => "A service token expires soon.".to_owned(),
+        several => format!("{several} service tokens expire soon."),
+    };
+    let (name, end) = (next.name.to_string(), next.expires_at.map(format_timestamp));
+    let when = end.map(|iso| view! { " ends " <LocalTime iso /> });
+    let list = format!("/t/{}/tokens", tenant.slug());
+    Ok(Some(
+        view! { <Notice look="warn" title>" " <b>{name}</b> {when} ". " <a href=list>"Rotate in time"</a></Notice> }
+            .into_any(),
+    ))
 }
 
 /// What changed last, for those who may read the audit log.

@@ -4,10 +4,12 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
 use tronch_core::bounds::PAGE_SIZE_DEFAULT;
-use tronch_core::{Permission, TenantSlug, Timestamp, TokenView, format_timestamp};
+use tronch_core::{Permission, Timestamp, TokenState, TokenView, format_timestamp, token_state};
+use tronch_engine::Tenant;
 use tronch_engine::tokens::list_tokens;
 
 use crate::confirmed::confirmed_sentence;
+use crate::form_state::OnceField;
 use crate::layout::TenantLayout;
 use crate::server_context::{form_state, now, page, tenant};
 use crate::ui::badge::Badge;
@@ -18,6 +20,18 @@ use crate::ui::islands::LocalTime;
 use crate::ui::notice::{FormError, Notice};
 use crate::ui::page_head::PageHead;
 use crate::ui::table::{Pager, TableWrap};
+
+/// What the list offers, in seconds.
+const GRACES: [(u32, &str); 5] = [
+    (0, "not at all"),
+    (3600, "for an hour"),
+    (GRACE_SECONDS, "for a day"),
+    (604_800, "for a week"),
+    (2_592_000, "for 30 days"),
+];
+
+/// The one that is chosen at first: a day.
+const GRACE_SECONDS: u32 = 86_400;
 
 /// The tenant's service tokens.
 #[component]
@@ -37,7 +51,7 @@ pub(crate) fn TokensPage() -> impl IntoView {
             let query = form_urlencoded::Serializer::new(String::new()).append_pair("cursor", cursor).finish();
             format!("/t/{slug}/tokens?{query}")
         });
-        let rows: Vec<_> = found.items.iter().map(|token| row(&slug, token, may_write, now())).collect();
+        let rows: Vec<_> = found.items.iter().map(|token| row(&tenant, token, may_write, now())).collect();
         let table = if rows.is_empty() {
             let action = may_write.then(|| (format!("/t/{slug}/tokens/new"), "Create the first token".to_owned()));
             view! {
@@ -76,7 +90,7 @@ pub(crate) fn TokensPage() -> impl IntoView {
             <Title text="Service tokens" />
             <TenantLayout here="tokens">
                 <PageHead title="Service tokens" subtitle="What your services and scripts call the API with.">{create}</PageHead>
-                <FormError message=form.error() />
+                <FormError message=form.error().or_else(|| form.field_error("grace")) />
                 {(did.as_deref() == Some("revoked"))
                     .then(|| view! { <Notice look="ok" role="status">"The service token is revoked, for ever. " {confirmed}</Notice> })}
                 {table}
@@ -86,13 +100,14 @@ pub(crate) fn TokensPage() -> impl IntoView {
     })
 }
 
-fn row(slug: &TenantSlug, token: &TokenView, may_write: bool, now: Timestamp) -> impl IntoView + use<> {
-    let (label, look) = if token.revoked_at.is_some() {
-        ("Revoked", "bad")
-    } else if token.expires_at.is_some_and(|end| now >= end) {
-        ("Expired", "muted")
-    } else {
-        ("Active", "ok")
+fn row(tenant: &Tenant, token: &TokenView, may_write: bool, now: Timestamp) -> impl IntoView + use<> {
+    let slug = tenant.slug();
+    let state = token_state(token, now);
+    let look = match state {
+        TokenState::Revoked => "bad",
+        TokenState::Expired => "muted",
+        TokenState::Rotating | TokenState::ExpiresSoon => "warn",
+        TokenState::Active => "ok",
     };
     let permissions: Vec<&str> = token.permissions.iter().map(|one| one.as_str()).collect();
     let permissions = if permissions.len() == Permission::ALL.len() {
@@ -112,6 +127,26 @@ fn row(slug: &TenantSlug, token: &TokenView, may_write: bool, now: Timestamp) ->
         None => view! { <span class="muted">"never"</span> }.into_any(),
     };
     let name = token.name.to_string();
+    // Nobody hands out what he may not do himself.
+    let is_held = token.permissions.iter().all(|one| tenant.allows(*one));
+    let rotate = (may_write && is_held && state.is_rotatable()).then(|| {
+        let id = format!("grace-{}", token.id);
+        view! {
+            <details class="confirm">
+                <summary class="button small" aria-label=format!("Rotate {name}")>"Rotate"</summary>
+                <form method="post" action=format!("/t/{slug}/tokens/{}/rotate", token.id)>
+                    <OnceField />
+                    <label class="small" for=id.clone()>"The old token keeps working"</label>
+                    <select id=id name="grace">
+                        {GRACES.map(|(seconds, label)| view! {
+                            <option value=seconds.to_string() selected=seconds == GRACE_SECONDS>{label}</option>
+                        })}
+                    </select>
+                    <SubmitButton label="Rotate" look="primary small" />
+                </form>
+            </details>
+        }
+    });
     let revoke = (may_write && token.revoked_at.is_none()).then(|| {
         view! {
             <details class="confirm">
@@ -129,13 +164,13 @@ fn row(slug: &TenantSlug, token: &TokenView, may_write: bool, now: Timestamp) ->
                 <b>{name.clone()}</b>
                 <div class="mono muted small">{format!("tronch_st_{}…", token.handle)}</div>
             </td>
-            <td data-label="Status"><Badge label look /></td>
+            <td data-label="Status"><Badge label=state.label() look /></td>
             <td data-label="May">{permissions}</td>
             <td data-label="Only for" class="words">{limits}</td>
             <td data-label="Created">{time(Some(token.created_at))}</td>
             <td data-label="Last used">{time(token.last_used_at)}</td>
             <td data-label="Ends">{time(token.expires_at)}</td>
-            <td data-label="">{revoke}</td>
+            <td data-label=""><div class="row-actions">{rotate} {revoke}</div></td>
         </tr>
     }
 }

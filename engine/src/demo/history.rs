@@ -126,6 +126,8 @@ impl History {
             expires_at: part.expires_at,
             revoked_at: None,
             last_used_at: part.last_used_at,
+            bootstrap: false,
+            successor_id: None,
         };
         // What is made while somebody runs the command is made by them.
         let maker = if part.created_at == script.now { operator() } else { doer(ids, Actor::Person(1)) };

@@ -254,7 +254,8 @@ impl<'a> Charge<'a> {
             }
         } else if let Some(bucket) = self.rule.bucket() {
             self.rate.used += units;
-            let is_low = self.ways.rate == Way::Fast && self.rate.is_low(bucket, self.time);
+            // Whoever only reads leaves nothing behind.
+            let is_low = units > 0 && self.ways.rate == Way::Fast && self.rate.is_low(bucket, self.time);
             self.low.rate = is_low || self.rate.is_due(self.time);
         }
         if self.rule.bucket().is_some() {
@@ -263,7 +264,7 @@ impl<'a> Charge<'a> {
         }
         if let Some(window) = self.rule.window() {
             self.share.used += units;
-            let is_low = self.ways.total == Way::Fast && self.share.is_low(window);
+            let is_low = units > 0 && self.ways.total == Way::Fast && self.share.is_low(window);
             self.low.total = is_low || self.share.is_due(self.time);
             self.share.is_asking |= self.low.total;
             self.cell.store_used(&self.share);

@@ -2,12 +2,15 @@
 //! `verify`.
 
 mod bootstrap;
+mod rotate;
 pub(crate) mod rows;
 
+use chrono::TimeDelta;
 use diesel::prelude::*;
 use tronch_core::{
     CredentialKind, Environment, Page, Permission, ProjectId, ProjectSlug, SecretOnce, ServiceTokenId, Timestamp,
-    TokenName, TokenView, bounds::PAGE_SIZE_MAX,
+    TokenName, TokenView,
+    bounds::{EXPIRES_SOON_DAYS, PAGE_SIZE_MAX},
 };
 use uuid::Uuid;
 
@@ -23,6 +26,7 @@ use crate::tenancy::{Tenant, TenantTx};
 use rows::{NewTokenRow, TokenRow, audited};
 
 pub use bootstrap::replace_bootstrap_token;
+pub use rotate::{RotatedToken, rotate_token};
 
 const NOT_FOUND: Error = Error::NotFound { noun: "service token" };
 
@@ -187,6 +191,30 @@ pub async fn list_tokens(tenant: &Tenant, cursor: Option<&str>, limit: u32) -> R
     let items: Result<Vec<TokenView>, Error> =
         rows.into_iter().take(size).map(|(row, project)| row.view(project.as_deref())).collect();
     Ok(Page { items: items?, next_cursor })
+}
+
+/// The tenant's service tokens that the clock ends within seven days and that nobody has rotated, the next to end first, at most a page.
+///
+/// # Errors
+/// `Forbidden` without `tokens.read`; `Unavailable`.
+pub async fn expiring_tokens(tenant: &Tenant) -> Result<Vec<TokenView>, Error> {
+    tenant.require(Permission::TokensRead)?;
+    let now = clock::now();
+    let mut transaction = tenant.begin().await?;
+    let rows: Vec<(TokenRow, Option<String>)> = transaction
+        .of(service_tokens::table)
+        .left_join(project_table::table.on(service_tokens::project_id.eq(project_table::id.nullable())))
+        .filter(service_tokens::revoked_at.is_null())
+        .filter(service_tokens::successor_id.is_null())
+        .filter(service_tokens::expires_at.gt(now))
+        .filter(service_tokens::expires_at.le(now + TimeDelta::days(EXPIRES_SOON_DAYS)))
+        .order(service_tokens::expires_at)
+        .limit(i64::from(PAGE_SIZE_MAX))
+        .select((TokenRow::as_select(), project_table::slug.nullable()))
+        .load(&mut transaction)
+        .await?;
+    transaction.commit().await?;
+    rows.into_iter().map(|(row, project)| row.view(project.as_deref())).collect()
 }
 
 /// Ends a service token for ever. Revoking twice keeps the first time.

@@ -21,6 +21,8 @@ pub(crate) struct TokenRow {
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) revoked_at: Option<Timestamp>,
     pub(crate) last_used_at: Option<Timestamp>,
+    pub(crate) bootstrap: bool,
+    pub(crate) successor_id: Option<Uuid>,
 }
 
 #[derive(Insertable)]
@@ -54,6 +56,7 @@ impl TokenRow {
             expires_at: self.expires_at,
             revoked_at: self.revoked_at,
             last_used_at: self.last_used_at,
+            successor_id: self.successor_id.map(ServiceTokenId::from_uuid),
         })
     }
 }
@@ -68,5 +71,6 @@ pub(crate) fn audited(row: &TokenRow) -> Value {
         "environment": row.environment,
         "expires_at": time(row.expires_at),
         "revoked_at": time(row.revoked_at),
+        "successor": row.successor_id.map(|id| ServiceTokenId::from_uuid(id).to_string()),
     })
 }

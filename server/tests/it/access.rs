@@ -63,6 +63,7 @@ fn sample(route: &Route) -> Option<Sample> {
         ("POST", "/t/{tenant}/keys/{key}/disable" | "/t/{tenant}/keys/{key}/enable") => see_other(form(&[])),
         ("POST", "/t/{tenant}/keys/{key}/finish") => see_other(form(&[])),
         ("POST", "/t/{tenant}/tokens/new") => ok(form(&[("name", "from a form"), ("permissions", "keys.read")])),
+        ("POST", "/t/{tenant}/tokens/{token}/rotate") => ok(form(&[("grace", "3600")])),
         ("POST", "/t/{tenant}/tokens/{token}/revoke") => see_other(form(&[])),
         // Deleting has its own test: what was deleted takes nobody in.
         ("POST", "/t/{tenant}/settings/delete") => Some(Sample {
@@ -115,6 +116,7 @@ fn sample(route: &Route) -> Option<Sample> {
         ("POST", "/api/v1/limits/{limit_id}/credits") => ok(Body::Json(json!({ "add": 5 }))),
         ("PATCH", "/api/v1/limits/{limit_id}") => ok(Body::Json(json!({ "automatic": false }))),
         ("POST", "/api/v1/service-tokens") => created(json!({ "name": "a token", "permissions": ["keys.read"] })),
+        ("POST", "/api/v1/service-tokens/{token_id}/rotate") => created(json!({ "grace_seconds": 60 })),
         ("GET" | "DELETE", path) if path.starts_with("/api/v1/") => ok(Body::None),
         ("POST", path) if path.starts_with("/api/v1/keys/{key_id}/") => ok(Body::None),
         _ => None,

@@ -188,6 +188,7 @@ async fn every_write_can_be_repeated() {
         (Method::POST, format!("/api/v1/limits/{limit}/credits"), json!({ "add": 7 })),
         (Method::DELETE, format!("/api/v1/limits/{limit}"), json!({})),
         (Method::POST, "/api/v1/service-tokens".to_owned(), json!({ "name": "t", "permissions": ["keys.read"] })),
+        (Method::POST, format!("/api/v1/service-tokens/{token}/rotate"), json!({ "grace_seconds": 600 })),
         (Method::DELETE, format!("/api/v1/service-tokens/{token}"), json!({})),
         (Method::POST, "/api/v1/projects".to_owned(), json!({ "slug": "second" })),
         (Method::PATCH, "/api/v1/projects/second".to_owned(), json!({ "name": "Second" })),

@@ -71,6 +71,9 @@ async fn reading_reserves_nothing() {
     let (id, key) = key(&service, json!({})).await;
     set(&service, &json!({ "name": "monthly", "key_id": id, "window": total(1_000) })).await;
     assert_eq!(left(&service, &key).await, 1_000);
+    // What is asked ahead is asked behind the answer.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(left(&service, &key).await, 1_000);
     let database = house.database.connect_as_system().await;
     let rows = database.query_one("SELECT count(*) FROM limit_totals", &[]).await.expect("a count");
     assert_eq!(rows.get::<_, i64>(0), 0);

@@ -40,5 +40,6 @@ mod shared_limits;
 mod support;
 mod surface;
 mod texts;
+mod tokens;
 mod usage;
 mod verdicts;

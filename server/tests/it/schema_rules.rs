@@ -113,7 +113,7 @@ const OF_NO_ANSWER: &[(&str, &[&str])] = &[
         "keys",
         &["name_folded", "kdf_phc", "updated_at", "revoke_reason", "last_used_at", "ends_at", "used_at", "lineage_id"],
     ),
-    ("service_tokens", &["kdf_phc", "last_used_at", "bootstrap"]),
+    ("service_tokens", &["kdf_phc", "last_used_at", "bootstrap", "successor_id"]),
     ("projects", &["name", "grace_default_seconds", "grace_max_seconds", "auto_revoke", "created_at", "updated_at"]),
     // These two follow rows of key_cutoffs and limits, which are logged.
     ("tenants", &["name", "created_at", "demo", "latest_key_cutoff", "has_limits"]),

@@ -81,6 +81,7 @@ pub(crate) fn table() -> Vec<Entry<Api>> {
         post("/api/v1/limits/{limit_id}/credits", Token(LimitsWrite), limits::add_credits),
         get("/api/v1/service-tokens", Token(TokensRead), service_tokens::list_tokens),
         post("/api/v1/service-tokens", Token(TokensWrite), service_tokens::create_token),
+        post("/api/v1/service-tokens/{token_id}/rotate", Token(TokensWrite), service_tokens::rotate_token),
         delete("/api/v1/service-tokens/{token_id}", Token(TokensWrite), service_tokens::revoke_token),
         get("/api/v1/audit-events", Token(AuditRead), audit_events::list_audit_events),
         get("/api/v1/usage", Token(UsageRead), usage::get_usage),

@@ -53,6 +53,7 @@ pub(crate) struct Refused(#[expect(dead_code, reason = "it stands for the shape 
         limits::add_credits,
         service_tokens::list_tokens,
         service_tokens::create_token,
+        service_tokens::rotate_token,
         service_tokens::revoke_token,
         audit_events::list_audit_events,
         usage::get_usage,

@@ -220,6 +220,8 @@ pub(crate) struct TokenOut {
     expires_at: Option<String>,
     revoked_at: Option<String>,
     last_used_at: Option<String>,
+    /// The token that takes its place: until `expires_at` both work. `null` when it was not rotated.
+    successor_id: Option<String>,
     /// With `wait=all`: which nodes go by the change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) confirmation: Option<ConfirmationOut>,
@@ -244,6 +246,7 @@ impl From<TokenView> for TokenOut {
             expires_at: time(view.expires_at),
             revoked_at: time(view.revoked_at),
             last_used_at: time(view.last_used_at),
+            successor_id: view.successor_id.map(|id| id.to_string()),
             confirmation: None,
         }
     }

@@ -4,13 +4,15 @@ use axum::Json;
 use axum::extract::Path;
 use axum::http::{StatusCode, Uri};
 use serde::Deserialize;
-use tronch_core::{Environment, Permission, ProjectSlug, SecretOnce, Timestamp, TokenName, serde_timestamp_option};
+use tronch_core::{
+    Environment, Grace, Permission, ProjectSlug, SecretOnce, Timestamp, TokenName, serde_timestamp_option,
+};
 use tronch_engine::tokens::{self, NewToken};
 use utoipa::ToSchema;
 
 use super::confirm::{WaitParameter, confirmation};
 use super::idempotency::KeyParameter;
-use super::json::Body;
+use super::json::{Body, OptionalBody};
 use super::openapi::Refused;
 use super::out::{ListOut, NewTokenOut, TokenOut};
 use super::query::Query;
@@ -75,6 +77,39 @@ pub(crate) async fn create_token(
     let made = tokens::create_token(&inside.tenant, new_token).await?;
     let secret = made.secret.map(SecretOnce::expose_once);
     Ok((StatusCode::CREATED, Json(NewTokenOut { service_token: made.token.into(), secret })))
+}
+
+/// How long the old token keeps working, and when the new one expires.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RotateTokenIn {
+    /// Seconds from now, at most 30 days; 0 ends the old token at once. A day when left out.
+    #[schema(example = 3600)]
+    grace_seconds: Option<u32>,
+    /// RFC 3339, in the future. When left out, the new token lives as long as the old one was made for.
+    #[serde(default, with = "serde_timestamp_option")]
+    #[schema(value_type = Option<String>)]
+    expires_at: Option<Timestamp>,
+}
+
+/// Issue a successor with the same permissions and limits; the old token keeps working until its grace ends.
+#[utoipa::path(
+    post, path = "/api/v1/service-tokens/{token_id}/rotate", tag = "service tokens", operation_id = "rotate_token",
+    security(("service_token" = ["tokens.write"])),
+    params(("token_id" = String, Path, description = "`stk_…` of the old token"), KeyParameter), request_body = Option<RotateTokenIn>,
+    responses((status = 201, description = "The new token and its secret", body = NewTokenOut), (status = "default", response = Refused))
+)]
+pub(crate) async fn rotate_token(
+    inside: Inside,
+    Path(id): Path<String>,
+    OptionalBody(asked): OptionalBody<RotateTokenIn>,
+) -> Result<(StatusCode, Json<NewTokenOut>), Problem> {
+    let grace = asked.grace_seconds.map_or(Grace::ProjectDefault, Grace::Seconds);
+    let rotated = tokens::rotate_token(&inside.tenant, id_of(&id, "service token")?, grace, asked.expires_at)
+        .await
+        .map_err(|error| Problem::from(error).renamed("grace", "grace_seconds"))?;
+    let secret = rotated.secret.map(SecretOnce::expose_once);
+    Ok((StatusCode::CREATED, Json(NewTokenOut { service_token: rotated.successor.into(), secret })))
 }
 
 /// Revoke a service token, for ever. Revoking twice is fine.

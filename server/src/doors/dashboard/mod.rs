@@ -178,6 +178,7 @@ pub(crate) fn table() -> Vec<Entry<Dashboard>> {
         get("/t/{tenant}/tokens", holder(TokensRead), page),
         get("/t/{tenant}/tokens/new", holder(TokensWrite), page),
         post("/t/{tenant}/tokens/new", holder(TokensWrite), tokens::create),
+        post("/t/{tenant}/tokens/{token}/rotate", holder(TokensWrite), tokens::rotate),
         post("/t/{tenant}/tokens/{token}/revoke", holder(TokensWrite), tokens::revoke),
         get("/t/{tenant}/settings", Access::Person(ManageOrganisation), page),
         get("/t/{tenant}/settings/export", Access::Person(ManageOrganisation), settings::export),
@@ -279,7 +280,9 @@ fn page_of_form(path: &str) -> &str {
         Some((page, "revoke")) if page.contains("/invitations/") => {
             page.rsplit_once("/invitations").map_or("/", |(tenant, _)| tenant)
         }
-        Some((page, "revoke")) if page.contains("/tokens/") => page.rsplit_once('/').map_or("/", |(list, _)| list),
+        Some((page, "rotate" | "revoke")) if page.contains("/tokens/") => {
+            page.rsplit_once('/').map_or("/", |(list, _)| list)
+        }
         Some((page, "remove")) if page.contains("/limits/") => page.rsplit_once('/').map_or("/", |(list, _)| list),
         _ => path,
     }

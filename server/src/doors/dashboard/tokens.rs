@@ -2,8 +2,8 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use tronch_app::{FormState, SecretOf, ShownSecret};
-use tronch_core::{Environment, Permission, ProjectSlug, SecretOnce, Timestamp, TokenName};
+use tronch_app::{FormState, Place, SecretOf, ShownSecret};
+use tronch_core::{Environment, Grace, Permission, ProjectSlug, SecretOnce, Timestamp, TokenName};
 use tronch_engine::Error;
 use tronch_engine::tokens::{self, NewToken, refusals_of_new_token};
 
@@ -33,12 +33,49 @@ pub(crate) async fn create(State(dashboard): State<Dashboard>, Inside(place): In
     dashboard.refuse_all(sent.parts, place, state, error, rest).await
 }
 
+/// `POST /t/{tenant}/tokens/{token}/rotate`: the answer is the page that shows the successor's secret.
+pub(crate) async fn rotate(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    Path((_, token)): Path<(String, String)>,
+    sent: Sent,
+) -> Response {
+    let mut state = sent.state(&["grace"]);
+    let grace = sent.filled("grace").map(|text| text.parse().map(Grace::Seconds).map_err(|_| "choose one of the list"));
+    let Some(grace) = state.take("grace", grace.transpose()) else {
+        return dashboard.form_again(at(sent, &place, "tokens").parts, place, state).await;
+    };
+    let rotated = async {
+        let id = token.parse().map_err(|_| Error::NotFound { noun: "service token" })?;
+        let tenant = sent.once(place.tenant.clone()).await?;
+        tokens::rotate_token(&tenant, id, grace.unwrap_or(Grace::ProjectDefault), None).await
+    };
+    match rotated.await {
+        Ok(rotated) => {
+            let (successor, predecessor) = (rotated.successor, Box::new(rotated.predecessor));
+            let secret = rotated.secret.map(SecretOnce::expose_once);
+            let shown = ShownSecret { secret, of: SecretOf::RotatedToken { successor, predecessor } };
+            let parts = at(sent, &place, "tokens/new").parts;
+            dashboard.show_secret(parts, place, shown).await
+        }
+        Err(error) => dashboard.refuse(at(sent, &place, "tokens").parts, place, state, error).await,
+    }
+}
+
+/// These forms stand on the list: no page has their address, so that of another is taken.
+fn at(mut sent: Sent, place: &Place, page: &str) -> Sent {
+    if let Ok(uri) = format!("/t/{}/{page}", place.tenant.slug()).parse() {
+        sent.parts.uri = uri;
+    }
+    sent
+}
+
 /// `POST /t/{tenant}/tokens/{token}/revoke`.
 pub(crate) async fn revoke(
     State(dashboard): State<Dashboard>,
     Inside(place): Inside,
     Path((_, token)): Path<(String, String)>,
-    mut sent: Sent,
+    sent: Sent,
 ) -> Response {
     let revoked = async {
         let id = token.parse().map_err(|_| Error::NotFound { noun: "service token" })?;
@@ -49,13 +86,7 @@ pub(crate) async fn revoke(
             let confirmed = confirmed(&place.tenant).await;
             see_other(&format!("/t/{}/tokens?did=revoked{confirmed}", place.tenant.slug()))
         }
-        Err(error) => {
-            // The form stands on the list's page and has no address of its own to be shown again at.
-            if let Ok(uri) = format!("/t/{}/tokens", place.tenant.slug()).parse() {
-                sent.parts.uri = uri;
-            }
-            dashboard.refuse(sent.parts, place, FormState::default(), error).await
-        }
+        Err(error) => dashboard.refuse(at(sent, &place, "tokens").parts, place, FormState::default(), error).await,
     }
 }
 
