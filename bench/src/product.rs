@@ -22,6 +22,10 @@ pub fn leave_server_core() -> anyhow::Result<()> {
 /// The master secret of the installations that are measured.
 pub const MASTER: &str = "0707070707070707070707070707070707070707070707070707070707070707";
 
+/// The owner of the tenant that is measured.
+pub const OWNER: &str = "owner@acme.example";
+pub const PASSWORD: &str = "correct horse battery";
+
 /// Questions under way while keys are made warm.
 const WARMING: usize = 16;
 
@@ -40,17 +44,10 @@ impl Installation {
         std::fs::create_dir_all(&folder)?;
         let tronch = tronch.canonicalize().with_context(|| format!("{} is not built", tronch.display()))?;
         let mut installation = Self { folder, tronch, database_url: database_url.to_owned(), token: String::new() };
-        let mut bootstrap = installation.command(&[
-            "bootstrap",
-            "--email",
-            "owner@acme.example",
-            "--tenant",
-            "acme",
-            "--password-stdin",
-            "--json",
-        ]);
+        let mut bootstrap =
+            installation.command(&["bootstrap", "--email", OWNER, "--tenant", "acme", "--password-stdin", "--json"]);
         let mut child = bootstrap.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
-        std::io::Write::write_all(&mut child.stdin.take().context("a pipe")?, b"correct horse battery")?;
+        std::io::Write::write_all(&mut child.stdin.take().context("a pipe")?, PASSWORD.as_bytes())?;
         let output = child.wait_with_output()?;
         ensure!(output.status.success(), "tronch bootstrap failed");
         let said: Value = serde_json::from_slice(&output.stdout)?;

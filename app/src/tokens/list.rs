@@ -137,7 +137,7 @@ fn row(tenant: &Tenant, token: &TokenView, may_write: bool, now: Timestamp) -> i
                 <form method="post" action=format!("/t/{slug}/tokens/{}/rotate", token.id)>
                     <OnceField />
                     <label class="small" for=id.clone()>"The old token keeps working"</label>
-                    <select id=id name="grace">
+                    <select id=id name="grace" class="select">
                         {GRACES.map(|(seconds, label)| view! {
                             <option value=seconds.to_string() selected=seconds == GRACE_SECONDS>{label}</option>
                         })}

@@ -11,12 +11,12 @@ use tronch_server::doors::{Access, Route, surface};
 use crate::support::{Answer, PASSWORD, TestApp, Visitor, owner};
 
 /// What a request to an entry is made of, and what the right caller gets.
-struct Sample {
-    body: Body,
-    right: StatusCode,
+pub(crate) struct Sample {
+    pub(crate) body: Body,
+    pub(crate) right: StatusCode,
 }
 
-enum Body {
+pub(crate) enum Body {
     None,
     Json(Value),
     Form(Vec<(&'static str, String)>),
@@ -24,7 +24,7 @@ enum Body {
 
 /// Rows that every entry finds: `{tenant}`, `{project}`, `{key}`, `{token}` and `{limit_id}` of
 /// the path.
-struct Things {
+pub(crate) struct Things {
     tenant: &'static str,
     project: String,
     key: String,
@@ -37,7 +37,7 @@ struct Things {
 /// Stands in a sample for a word that no row has yet.
 const FRESH: &str = "a-fresh-word";
 
-fn sample(route: &Route) -> Option<Sample> {
+pub(crate) fn sample(route: &Route) -> Option<Sample> {
     let form = |fields: &[(&'static str, &str)]| {
         Body::Form(fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect())
     };
@@ -138,7 +138,7 @@ fn address(route: &Route, things: &Things) -> String {
         .replace("{invitation}", &things.invitation)
 }
 
-async fn ask(visitor: &Visitor, route: &Route, sample: &Sample, things: &Things) -> Answer {
+pub(crate) async fn ask(visitor: &Visitor, route: &Route, sample: &Sample, things: &Things) -> Answer {
     let request = visitor.request(route.method.clone(), &address(route, things));
     let fresh = format!("p{}", uuid::Uuid::new_v4().simple());
     let request = match &sample.body {
@@ -162,7 +162,7 @@ async fn ask(visitor: &Visitor, route: &Route, sample: &Sample, things: &Things)
 }
 
 /// A fresh key and token in a tenant, the key rotated where the entry needs a rotation that runs.
-async fn things(app: &TestApp, service: &Visitor, tenant: &'static str, route: &Route) -> Things {
+pub(crate) async fn things(app: &TestApp, service: &Visitor, tenant: &'static str, route: &Route) -> Things {
     let (key, _) = service.create_key(&json!({ "name": "a key" })).await;
     if route.path.contains("finish") {
         let answer = service.post(&format!("/api/v1/keys/{key}/rotate"), &json!({ "grace_seconds": 600 })).await;
@@ -213,7 +213,7 @@ async fn restore_members(app: &TestApp) {
 }
 
 /// Everything a wrong caller must not change, as text. When something was last used is written beside the calls.
-async fn rows(app: &TestApp) -> BTreeMap<String, String> {
+pub(crate) async fn rows(app: &TestApp) -> BTreeMap<String, String> {
     let system = app.database.connect_as_system().await;
     let mut found = BTreeMap::new();
     for table in [
@@ -262,6 +262,11 @@ async fn every_entry_takes_the_right_caller_and_refuses_each_wrong_one() {
         members.push((role, app.member(&email).await));
     }
     restore_members(&app).await;
+    let mut single = Vec::new();
+    for permission in Permission::ALL {
+        let token = app.token("acme", &json!({ "permissions": [permission] })).await;
+        single.push((permission, app.service(&token)));
+    }
     let mut tried = 0;
     for route in surface() {
         if route.access == Access::Anyone {
@@ -315,6 +320,11 @@ async fn every_entry_takes_the_right_caller_and_refuses_each_wrong_one() {
                 let before = rows(&app).await;
                 let answer = ask(&without, &route, &sample, &theirs).await;
                 refused(&app, &before, "a token without", &route, &answer, StatusCode::FORBIDDEN).await;
+                for (other, token) in single.iter().filter(|(other, _)| *other != permission) {
+                    let answer = ask(token, &route, &sample, &theirs).await;
+                    let (method, path) = (&route.method, route.path);
+                    assert_eq!(answer.status, StatusCode::FORBIDDEN, "a token for {other} at {method} {path}");
+                }
                 // The least that does: what is granted must be held as well.
                 let enough = if permission == Permission::TokensWrite {
                     vec![permission, Permission::KeysRead]

@@ -2,6 +2,7 @@
 
 mod access;
 mod account;
+mod attacks;
 mod bad_input;
 mod bad_start;
 mod cold;

@@ -97,6 +97,12 @@ async fn a_link_takes_in_nobody_else_and_not_for_ever() {
     assert_eq!(signed_in.header("location"), path);
     let joined = post(&invited, &path, &[]).await;
     assert_eq!((joined.status, joined.header("location")), (StatusCode::SEE_OTHER, "/t/acme/"), "{}", joined.text);
+    // Whoever is removed does not come back by it.
+    let member = user_id(&app, &stranger).await;
+    let removed = post(&boss, &format!("/t/acme/members/{member}/remove"), &[]).await;
+    assert_eq!(removed.status, StatusCode::SEE_OTHER, "{}", removed.text);
+    assert_eq!(post(&invited, &path, &[]).await.status, StatusCode::GONE);
+    assert_eq!(invited.get("/t/acme/").await.status, StatusCode::NOT_FOUND);
 
     // Invited anew, the first link is dead; taken back, the second; a day later, any.
     let first = invite(&app, &boss, "carol@example.com", "viewer").await;
