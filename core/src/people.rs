@@ -10,7 +10,7 @@ pub enum PeopleRight {
     SeeMembers,
     /// Invite people, change what they are, remove them.
     ManageMembers,
-    /// Rename the organisation, hand it over, delete it.
+    /// Take the organisation along, hand it over, delete it.
     ManageOrganisation,
 }
 
@@ -23,7 +23,7 @@ impl PeopleRight {
         match self {
             Self::SeeMembers => "See who is in the organisation",
             Self::ManageMembers => "Invite people, change their roles, remove them",
-            Self::ManageOrganisation => "Rename, hand over and delete the organisation",
+            Self::ManageOrganisation => "Take along, hand over and delete the organisation",
         }
     }
 

@@ -71,6 +71,10 @@ async fn send_invitation(engine: &Engine, mailer: &Mailer) -> Result<Option<bool
                 .filter(invitations::accepted_at.is_null())
                 .filter(invitations::revoked_at.is_null())
                 .filter(invitations::expires_at.gt(now))
+                .filter(
+                    invitations::tenant_id
+                        .eq_any(tenants::table.filter(tenants::deleted_at.is_null()).select(tenants::id)),
+                )
                 .order(invitations::mail_due_at)
                 .select(invitations::id)
                 .for_update()

@@ -13,7 +13,7 @@ use crate::audit::{self, Change};
 use crate::caller::{Actor, Caller, Identity, Origin};
 use crate::clock;
 use crate::error::Error;
-use crate::schema::{memberships, sessions, users};
+use crate::schema::{memberships, password_resets, sessions, users};
 
 /// Gives the caller another password, for the one they have, and ends all their other sessions. Gives how many.
 ///
@@ -26,16 +26,26 @@ pub async fn change_password(
     new: Password,
 ) -> Result<usize, Error> {
     let Identity::Member { user_id, session, .. } = &caller.identity else { return Err(Error::Unauthenticated) };
+    let changed_at: Timestamp = {
+        let mut connection = engine.db().system().await?;
+        users::table.find(user_id.uuid()).select(users::password_changed_at).first(&mut connection).await?
+    };
     super::confirm_password(engine, caller, current).await?;
     let phc = engine.passwords().hash(new.into_inner()).await?;
     let this = session.map(tronch_core::SessionId::uuid).unwrap_or_default();
     let mut connection = engine.db().system().await?;
     let ended = connection
         .transaction::<usize, Error, _>(async |connection| {
-            diesel::update(users::table.find(user_id.uuid()))
+            // Whoever chose another meanwhile, by a link, has ended what began with the one that was confirmed.
+            let as_confirmed = users::table.find(user_id.uuid()).filter(users::password_changed_at.eq(changed_at));
+            let email: Option<String> = diesel::update(as_confirmed)
                 .set((users::password_phc.eq(phc), users::password_changed_at.eq(clock::now())))
-                .execute(connection)
-                .await?;
+                .returning(users::email_normalized)
+                .get_result(connection)
+                .await
+                .optional()?;
+            let email = email.ok_or(Error::Unauthenticated)?;
+            end_links(connection, &email).await?;
             let others = sessions::table.filter(sessions::user_id.eq(user_id.uuid())).filter(sessions::id.ne(this));
             let ended = diesel::delete(others).execute(connection).await?;
             tell(connection, caller, "change_password", None).await?;
@@ -43,6 +53,18 @@ pub async fn change_password(
         })
         .await?;
     Ok(ended)
+}
+
+/// Ends every open link to another password of an account.
+pub(super) async fn end_links(connection: &mut AsyncPgConnection, email_normalized: &str) -> Result<(), Error> {
+    let open = password_resets::table
+        .filter(password_resets::email_normalized.eq(email_normalized))
+        .filter(password_resets::used_at.is_null());
+    diesel::update(open)
+        .set((password_resets::used_at.eq(clock::now()), password_resets::mail_due_at.eq(None::<Timestamp>)))
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Tells the log of each of the caller's tenants what they did about themselves.

@@ -80,17 +80,19 @@ pub async fn invite(tenant: &Tenant, email: &EmailAddress, role: Role) -> Result
         invitations::mail_error.eq(None::<String>),
         invitations::mail_sent_at.eq(None::<Timestamp>),
     );
-    let open: Option<Uuid> = transaction
+    let open: Option<(Uuid, String)> = transaction
         .of(invitations::table)
         .filter(invitations::email_normalized.eq(normalized.clone()))
         .filter(invitations::accepted_at.is_null())
         .filter(invitations::revoked_at.is_null())
-        .select(invitations::id)
+        .select((invitations::id, invitations::role))
         .first(&mut transaction)
         .await
         .optional()?;
     let id = match open {
-        Some(id) => {
+        Some((id, earlier)) => {
+            // What he could not take back he does not replace.
+            require_giving(acting, earlier.parse().map_err(Error::internal)?)?;
             transaction
                 .of(invitations::table)
                 .filter(invitations::id.eq(id))

@@ -9,7 +9,7 @@ use diesel_async::{AsyncConnection as _, RunQueryDsl};
 use tronch_core::{EmailAddress, Timestamp, UserId};
 use uuid::Uuid;
 
-use super::account::tell;
+use super::account::{end_links, tell};
 use super::{LinkToken, Password};
 use crate::Engine;
 use crate::caller::{Caller, Identity, Origin};
@@ -98,11 +98,7 @@ pub async fn reset_by_link(engine: &Engine, token: &str, password: Password, ori
         );
         diesel::update(users::table.find(id)).set(changed).execute(connection).await?;
         diesel::delete(sessions::table.filter(sessions::user_id.eq(id))).execute(connection).await?;
-        let others = password_resets::table.filter(password_resets::email_normalized.eq(&address));
-        diesel::update(others.filter(password_resets::used_at.is_null()))
-            .set((password_resets::used_at.eq(clock::now()), password_resets::mail_due_at.eq(None::<Timestamp>)))
-            .execute(connection)
-            .await?;
+        end_links(connection, &address).await?;
         let identity = Identity::Member { user_id: UserId::from_uuid(id), name, email, session: None };
         tell(connection, &Caller { identity, origin }, "reset_password", None).await
     });

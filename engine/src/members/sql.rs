@@ -143,6 +143,7 @@ pub(super) async fn set_password(
         .await?;
     let ended =
         diesel::delete(sessions::table.filter(sessions::user_id.eq(user_id.uuid()))).execute(&mut connection).await?;
+    super::account::end_links(&mut connection, &email.normalized()).await?;
     let tenant_ids: Vec<Uuid> = memberships::table
         .filter(memberships::user_id.eq(user_id.uuid()))
         .select(memberships::tenant_id)

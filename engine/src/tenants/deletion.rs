@@ -85,6 +85,10 @@ pub async fn restore_tenant(engine: &Engine, caller: &Caller, slug: &TenantSlug)
     let connection = engine.db().tenant().await?;
     let mut transaction = TenantTx::begin(connection, TenantId::from_uuid(id), Scope::default()).await?;
     transaction.lock_tenant().await?;
+    // The week may have ended, or somebody else been there, while the row was waited for.
+    if !owned_deleted(engine, caller).await?.iter().any(|(one, ..)| *one == id) {
+        return Err(Error::NotFound { noun: "deleted organisation" });
+    }
     set_deleted(&mut transaction, None).await?;
     record(&mut transaction, caller, "restore_tenant", &name).await?;
     transaction.commit().await?;
@@ -109,7 +113,7 @@ pub async fn remove_deleted_tenants(engine: &Engine) -> Result<usize, Error> {
     for tenant_id in &due {
         connection
             .transaction::<_, Error, _>(async |connection| {
-                lock(connection, *tenant_id).await?;
+                hold(connection, *tenant_id).await?;
                 close_doors(connection, *tenant_id).await
             })
             .await?;
@@ -126,6 +130,21 @@ pub async fn remove_deleted_tenants(engine: &Engine) -> Result<usize, Error> {
         tracing::info!(tenant.id = %TenantId::from_uuid(*tenant_id), "a tenant that was deleted a week ago is removed");
     }
     Ok(due.len())
+}
+
+/// Less than [`lock`]: whoever signs in holds their own row and writes to the tenant's log, which must not wait for this.
+///
+/// This crosses tenants because [`remove_deleted_tenants`] does.
+async fn hold(connection: &mut AsyncPgConnection, tenant_id: Uuid) -> Result<(), Error> {
+    let held: Option<Uuid> = tenants::table
+        .find(tenant_id)
+        .filter(tenants::deleted_at.le(clock::now() - UNDONE_WITHIN))
+        .select(tenants::id)
+        .for_no_key_update()
+        .first(connection)
+        .await
+        .optional()?;
+    held.map(drop).ok_or(Error::NotFound { noun: "tenant" })
 }
 
 /// This crosses tenants because [`remove_deleted_tenants`] does.

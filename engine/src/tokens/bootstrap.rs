@@ -2,11 +2,13 @@
 
 use diesel::prelude::*;
 use tronch_core::{CredentialKind, Permission, SecretOnce, TokenName, TokenView};
+use uuid::Uuid;
 
 use super::rows::TokenRow;
 use super::{NewToken, insert, record};
 use crate::clock;
 use crate::error::Error;
+use crate::once::ChangeTx;
 use crate::schema::service_tokens;
 use crate::secret;
 use crate::tenancy::Tenant;
@@ -38,6 +40,7 @@ pub async fn replace_bootstrap_token(tenant: &Tenant) -> Result<(TokenView, Secr
             .get_result(&mut transaction)
             .await?;
         record(tenant, &mut transaction, "revoke_token", Some(&before), &after).await?;
+        revoke_rotated(tenant, &mut transaction, before.id).await?;
     }
     let new_token = NewToken {
         name: TokenName::parse("bootstrap").map_err(Error::internal)?,
@@ -50,4 +53,32 @@ pub async fn replace_bootstrap_token(tenant: &Tenant) -> Result<(TokenView, Secr
     record(tenant, &mut transaction, "create_token", None, &token).await?;
     transaction.commit(token.id).await?;
     Ok((token.view(None)?, minted.secret))
+}
+
+/// Ends those whose place a token took and whose grace still runs.
+async fn revoke_rotated(tenant: &Tenant, transaction: &mut ChangeTx, successor: Uuid) -> Result<(), Error> {
+    let mut successor = Some(successor);
+    while let Some(id) = successor.take() {
+        let before: Option<TokenRow> = transaction
+            .of(service_tokens::table)
+            .filter(service_tokens::successor_id.eq(id))
+            .select(TokenRow::as_select())
+            .first(transaction)
+            .await
+            .optional()?;
+        let Some(before) = before else { return Ok(()) };
+        successor = Some(before.id);
+        if before.revoked_at.is_some() {
+            continue;
+        }
+        let after: TokenRow = transaction
+            .of(service_tokens::table)
+            .filter(service_tokens::id.eq(before.id))
+            .set(service_tokens::revoked_at.eq(clock::now()))
+            .returning(TokenRow::as_returning())
+            .get_result(transaction)
+            .await?;
+        record(tenant, transaction, "revoke_token", Some(&before), &after).await?;
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Rotation of a service token: a successor takes over what it may do, and the old one keeps working until its grace ends. What the two have
 //! in common with the rotation of a key is `core`'s rule.
 
+use chrono::Datelike as _;
 use diesel::prelude::*;
 use tronch_core::{
     CredentialKind, Environment, ErrorCode, Grace, Permission, ProjectId, RotatingKey, RotationRefusal,
@@ -59,11 +60,16 @@ pub async fn rotate_token(
     let mut transaction = tenant.begin().await?;
     let (old, _) = lock(&mut transaction, token_id.uuid()).await?;
     transaction.commit().await?;
+    let is_bootstrap = old.bootstrap;
     if tenant.once_of().is_none() || old.successor_id.is_none() {
         end_of(tenant, &old, grace, clock::now())?;
     }
     let minted = secret::mint(&tenant.engine, CredentialKind::ServiceToken, tenant.id).await?;
     let mut transaction = tenant.begin_change().await?;
+    // As whoever replaces the bootstrap token does, and before its row.
+    if is_bootstrap {
+        transaction.lock_tenant().await?;
+    }
     let (old, project) = lock(&mut transaction, token_id.uuid()).await?;
     let now = clock::now();
     let end = end_of(tenant, &old, grace, now)?;
@@ -91,7 +97,7 @@ pub async fn rotate_token(
         tag: minted.tag.as_bytes(),
         tag_key: minted.tag_key.as_bytes(),
         created_at: minted.created_at,
-        expires_at: expires_at.or_else(|| old.expires_at.map(|end| minted.created_at + (end - old.created_at))),
+        expires_at: expires_at.or_else(|| old.expires_at.map(|end| end_of_as_long(&old, end, minted.created_at))),
         bootstrap: old.bootstrap,
     };
     let successor: TokenRow = transaction
@@ -125,6 +131,11 @@ fn end_of(tenant: &Tenant, old: &TokenRow, grace: Grace, now: Timestamp) -> Resu
         RotatingKey { revoked_at: old.revoked_at, expires_at: old.expires_at, successor_id: None, disabled: false };
     let plan = rotation_plan(&rotating, grace, &SETTINGS, now).map_err(refusal)?;
     Ok(plan.grace_ends_at.map(|end| if end <= now { clock::just_past(now) } else { end }))
+}
+
+/// As long after `from` as the old token was made for; times end with the year 9999.
+fn end_of_as_long(old: &TokenRow, end: Timestamp, from: Timestamp) -> Timestamp {
+    from.checked_add_signed(end - old.created_at).filter(|later| later.year() < 10_000).unwrap_or(end)
 }
 
 fn already_rotated(successor: Uuid) -> Error {

@@ -118,6 +118,15 @@ async fn whoever_forgot_a_password_chooses_another_once() {
     assert_eq!(database.query_one(told, &[]).await.expect("a count").get::<_, i64>(0), 1);
     let left = "SELECT count(*) FROM password_resets WHERE email_normalized LIKE 'nobody%'";
     assert_eq!(database.query_one(left, &[]).await.expect("a count").get::<_, i64>(0), 0);
+    // Another password, chosen with the old one, ends links that are open.
+    ask(&owner("acme")).await;
+    assert_eq!(send(&app).await, 1);
+    let open = link(&smtp.take()[0], "/reset/");
+    let (_, signed_in) = sign_in(&app, &owner("acme"), NEW).await;
+    let fields = [("password", NEW), ("new_password", "noch ein anderes wort")];
+    let changed = signed_in.form("/account/password", &fields).await;
+    assert_eq!(changed.status, StatusCode::SEE_OTHER, "{}", changed.text);
+    assert_eq!(app.anonymous().get(&open).await.status, StatusCode::GONE);
     // A link of one kind is none of another.
     assert_eq!(app.anonymous().get(&path.replace("/reset/", "/invitations/")).await.status, StatusCode::NOT_FOUND);
     // And nobody floods a mailbox.

@@ -123,6 +123,10 @@ async fn a_link_takes_in_nobody_else_and_not_for_ever() {
     assert_eq!(late.status, StatusCode::GONE);
     assert!(late.text.contains("older than a day"), "{}", late.text);
     assert!(!boss.get("/t/acme/members").await.text.contains("carol@example.com"));
+    // Nobody replaces an invitation that he could not take back.
+    invite(&app, &boss, "dora@example.com", "owner").await;
+    let replaced = post(&other, "/t/acme/members/invite", &[("email", "dora@example.com"), ("role", "viewer")]).await;
+    assert_eq!(replaced.status, StatusCode::FORBIDDEN, "{}", replaced.text);
     // A member is not invited.
     let member = post(&boss, "/t/acme/members/invite", &[("email", &owner("acme")), ("role", "viewer")]).await;
     assert_eq!(member.status, StatusCode::CONFLICT);

@@ -111,3 +111,35 @@ async fn the_overview_says_which_expire_soon_to_whoever_may_see_them() {
         .await;
     assert!(!boss.get("/t/acme/").await.text.contains("expires soon"), "whoever was rotated is taken care of");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_bootstrap_token_ends_what_was_rotated_before_it_too() {
+    let app = TestApp::start().await;
+    let slug = tronch_core::TenantSlug::parse("acme").expect("a slug");
+    let tenant = app.engine.tenant(&tronch_engine::Caller::operator(), &slug).await.expect("a tenant");
+    let replace = || tronch_engine::tokens::replace_bootstrap_token(&tenant);
+    let (first, first_secret) = replace().await.expect("a token");
+    let first_secret = first_secret.expose_once();
+    let service = app.service(&first_secret);
+    let second = service.post(&format!("/api/v1/service-tokens/{}/rotate", first.id), &json!({})).await;
+    let third = service.post(&format!("/api/v1/service-tokens/{}/rotate", id(&second)), &json!({})).await;
+    let old = [first_secret, secret(&second), secret(&third)];
+    for secret in &old {
+        assert_eq!(app.service(secret).get("/api/v1/keys").await.status, StatusCode::OK);
+    }
+    let (_, fresh) = replace().await.expect("a token");
+    for secret in &old {
+        assert_eq!(app.service(secret).get("/api/v1/keys").await.status, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(app.service(&fresh.expose_once()).get("/api/v1/keys").await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_life_without_end_stays_one_that_can_be_read() {
+    let app = TestApp::start().await;
+    let service = app.everything_in("acme").await;
+    let wish = json!({ "name": "for ever", "permissions": ["keys.read"], "expires_at": "9999-12-31T23:59:59Z" });
+    let old = service.post("/api/v1/service-tokens", &wish).await;
+    let rotated = service.post(&format!("/api/v1/service-tokens/{}/rotate", id(&old)), &json!({})).await;
+    assert!(rotated.json()["service_token"]["expires_at"].as_str().is_some_and(|end| end.starts_with("9999-12-31")));
+}
