@@ -151,6 +151,11 @@ impl<'a> Charge<'a> {
         self.low
     }
 
+    /// Whether the call costs nothing: it only asks how it stands.
+    pub(crate) fn only_reads(&self) -> bool {
+        self.cost.units() == 0
+    }
+
     /// Whether one word is all that there is to change.
     fn is_one_word(&self) -> bool {
         self.rule.window().is_none() && self.ways.rate == Way::Local && self.cell.rate.get().is_none()
@@ -254,8 +259,7 @@ impl<'a> Charge<'a> {
             }
         } else if let Some(bucket) = self.rule.bucket() {
             self.rate.used += units;
-            // Whoever only reads leaves nothing behind.
-            let is_low = units > 0 && self.ways.rate == Way::Fast && self.rate.is_low(bucket, self.time);
+            let is_low = self.ways.rate == Way::Fast && self.rate.is_low(bucket, self.time);
             self.low.rate = is_low || self.rate.is_due(self.time);
         }
         if self.rule.bucket().is_some() {
@@ -264,7 +268,7 @@ impl<'a> Charge<'a> {
         }
         if let Some(window) = self.rule.window() {
             self.share.used += units;
-            let is_low = units > 0 && self.ways.total == Way::Fast && self.share.is_low(window);
+            let is_low = self.ways.total == Way::Fast && self.share.is_low(window);
             self.low.total = is_low || self.share.is_due(self.time);
             self.share.is_asking |= self.low.total;
             self.cell.store_used(&self.share);

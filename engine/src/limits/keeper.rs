@@ -158,12 +158,12 @@ impl Keeper {
         }
     }
 
-    /// Asks for more, which nobody waits for.
-    pub(super) fn ask_ahead(self: &Arc<Self>, limit: &KeyLimit, half: Half) {
+    /// Asks for more, which nobody waits for; whoever only reads asks how it stands, and reserves nothing.
+    pub(super) fn ask_ahead(self: &Arc<Self>, limit: &KeyLimit, half: Half, only_reads: bool) {
         if self.is_silent_about(&limit.count) {
             stop_asking(limit, half);
         } else {
-            self.join(limit, half, 0, None);
+            self.join(limit, half, 0, Asker::Ahead { only_reads });
         }
     }
 
@@ -173,7 +173,7 @@ impl Keeper {
             return false;
         }
         let (answer, heard) = oneshot::channel();
-        self.join(limit, half, need, Some(answer));
+        self.join(limit, half, need, Asker::Waits(answer));
         match timeout(self.patience, heard).await {
             Ok(heard) => heard.is_ok(),
             Err(_) => {
@@ -187,7 +187,7 @@ impl Keeper {
         }
     }
 
-    fn join(self: &Arc<Self>, limit: &KeyLimit, half: Half, need: u64, heard: Option<oneshot::Sender<()>>) {
+    fn join(self: &Arc<Self>, limit: &KeyLimit, half: Half, need: u64, asker: Asker) {
         let place = (Arc::as_ptr(&limit.count).addr(), half);
         let runner = matches!(self.store, Store::Redis(_)).then_some(place);
         let must_start = {
@@ -204,8 +204,10 @@ impl Keeper {
                 waiting.least = if waiting.all == 0 { need } else { waiting.least.min(need) };
             }
             waiting.all += need;
-            waiting.is_ahead |= heard.is_none();
-            waiting.heard.extend(heard);
+            match asker {
+                Asker::Ahead { only_reads } => waiting.is_ahead |= !only_reads,
+                Asker::Waits(heard) => waiting.heard.push(heard),
+            }
             queue.running.insert(runner)
         };
         if must_start {
@@ -329,6 +331,14 @@ async fn ask_postgres(db: &Db, asks: &[Ask], asker: &str, most: Duration) -> Vec
             vec![Err(NoAnswer::Silence); asks.len()]
         }
     }
+}
+
+/// Who asks for more.
+enum Asker {
+    /// Nobody waits for the answer.
+    Ahead { only_reads: bool },
+    /// Somebody does, and hears that it has come.
+    Waits(oneshot::Sender<()>),
 }
 
 impl Waiting {

@@ -92,10 +92,10 @@ impl Stores {
     }
 
     /// Asks for more, which nobody waits for.
-    pub(crate) fn ask_ahead(&self, limit: &KeyLimit, low: Low) {
+    pub(crate) fn ask_ahead(&self, limit: &KeyLimit, low: Low, only_reads: bool) {
         for (half, is_low) in [(Half::Rate, low.rate), (Half::Total, low.total)] {
             if is_low {
-                self.keeper(&limit.limit, half).ask_ahead(limit, half);
+                self.keeper(&limit.limit, half).ask_ahead(limit, half, only_reads);
             }
         }
     }

@@ -110,26 +110,41 @@ pub async fn remove_deleted_tenants(engine: &Engine) -> Result<usize, Error> {
         .order(tenants::id)
         .load(&mut connection)
         .await?;
-    for tenant_id in &due {
-        connection
-            .transaction::<_, Error, _>(async |connection| {
-                hold(connection, *tenant_id).await?;
-                close_doors(connection, *tenant_id).await
-            })
-            .await?;
-        tokio::time::sleep(LAST_CALLS).await;
-        for table in IN_PORTIONS {
-            system::delete_in_portions(&mut connection, table, &format!("tenant_id = '{tenant_id}'")).await?;
+    let mut removed = 0;
+    for tenant_id in due {
+        // One that cannot be removed now keeps nobody else's waiting.
+        match remove(&mut connection, tenant_id).await {
+            Ok(()) => {
+                removed += 1;
+                tracing::info!(tenant.id = %TenantId::from_uuid(tenant_id), "a tenant that was deleted a week ago is removed");
+            }
+            Err(error) => {
+                tracing::warn!(tenant.id = %TenantId::from_uuid(tenant_id), %error, "a deleted tenant is not removed yet");
+            }
         }
-        connection
-            .transaction::<_, Error, _>(async |connection| {
-                lock(connection, *tenant_id).await?;
-                remove_rest(connection, *tenant_id).await
-            })
-            .await?;
-        tracing::info!(tenant.id = %TenantId::from_uuid(*tenant_id), "a tenant that was deleted a week ago is removed");
     }
-    Ok(due.len())
+    Ok(removed)
+}
+
+/// This crosses tenants because [`remove_deleted_tenants`] does.
+async fn remove(connection: &mut AsyncPgConnection, tenant_id: Uuid) -> Result<(), Error> {
+    connection
+        .transaction::<_, Error, _>(async |connection| {
+            hold(connection, tenant_id).await?;
+            close_doors(connection, tenant_id).await
+        })
+        .await?;
+    tokio::time::sleep(LAST_CALLS).await;
+    for table in IN_PORTIONS {
+        system::delete_in_portions(connection, table, &format!("tenant_id = '{tenant_id}'")).await?;
+    }
+    connection
+        .transaction::<_, Error, _>(async |connection| {
+            lock(connection, tenant_id).await?;
+            remove_rest(connection, tenant_id).await
+        })
+        .await?;
+    Ok(())
 }
 
 /// Less than [`lock`]: whoever signs in holds their own row and writes to the tenant's log, which must not wait for this.

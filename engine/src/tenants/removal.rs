@@ -57,13 +57,14 @@ pub(crate) async fn close_doors(connection: &mut AsyncPgConnection, tenant_id: U
 pub(crate) async fn remove_rest(connection: &mut AsyncPgConnection, tenant_id: Uuid) -> Result<(usize, usize), Error> {
     let events =
         diesel::delete(audit_events::table.filter(audit_events::tenant_id.eq(tenant_id))).execute(connection).await?;
+    // Before the keys, each of which would look for its own among them.
+    diesel::delete(limit_totals::table.filter(limit_totals::tenant_id.eq(tenant_id))).execute(connection).await?;
+    diesel::delete(limits::table.filter(limits::tenant_id.eq(tenant_id))).execute(connection).await?;
     let keys = diesel::delete(keys::table.filter(keys::tenant_id.eq(tenant_id))).execute(connection).await?;
     diesel::delete(service_tokens::table.filter(service_tokens::tenant_id.eq(tenant_id))).execute(connection).await?;
     let writes = idempotency_keys::table.filter(idempotency_keys::tenant_id.eq(tenant_id));
     diesel::delete(writes).execute(connection).await?;
     diesel::delete(memberships::table.filter(memberships::tenant_id.eq(tenant_id))).execute(connection).await?;
-    diesel::delete(limit_totals::table.filter(limit_totals::tenant_id.eq(tenant_id))).execute(connection).await?;
-    diesel::delete(limits::table.filter(limits::tenant_id.eq(tenant_id))).execute(connection).await?;
     diesel::delete(invitations::table.filter(invitations::tenant_id.eq(tenant_id))).execute(connection).await?;
     diesel::delete(key_cutoffs::table.filter(key_cutoffs::tenant_id.eq(tenant_id))).execute(connection).await?;
     diesel::delete(projects::table.filter(projects::tenant_id.eq(tenant_id))).execute(connection).await?;

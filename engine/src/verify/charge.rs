@@ -129,7 +129,7 @@ fn charge_once(
     let mut longest: Option<Refusal> = None;
     for (place, charge) in places.into_iter().zip(&charges) {
         if charge.low() != Low::default() {
-            stores.ask_ahead(&limits[place], charge.low());
+            stores.ask_ahead(&limits[place], charge.low(), charge.only_reads());
         }
         let Some(outcome) = charge.outcome() else { continue };
         if let Some(code) = charge.counts(charged) {
