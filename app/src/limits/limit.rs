@@ -1,4 +1,4 @@
-//! The page of one limit: its rule, who is close to its end, and adding to credits.
+//! The page of one limit: its rule, what it let pass and refused over time, who is close to its end, and adding to credits.
 
 use leptos::prelude::*;
 use leptos_meta::Title;

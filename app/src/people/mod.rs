@@ -1,4 +1,5 @@
-//! Signing up and signing in, members and invitations, as pages. Who may is decided by `members` and `tenants`.
+//! People as pages: signing up and in, another password, one's account, members and invitations, the organisation itself. Who may is decided
+//! by `members` and `tenants`.
 
 mod account;
 mod invite;

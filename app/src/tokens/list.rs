@@ -1,4 +1,4 @@
-//! The list of service tokens, each with what it may do and the button that ends it.
+//! The list of service tokens, each with what it may do and the buttons that rotate and end it.
 
 use leptos::prelude::*;
 use leptos_meta::Title;

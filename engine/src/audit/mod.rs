@@ -1,4 +1,5 @@
-//! The audit log: who changed what. Events are only ever appended, and go only with a demo.
+//! The audit log: who changed what. Events are only ever appended, and go only with their tenant: a demo, or one that was deleted a week
+//! ago.
 
 mod list;
 mod record;

@@ -1,5 +1,5 @@
 //! A demo tenant to look around in: keys in every state, an audit trail, a month of usage. It is made whole and can be
-//! removed again, which no other tenant can.
+//! removed again at once, where any other tenant is deleted first and stays for a week.
 
 mod calls;
 mod cast;

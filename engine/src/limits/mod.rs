@@ -1,4 +1,4 @@
-//! Limits: how much a key, the keys of an owner, or each key of a project may use. What the rules mean is said in
+//! Limits: how much a key, the keys of an owner, each key of a project, or an identifier of a namespace may use. What the rules mean is said in
 //! `core/src/limit.rs`; the verbs here set them. What this process may let pass lies in memory (`cells.rs`),
 //! where calls on all threads take from it at once (`charge.rs`); what outlives it or is shared with others, with whoever keeps that
 //! (`reserve.rs`).

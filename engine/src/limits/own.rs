@@ -1,4 +1,4 @@
-//! What callers of the product itself are held to, by the rules that keys are: signing in, signing up, and the API by service token.
+//! What callers of the product itself are held to, by the rules that keys are: signing in, signing up, asking for mails, and the API by service token.
 //! Each process counts for itself.
 
 use std::net::IpAddr;

@@ -118,25 +118,13 @@ async fn send_invitation(engine: &Engine, mailer: &Mailer) -> Result<Option<bool
     let mut connection = engine.db().system().await?;
     // Unless it was invited anew meanwhile.
     let this = diesel::update(invitations::table.find(id).filter(invitations::token_hash.eq(&hash)));
-    match &outcome {
-        Ok(()) => {
-            let done = (
-                invitations::mail_due_at.eq(None::<Timestamp>),
-                invitations::mail_sent_at.eq(clock::now()),
-                invitations::mail_error.eq(None::<String>),
-            );
-            this.set(done).execute(&mut connection).await?;
-        }
-        Err(error) => {
-            tracing::warn!(mail.kind = "invitation", mail.attempts = attempts, "a mail was not sent: {error}");
-            let again = (
-                invitations::mail_due_at.eq(clock::now() + again_after(attempts)),
-                invitations::mail_error.eq(cut(error)),
-            );
-            this.set(again).execute(&mut connection).await?;
-        }
-    }
-    count("invitation", outcome.is_ok());
+    let (due_at, sent_at, error) = told_of("invitation", attempts, &outcome);
+    let told = (
+        invitations::mail_due_at.eq(due_at),
+        sent_at.map(|at| invitations::mail_sent_at.eq(at)),
+        invitations::mail_error.eq(error),
+    );
+    this.set(told).execute(&mut connection).await?;
     Ok(Some(outcome.is_ok()))
 }
 
@@ -195,30 +183,32 @@ async fn send_reset(engine: &Engine, mailer: &Mailer) -> Result<Option<bool>, Er
     };
     let outcome = mailer.send(letter).await;
     let mut connection = engine.db().system().await?;
-    let this = diesel::update(password_resets::table.find(id));
-    match &outcome {
-        Ok(()) => {
-            let done = (
-                password_resets::mail_due_at.eq(None::<Timestamp>),
-                password_resets::mail_sent_at.eq(clock::now()),
-                password_resets::mail_error.eq(None::<String>),
-            );
-            this.set(done).execute(&mut connection).await?;
-        }
-        Err(error) => {
-            tracing::warn!(mail.kind = "password_reset", mail.attempts = attempts, "a mail was not sent: {error}");
-            let again = (
-                password_resets::mail_due_at.eq(clock::now() + again_after(attempts)),
-                password_resets::mail_error.eq(cut(error)),
-            );
-            this.set(again).execute(&mut connection).await?;
-        }
-    }
-    count("password_reset", outcome.is_ok());
+    // Unless another process has sent a later link meanwhile.
+    let this = diesel::update(password_resets::table.find(id).filter(password_resets::token_hash.eq(&hash)));
+    let (due_at, sent_at, error) = told_of("password_reset", attempts, &outcome);
+    let told = (
+        password_resets::mail_due_at.eq(due_at),
+        sent_at.map(|at| password_resets::mail_sent_at.eq(at)),
+        password_resets::mail_error.eq(error),
+    );
+    this.set(told).execute(&mut connection).await?;
     Ok(Some(outcome.is_ok()))
 }
 
-fn count(kind: &'static str, is_sent: bool) {
-    let outcome = if is_sent { "sent" } else { "failed" };
-    metrics::counter!("tronch_mails_total", "kind" => kind, "outcome" => outcome).increment(1);
+/// What a mail's row is told of an attempt: when it is due again, when it was sent, what went wrong. Counts it, and logs what failed.
+fn told_of(
+    kind: &'static str,
+    attempts: i32,
+    outcome: &Result<(), String>,
+) -> (Option<Timestamp>, Option<Timestamp>, Option<String>) {
+    let now = clock::now();
+    let (word, told) = match outcome {
+        Ok(()) => ("sent", (None, Some(now), None)),
+        Err(error) => {
+            tracing::warn!(mail.kind = kind, mail.attempts = attempts, "a mail was not sent: {error}");
+            ("failed", (Some(now + again_after(attempts)), None, Some(cut(error))))
+        }
+    };
+    metrics::counter!("tronch_mails_total", "kind" => kind, "outcome" => word).increment(1);
+    told
 }

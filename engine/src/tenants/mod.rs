@@ -1,4 +1,4 @@
-//! Tenants: the first sign-up, and making one from the command line. Who is in a tenant is `members`' business.
+//! Tenants: the first sign-up, making further ones, taking one along, and its end. Who is in a tenant is `members`' business.
 
 mod deletion;
 mod export;

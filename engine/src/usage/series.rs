@@ -1,4 +1,4 @@
-//! Reading usage: counts by verdict over a span of time, for a tenant or one key.
+//! Reading usage: counts by verdict over a span of time, for a tenant, one key or one limit.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What the configuration holds back: the master keys, and the addresses of the database and of Redis with their passwords. Where the keys are
+//! What the configuration holds back: the master keys, and the addresses of the database, of Redis and of the mail server with their passwords. Where the keys are
 //! kept is the data directory's business.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What every answer of the public listener tells the browser, whatever it is.
+//! What every answer of both listeners tells the browser, whatever it is.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};

@@ -1,4 +1,5 @@
-//! What the server owns is nobody's to send: each column of each table as a further field of each body and form.
+//! What the server owns is nobody's to send: each column of each table as a further field of each body and form. And a session
+//! that somebody planted is nobody's after the sign-in.
 
 use std::collections::BTreeSet;
 
@@ -71,6 +72,21 @@ async fn no_body_takes_a_field_that_is_the_servers() {
     assert!(refused > 500, "only {refused} were tried");
 }
 
+/// The tables in which something that was planted stands.
+async fn found_in<'a>(system: &tokio_postgres::Client, tables: &[&'a str]) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    for table in tables {
+        let sql = format!(
+            "SELECT EXISTS (SELECT FROM {table} t WHERE to_jsonb(t)::text ~ \
+             'deadbeef-0000|2001-02-0[234]|424242|planted-by-a-stranger')"
+        );
+        if system.query_one(&sql, &[]).await.expect("an answer").get(0) {
+            found.push(*table);
+        }
+    }
+    found
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_form_takes_a_field_that_is_the_servers() {
     let app = TestApp::start().await;
@@ -99,17 +115,14 @@ async fn no_form_takes_a_field_that_is_the_servers() {
         let member = app.member(&owner("acme")).await;
         let answer = ask(&member, &route, &sample, &theirs).await;
         assert!(!answer.status.is_server_error(), "{} {}: {}", route.method, route.path, answer.text);
-        for table in tables {
-            let sql = format!(
-                "SELECT count(*) FROM {table} t WHERE to_jsonb(t)::text ~ \
-                 'deadbeef-0000|2001-02-0[234]|424242|planted-by-a-stranger'"
-            );
-            let found: i64 = system.query_one(&sql, &[]).await.expect("a count").get(0);
-            assert_eq!(found, 0, "{table} by {} {}", route.method, route.path);
-        }
+        let at = found_in(&system, &tables).await;
+        assert!(at.is_empty(), "{at:?} by {} {}", route.method, route.path);
         tried += 1;
     }
     assert!(tried > 15, "only {tried} were tried");
+    // Where it may stand it is found.
+    service.create_key(&json!({ "name": "planted-by-a-stranger" })).await;
+    assert_eq!(found_in(&system, &tables).await, ["keys"]);
 }
 
 /// Signs in with a cookie that a browser holds already; gives the one it holds then.
