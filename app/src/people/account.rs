@@ -191,7 +191,7 @@ fn password_form(form: &FormState) -> impl IntoView + use<> {
                 <PasswordField
                     name="new_password"
                     label="Another password"
-                    hint="At least 12 characters; any characters. It signs you out everywhere else."
+                    hint="At least 12 characters, any of them; nothing that is guessed first. It signs you out everywhere else."
                     error=form.field_error("new_password")
                     autocomplete="new-password"
                 />

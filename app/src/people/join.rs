@@ -90,7 +90,7 @@ fn make_account(form: &FormState, here: &str, shown: &ShownInvitation) -> AnyVie
             <PasswordField
                 name="password"
                 label="Password"
-                hint="At least 12 characters; any characters, no other rules."
+                hint="At least 12 characters, any of them; nothing that is guessed first."
                 error=form.field_error("password")
                 autocomplete="new-password"
             />

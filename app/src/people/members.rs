@@ -193,16 +193,26 @@ pub(crate) fn MemberPage() -> impl IntoView {
         let change = may_change.then(|| change_form(&form, &member, acting, &here));
         let hand_over = (!is_me && tenant.has_right(PeopleRight::ManageOrganisation))
             .then(|| hand_over_form(&form, &member, &here));
-        let leave = is_me.then(|| leave_form(&slug));
+        let leave = is_me.then(|| {
+            view! {
+                <OneButton
+                    id="leave"
+                    title="Leave"
+                    sentence="You see nothing of this organisation any more, until somebody invites you again."
+                    action=format!("/t/{slug}/members/leave")
+                    label="Leave the organisation"
+                />
+            }
+        });
         let remove = may_change.then(|| {
             view! {
-                <section class="section" aria-labelledby="remove">
-                    <h2 id="remove">"Remove"</h2>
-                    <p>"They see nothing of this organisation any more. Service tokens and keys that they made stay: look through them."</p>
-                    <form method="post" action=format!("{here}/remove")>
-                        <SubmitButton label="Remove from the organisation" look="danger" />
-                    </form>
-                </section>
+                <OneButton
+                    id="remove"
+                    title="Remove"
+                    sentence="They see nothing of this organisation any more. Service tokens and keys that they made stay: look through them."
+                    action=format!("{here}/remove")
+                    label="Remove from the organisation"
+                />
             }
         });
         Ok(view! {
@@ -273,13 +283,21 @@ fn hand_over_form(form: &FormState, member: &MemberView, here: &str) -> impl Int
     }
 }
 
-fn leave_form(slug: &TenantSlug) -> impl IntoView + use<> {
+/// A step that takes nothing but a button.
+#[component]
+fn OneButton(
+    id: &'static str,
+    title: &'static str,
+    sentence: &'static str,
+    action: String,
+    label: &'static str,
+) -> impl IntoView {
     view! {
-        <section class="section" aria-labelledby="leave">
-            <h2 id="leave">"Leave"</h2>
-            <p>"You see nothing of this organisation any more, until somebody invites you again."</p>
-            <form method="post" action=format!("/t/{slug}/members/leave")>
-                <SubmitButton label="Leave the organisation" look="danger" />
+        <section class="section" aria-labelledby=id>
+            <h2 id=id>{title}</h2>
+            <p>{sentence}</p>
+            <form method="post" action=action>
+                <SubmitButton label look="danger" />
             </form>
         </section>
     }

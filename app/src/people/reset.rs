@@ -78,7 +78,7 @@ pub(crate) fn ResetPage() -> impl IntoView {
                         <PasswordField
                             name="password"
                             label="Password"
-                            hint="At least 12 characters; any characters, no other rules. It signs you out everywhere."
+                            hint="At least 12 characters, any of them; nothing that is guessed first. It signs you out everywhere."
                             error=form.field_error("password")
                             autocomplete="new-password"
                         />

@@ -51,7 +51,7 @@ pub(crate) fn SignUpPage() -> impl IntoView {
                     <PasswordField
                         name="password"
                         label="Password"
-                        hint="At least 12 characters; any characters, no other rules."
+                        hint="At least 12 characters, any of them; nothing that is guessed first."
                         error=form.field_error("password")
                         autocomplete="new-password"
                     />
