@@ -64,13 +64,20 @@ const LOST_LINES_INTERVAL: Duration = Duration::from_secs(1);
 /// # Errors
 /// Whatever keeps it from starting, or from stopping in order.
 pub(crate) async fn serve(config: &Config, lost_lines: LostLines, open_doors: Open) -> anyhow::Result<()> {
+    // Before all else: a start may take long, and nothing ends process 1 of a container that does not listen.
+    let told = told_to_stop()?;
     let metrics = metrics_builder()?.install_recorder().context("metrics cannot be started")?;
     lost_lines.publish();
     let publisher = tokio::spawn(repeat(LOST_LINES_INTERVAL, async move || lost_lines.publish()));
     let listener = bind(config.listen, "TRONCH_LISTEN").await?;
     let ops_listener = bind(config.ops_listen, "TRONCH_OPS_LISTEN").await?;
-    let opened = open(config, Tenure::Alone).await?;
-    let outcome = serve_opened(config, &opened, metrics, [listener, ops_listener], open_doors).await;
+    // A private Postgres that has begun to start is taken up by the next start.
+    let Some(opened) = told.run_until_cancelled(open(config, Tenure::Alone)).await else {
+        tracing::info!("stopped before anything was served");
+        return Ok(());
+    };
+    let opened = opened?;
+    let outcome = serve_opened(config, &opened, metrics, [listener, ops_listener], open_doors, told).await;
     let closed = opened.close().await;
     publisher.abort();
     outcome.and(closed)
@@ -82,11 +89,12 @@ async fn serve_opened(
     metrics: metrics_exporter_prometheus::PrometheusHandle,
     [listener, ops_listener]: [TcpListener; 2],
     open_doors: Open,
+    told: CancellationToken,
 ) -> anyhow::Result<()> {
     let phase = Phase::default();
     let verifier = opened.engine.join(node_name(config)).await?;
     let doors = doors::build(config, &opened.engine, &verifier, phase.clone(), metrics, open_doors)?;
-    warm_up(&verifier, config.warm_up_keys).await;
+    told.run_until_cancelled(warm_up(&verifier, config.warm_up_keys)).await;
     // Nobody signs up where there are no pages.
     if open_doors == Open::All {
         greet(config, opened).await?;
@@ -111,7 +119,7 @@ async fn serve_opened(
     let engine = opened.engine.clone();
     let marker = tokio::spawn(repeat(MARK_INTERVAL, async move || mark_revoked(&engine).await));
     tracing::info!(listen = %config.listen, ops_listen = %config.ops_listen, "serving");
-    wait_for_signal().await?;
+    told.cancelled().await;
     tracing::info!("stopping: no new requests, running ones may finish");
     phase.stopping();
     stop.cancel();
@@ -191,14 +199,20 @@ async fn run_listener(listener: TcpListener, router: Router, stop: CancellationT
     }
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
+/// Cancelled by SIGTERM or SIGINT.
+fn told_to_stop() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    let told = CancellationToken::new();
+    let telling = told.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        telling.cancel();
+    });
+    Ok(told)
 }
 
 async fn sweep(engine: Engine, kept: UsageRetention, stop: CancellationToken) {

@@ -182,3 +182,14 @@ async fn a_form_that_cannot_be_taken_has_its_own_status() {
     assert_eq!(answer.status, 415);
     assert!(answer.text.contains("<h1>"), "{}", answer.text);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn told_to_stop_while_it_starts_it_ends_and_blames_nobody() {
+    let data_dir = DataDir::create();
+    // A Postgres that takes connections and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("postgres://tronch@{}/tronch", silent.local_addr().expect("an address"));
+    let server = Server::begin(&data_dir, &[("DATABASE_URL", &url)]);
+    let (_held, _) = silent.accept().await.expect("it connects");
+    says(&server.stop(), &["stopped before anything was served"]);
+}

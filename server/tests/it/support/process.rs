@@ -193,6 +193,11 @@ impl Server {
         panic!("no port stayed free");
     }
 
+    /// Starts and waits for nothing.
+    pub fn begin(data_dir: &DataDir, settings: &[(&str, &str)]) -> Self {
+        Self::spawn(data_dir, settings, &|_: &mut Command| {})
+    }
+
     async fn try_start(data_dir: &DataDir, settings: &[(&str, &str)], adapt: &impl Fn(&mut Command)) -> Option<Self> {
         let mut server = Self::spawn(data_dir, settings, adapt);
         let asked = Instant::now();
