@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::Router;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
@@ -21,7 +21,7 @@ use tronch_engine::verify::Verifier;
 use tronch_engine::{Engine, NodeName, forget_old_changes, forget_old_writes, sessions, tenants};
 
 use crate::config::Config;
-use crate::doors::{self, Open, Phase, Public};
+use crate::doors::{self, Open, Patience, Phase};
 use crate::logging::LostLines;
 use crate::open::{Opened, Tenure, open};
 use crate::terminal::say;
@@ -34,6 +34,12 @@ const USAGE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long keys are read before calls are taken.
 const WARM_UP_MAX: Duration = Duration::from_secs(20);
+
+/// What else needs files: the stores, logs, what is served from disk.
+const OTHER_FILES: usize = 512;
+
+/// Scrapers and probes.
+const OPERATORS_CONNECTIONS: usize = 256;
 
 /// How often what has ended is removed: sessions, idempotency keys.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
@@ -103,8 +109,9 @@ async fn serve_opened(
     let mut tasks = tokio::task::JoinSet::new();
     // Before anybody can ask: everything below the doors is open.
     phase.started();
-    tasks.spawn(run_public(listener, doors.public, stop.clone()));
-    tasks.spawn(run_listener(ops_listener, doors.ops, stop.clone()));
+    let patience = Patience::usual("public", connections_that_fit(config.connections_max));
+    tasks.spawn(doors.public.serve(listener, patience, stop.clone()));
+    tasks.spawn(doors.ops.serve(ops_listener, Patience::usual("operator", OPERATORS_CONNECTIONS), stop.clone()));
     let sweeper = tokio::spawn(sweep(opened.engine.clone(), config.usage_kept, stop.clone()));
     let engine = opened.engine.clone();
     let adder = tokio::spawn(repeat(ROLL_UP_INTERVAL, async move || roll_up(&engine).await));
@@ -185,18 +192,26 @@ async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener>
     })
 }
 
-async fn run_public(listener: TcpListener, public: Public, stop: CancellationToken) {
-    if let Err(error) = public.serve(listener, stop).await {
-        tracing::error!(%error, "a listener failed");
+/// As many of the connections that are asked for as the system gives us files for.
+fn connections_that_fit(wished: u32) -> usize {
+    let wished = usize::try_from(wished).unwrap_or(usize::MAX);
+    let limits = getrlimit(Resource::Nofile);
+    // What a shell allows is often 1024; what it may be raised to is far more.
+    let raised = Rlimit { current: limits.maximum, maximum: limits.maximum };
+    let files = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limits.maximum,
+        Err(_) => limits.current,
+    };
+    let Some(files) = files else { return wished };
+    let room = usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(OTHER_FILES).max(1);
+    if room < wished {
+        tracing::warn!(
+            files.max = files,
+            connections.max = room,
+            "TRONCH_CONNECTIONS_MAX is more than the system has files for; raise its limit (LimitNOFILE, ulimit -n)"
+        );
     }
-}
-
-async fn run_listener(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
-    if let Err(error) = served {
-        tracing::error!(%error, "a listener failed");
-    }
+    wished.min(room)
 }
 
 /// Cancelled by SIGTERM or SIGINT.

@@ -60,7 +60,13 @@ impl InForce for LogFormat {
 
 impl InForce for Vec<Cidr> {
     fn shown(&self) -> String {
-        self.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        list(self)
+    }
+}
+
+impl InForce for Vec<PublicUrl> {
+    fn shown(&self) -> String {
+        list(self)
     }
 }
 
@@ -74,4 +80,8 @@ impl InForce for Redacted {
     fn shown(&self) -> String {
         self.without_secrets()
     }
+}
+
+fn list(items: &[impl ToString]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -35,12 +35,14 @@ use parse::{
 use values::Values;
 
 /// Every setting, by its key in `tronch.toml`; [`variable_of`] gives the environment variable.
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 28] = [
     "listen",
     "ops_listen",
     "public_url",
     "allow_insecure_http",
     "trusted_proxies",
+    "cors_origins",
+    "connections_max",
     "data_dir",
     "database_url",
     "database_connections",
@@ -70,6 +72,7 @@ const PRIVATE_POSTGRES_CONNECTIONS_MAX: u32 = 90;
 /// What a variable that looks like a setting and is none is told about.
 pub(crate) const FOREIGN_VARIABLES: &str = "these environment variables are no settings and are ignored";
 const TRUSTED_PROXIES_MAX: usize = 64;
+const CORS_ORIGINS_MAX: usize = 64;
 const MASTER_KEYS_MAX: usize = 16;
 const REMEMBERED_KEYS: RangeInclusive<u32> = 1_000..=50_000_000;
 
@@ -80,6 +83,10 @@ pub struct Config {
     pub public_url: PublicUrl,
     pub allow_insecure_http: bool,
     pub trusted_proxies: Vec<Cidr>,
+    /// Whose pages may ask the API from a browser.
+    pub cors_origins: Vec<PublicUrl>,
+    /// Connections of clients at once.
+    pub connections_max: u32,
     pub data_dir: PathBuf,
     pub database_url: Option<Redacted>,
     pub database_connections: u32,
@@ -214,6 +221,9 @@ fn draft(values: &mut Values, environment: &Environment<'_>) -> Config {
     let trusted_proxies = values
         .take("trusted_proxies", Some(Vec::new()), |text| parse_list(text, TRUSTED_PROXIES_MAX))
         .unwrap_or_default();
+    let cors_origins =
+        values.take("cors_origins", Some(Vec::new()), |text| parse_list(text, CORS_ORIGINS_MAX)).unwrap_or_default();
+    let connections_max = values.take("connections_max", Some(10_000), |text| parse_within(text, 100..=1_000_000));
     let data_dir =
         values.take("data_dir", default_data_dir(environment.is_root, &|name| environment.value(name)), parse_path);
     if data_dir.is_none() && !values.is_set("data_dir") {
@@ -221,10 +231,11 @@ fn draft(values: &mut Values, environment: &Environment<'_>) -> Config {
             "data_dir has no default here, because neither XDG_DATA_HOME nor HOME is set; set TRONCH_DATA_DIR.";
         values.refuse("data_dir", problem);
     }
-    let connections_max = if values.is_set("database_url") { 200 } else { PRIVATE_POSTGRES_CONNECTIONS_MAX };
+    let database_connections_max = if values.is_set("database_url") { 200 } else { PRIVATE_POSTGRES_CONNECTIONS_MAX };
     let database_url = values.take("database_url", None, parse_database_url);
     let database_connections = values.take("database_connections", Some(10), |text| {
-        parse_within(text, 4..=connections_max).map_err(|allowed| format!("{allowed} (up to 200 with DATABASE_URL)"))
+        parse_within(text, 4..=database_connections_max)
+            .map_err(|allowed| format!("{allowed} (up to 200 with DATABASE_URL)"))
     });
     let redis_url = values.take("redis_url", None, parse_redis_url);
     let mail = take_mail(values);
@@ -247,6 +258,8 @@ fn draft(values: &mut Values, environment: &Environment<'_>) -> Config {
         public_url,
         allow_insecure_http,
         trusted_proxies,
+        cors_origins,
+        connections_max: connections_max.unwrap_or(10_000),
         data_dir,
         database_url,
         database_connections: database_connections.unwrap_or(10),

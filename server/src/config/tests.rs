@@ -45,7 +45,7 @@ fn the_environment_goes_before_the_file_and_the_file_before_the_default() {
 }
 
 /// Every setting with values that are refused, and why: `it …`.
-const REFUSED: [(&str, &str, &str); 51] = [
+const REFUSED: [(&str, &str, &str); 54] = [
     ("listen", "localhost", "must be an IP address and a port, such as 127.0.0.1:3000 or [::]:3000"),
     ("listen", "3000", "must be an IP address and a port, such as 127.0.0.1:3000 or [::]:3000"),
     ("ops_listen", "127.0.0.1:99999", "must be an IP address and a port, such as 127.0.0.1:3000 or [::]:3000"),
@@ -77,6 +77,9 @@ const REFUSED: [(&str, &str, &str); 51] = [
         "10.0.0.0/8,proxy",
         "must be networks such as 10.0.0.0/8 or fd00::/8, separated by commas; \"proxy\" is none",
     ),
+    ("cors_origins", "https://app.example.com, *", HOW_PUBLIC_URLS_LOOK),
+    ("connections_max", "99", "must be a whole number from 100 to 1000000"),
+    ("connections_max", "1000001", "must be a whole number from 100 to 1000000"),
     ("data_dir", "/srv/\u{fffd}", "must be plain UTF-8 text"),
     ("database_url", "mysql://root:hunter2@db/x", "must look like postgres://user:password@host:5432/database"),
     ("database_connections", "3", "must be a whole number from 4 to 90 (up to 200 with DATABASE_URL)"),
@@ -293,6 +296,8 @@ fn what_is_shown_is_what_is_in_force_and_no_secret() {
     public_url            TRONCH_PUBLIC_URL            http://localhost         default
     allow_insecure_http   TRONCH_ALLOW_INSECURE_HTTP   false                    default
     trusted_proxies       TRONCH_TRUSTED_PROXIES       10.0.0.0/8, ::1/128      file /etc/tronch.toml
+    cors_origins          TRONCH_CORS_ORIGINS                                   default
+    connections_max       TRONCH_CONNECTIONS_MAX       10000                    default
     data_dir              TRONCH_DATA_DIR              /srv/t                   environment variable TRONCH_DATA_DIR
     database_url          DATABASE_URL                 postgres://db:5432/keys  file /etc/tronch.toml
     database_connections  TRONCH_DATABASE_CONNECTIONS  10                       default

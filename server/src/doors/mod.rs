@@ -3,6 +3,7 @@
 mod api;
 mod assets;
 mod check;
+mod connections;
 mod dashboard;
 mod data_plane;
 mod entry;
@@ -15,6 +16,7 @@ mod problem;
 mod public;
 mod reference;
 mod request_log;
+mod target;
 mod told_limits;
 mod verify;
 
@@ -31,9 +33,10 @@ use tronch_engine::verify::Verifier;
 
 use crate::config::Config;
 
+pub use connections::Patience;
 pub use entry::{Access, Route};
 pub use ops::Phase;
-pub use public::Public;
+pub use public::{Operators, Public};
 pub(crate) use request_log::TARGET as REQUEST_TARGET;
 
 use data_plane::DataPlane;
@@ -56,7 +59,7 @@ pub struct Doors {
     /// For people and services.
     pub public: Public,
     /// For the operator.
-    pub ops: Router,
+    pub ops: Operators,
 }
 
 /// Builds every door over one engine. Tests open the same ones.
@@ -85,7 +88,7 @@ pub fn build(
         Open::Verify => ops::probes(probes.clone()).merge(data_plane::elsewhere()),
     };
     let safe = middleware::from_fn_with_state(config.public_url.is_https(), headers::security_headers);
-    let public = rest.layer(safe.clone());
+    let public = rest.layer(middleware::from_fn(target::target_layer)).layer(safe.clone());
     let ops = ops::probes(probes).merge(ops::metrics(metrics)).merge(nodes::routes(engine)).layer(safe);
     let logged = |router: Router| {
         router
@@ -95,7 +98,7 @@ pub fn build(
     };
     let data_plane = DataPlane::new(config, verifier);
     let all = logged(public).merge(data_plane::routes(&data_plane));
-    Ok(Doors { public: Public { all, data_plane }, ops: logged(ops) })
+    Ok(Doors { public: Public { all, data_plane }, ops: Operators(logged(ops)) })
 }
 
 /// What machines ask all the time, and files.

@@ -1,20 +1,17 @@
-//! The public listener. Validations go straight to their handler: finding it among all addresses, and putting aside what
+//! The two listeners. Validations go straight to their handler: finding it among all addresses, and putting aside what
 //! only others ask for, would cost a good part of what a verdict does.
 
-use std::convert::Infallible;
-use std::future::ready;
 use std::net::SocketAddr;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
-use axum::serve::IncomingStream;
-use futures_util::FutureExt as _;
 use futures_util::future::Either;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tower::{Service as _, service_fn};
+use tower::ServiceExt as _;
 
+use super::connections::{self, Patience};
 use super::data_plane::DataPlane;
 use super::verify::{is_verify, verify_key};
 
@@ -27,27 +24,38 @@ pub struct Public {
 
 impl Public {
     /// Serves until stopped, and until what was under way then is answered.
-    ///
-    /// # Errors
-    /// When the listener fails.
-    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
+    pub async fn serve(self, listener: TcpListener, patience: Patience, stop: CancellationToken) {
         let Self { all, data_plane } = self;
-        let connections = service_fn(move |stream: IncomingStream<'_, TcpListener>| {
-            let peer: SocketAddr = *stream.remote_addr();
-            let (all, data_plane) = (all.clone(), data_plane.clone());
-            ready(Ok::<_, Infallible>(service_fn(move |mut request: Request| {
-                if is_verify(&request) {
-                    return Either::Left(verify_key(State(data_plane.clone()), request).map(Ok));
-                }
-                request.extensions_mut().insert(ConnectInfo(peer));
-                Either::Right(all.clone().call(request))
-            })))
-        });
-        axum::serve(listener, connections).with_graceful_shutdown(stop.cancelled_owned()).await
+        let answer = move |peer: SocketAddr, request: Request| {
+            if is_verify(&request) {
+                return Either::Left(verify_key(State(data_plane.clone()), request));
+            }
+            Either::Right(routed(all.clone(), peer, request))
+        };
+        connections::serve(listener, patience, stop, answer).await;
     }
 
     /// Answers a validation without a listener, for benches.
     pub async fn validate(&self, request: Request) -> Response {
         verify_key(State(self.data_plane.clone()), request).await
+    }
+}
+
+/// The operator's listener.
+pub struct Operators(pub(super) Router);
+
+impl Operators {
+    /// Serves until stopped, and until what was under way then is answered.
+    pub async fn serve(self, listener: TcpListener, patience: Patience, stop: CancellationToken) {
+        let answer = move |peer, request| routed(self.0.clone(), peer, request);
+        connections::serve(listener, patience, stop, answer).await;
+    }
+}
+
+async fn routed(router: Router, peer: SocketAddr, mut request: Request) -> Response {
+    request.extensions_mut().insert(ConnectInfo(peer));
+    match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
     }
 }

@@ -10,8 +10,8 @@ use tronch_core::{LimitHalf, Reading};
 use tronch_engine::verify::LimitTold;
 use utoipa::ToSchema;
 
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// What a limit said of the call.
 #[derive(Serialize, ToSchema)]

@@ -48,7 +48,7 @@ fn show_tells_each_value_and_its_source_and_no_secret() {
     let shown: Value = serde_json::from_str(&said).expect("one JSON document");
     assert_eq!(shown["file"], path.as_str());
     let list = shown["settings"].as_array().expect("a list");
-    assert_eq!(list.len(), 26);
+    assert_eq!(list.len(), 28);
     let find = |name: &str| {
         let setting = list.iter().find(|setting| setting["name"] == name).expect("the setting");
         let text = |field: &str| setting[field].as_str().unwrap_or("null").to_owned();
@@ -110,10 +110,10 @@ fn an_answer_that_nobody_takes_is_an_error_and_no_panic() {
 fn check_finds_nothing_where_nothing_is_wrong_and_makes_nothing() {
     let data_dir = DataDir::create();
     let path = data_dir.path().join("not/there/yet").display().to_string();
-    assert_eq!(config(&data_dir, &["check"], &[("TRONCH_DATA_DIR", &path)]), (0, "all 26 settings are fine\n".into()));
+    assert_eq!(config(&data_dir, &["check"], &[("TRONCH_DATA_DIR", &path)]), (0, "all 28 settings are fine\n".into()));
     assert_eq!(names(data_dir.path()), Vec::<String>::new(), "something was made");
     write(&data_dir.path().join("master-key"), &"0a".repeat(32), 0o600);
-    assert_eq!(config(&data_dir, &["check"], &[]), (0, "all 26 settings are fine\n".into()));
+    assert_eq!(config(&data_dir, &["check"], &[]), (0, "all 28 settings are fine\n".into()));
     assert_eq!(names(data_dir.path()), ["master-key"], "something was made");
 }
 
@@ -193,7 +193,7 @@ fn check_warns_of_what_works_and_was_hardly_meant() {
         let (code, said) = config(&data_dir, &["check"], settings);
         let (warning, rest) = said.split_once('\n').expect("two lines");
         assert!(warning.starts_with("warning: ") && warning.contains(words), "{said}");
-        assert_eq!((code, rest), (0, "all 26 settings are fine\n"), "{settings:?}");
+        assert_eq!((code, rest), (0, "all 28 settings are fine\n"), "{settings:?}");
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
+use tronch_core::Permission;
 use tronch_server::doors::surface;
 
-use crate::support::{TestApp, Visitor, owner};
+use crate::support::{TestApp, Visitor, Wish, owner};
 
 async fn description(app: &TestApp) -> Value {
     let answer = app.anonymous().get("/api/v1/openapi.json").await;
@@ -162,4 +163,43 @@ async fn every_answer_carries_the_headers_that_keep_it_safe() {
     assert!(policy.contains("script-src 'nonce-") && !policy.contains("script-src 'self'"), "{policy}");
     let wrong_method = Visitor::send(app.anonymous().request(Method::PUT, "/sign-in")).await;
     assert_eq!(wrong_method.status, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_other_origins_are_answered_where_the_operator_named_them_and_nowhere_else() {
+    const NAMED: &str = "https://admin.example.com";
+    let open = TestApp::start_with(Wish { cors_origins: Some(NAMED), ..Wish::default() }).await;
+    let closed = open.beside().await;
+    let token = open.token("acme", &json!({ "permissions": [Permission::KeysRead] })).await;
+    let allowed = async |app: &TestApp, method: Method, path: &str, origin: &str| {
+        let mut request = app.service(&token).request(method.clone(), path).header("origin", origin);
+        if method == Method::OPTIONS {
+            request = request.header("access-control-request-method", "GET");
+            request = request.header("access-control-request-headers", "authorization");
+        }
+        let answer = Visitor::send(request).await;
+        let header = |name: &str| answer.headers.get(name).map(|value| value.to_str().expect("text").to_owned());
+        assert_eq!(header("access-control-allow-credentials"), None);
+        (answer.status.as_u16(), header("access-control-allow-origin"), header("access-control-allow-headers"))
+    };
+    let named = Some(NAMED.to_owned());
+    let (status, origin, headers) = allowed(&open, Method::OPTIONS, "/api/v1/keys", NAMED).await;
+    assert_eq!((status, origin), (200, named.clone()));
+    assert!(headers.is_some_and(|headers| headers.contains("authorization")));
+    assert_eq!(allowed(&open, Method::GET, "/api/v1/keys", NAMED).await, (200, named.clone(), None));
+    // A refusal can be read as well, so that a page can say why.
+    assert_eq!(allowed(&open, Method::GET, "/api/v1/projects", NAMED).await, (403, named, None));
+    for origin in ["https://evil.example", "https://admin.example.com.evil.example", "http://admin.example.com", "null"]
+    {
+        assert_eq!(allowed(&open, Method::GET, "/api/v1/keys", origin).await, (200, None, None), "{origin}");
+        assert_eq!(allowed(&open, Method::OPTIONS, "/api/v1/keys", origin).await.1, None, "{origin}");
+    }
+    for path in ["/api/v1/keys/verify", "/api/v1/limits/check", "/sign-in", "/t/acme/", "/livez"] {
+        for method in [Method::OPTIONS, Method::GET, Method::POST] {
+            assert_eq!(allowed(&open, method, path, NAMED).await.1, None, "{path}");
+        }
+    }
+    for method in [Method::OPTIONS, Method::GET] {
+        assert_eq!(allowed(&closed, method, "/api/v1/keys", NAMED).await.1, None);
+    }
 }

@@ -16,8 +16,8 @@ use tronch_engine::{SentWrite, Tenant};
 use super::json;
 use crate::doors::problem::Problem;
 
-const REQUEST_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
-const RESPONSE_HEADER: HeaderName = HeaderName::from_static("idempotency-replayed");
+pub(super) const REQUEST_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+pub(super) const RESPONSE_HEADER: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// The header, as the description of every write tells of it.
 #[derive(utoipa::IntoParams)]

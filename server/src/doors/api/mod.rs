@@ -15,20 +15,30 @@ pub(crate) mod query;
 mod service_tokens;
 mod usage;
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware;
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::CorsLayer;
 use tronch_core::{Environment, ErrorCode, Permission, ProjectSlug};
 use tronch_engine::tenants::FIRST_PROJECT;
 use tronch_engine::verify::Verifier;
 use tronch_engine::{Engine, Tenant};
 
 use super::entry::{Access, Entry, any, delete, get, patch, post, routes as route_table};
+use super::origin::REQUEST_ID;
 use super::problem::{Problem, of_a_panic, problem_layer};
+use super::told_limits::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use super::verify::{Bearer, origin_of};
-use crate::config::Config;
+use crate::config::{Config, PublicUrl};
+
+/// For how long a browser may remember which pages may ask.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -45,6 +55,30 @@ pub(crate) fn routes(config: &Config, engine: &Engine, verifier: &Verifier) -> R
         .merge(route_table(table()).with_state(api).layer(middleware::from_fn(idempotency::idempotency_layer)))
         .layer(CatchPanicLayer::custom(of_a_panic))
         .layer(middleware::from_fn(problem_layer))
+        .layer(option_layer(cross_origin(&config.cors_origins)))
+}
+
+/// What browsers are told of pages of other origins: nothing, which keeps them out, but for those that the operator named.
+/// A token is sent by whoever has it, never by a browser of itself, so no credentials are allowed.
+fn cross_origin(origins: &[PublicUrl]) -> Option<CorsLayer> {
+    let origins: Vec<HeaderValue> =
+        origins.iter().filter_map(|origin| HeaderValue::from_str(&origin.origin()).ok()).collect();
+    let read = [
+        header::RETRY_AFTER,
+        header::LINK,
+        idempotency::RESPONSE_HEADER,
+        REQUEST_ID.clone(),
+        RATE_LIMIT,
+        RATE_LIMIT_POLICY,
+    ];
+    (!origins.is_empty()).then(|| {
+        CorsLayer::new()
+            .allow_origin(origins)
+            .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+            .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, idempotency::REQUEST_HEADER])
+            .expose_headers(read)
+            .max_age(PREFLIGHT_AGE)
+    })
 }
 
 /// Every operation of the management API.

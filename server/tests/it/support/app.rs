@@ -1,6 +1,5 @@
 //! The product with all its doors on a free port, and visitors to it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -13,7 +12,7 @@ use tronch_engine::mail::MailSettings;
 use tronch_engine::members::{self, Password};
 use tronch_engine::{ArgonCost, Caller, Engine, Master, NodeName, PreparedDatabase, Settings, tenants};
 use tronch_server::config::{Config, Overrides};
-use tronch_server::doors::{self, Open, Phase, Public};
+use tronch_server::doors::{self, Open, Patience, Phase};
 use zeroize::Zeroizing;
 
 use super::TestDatabase;
@@ -23,6 +22,31 @@ const CHEAP: ArgonCost = ArgonCost { memory_kib: 64, iterations: 1, parallelism:
 
 /// More keys than a test has.
 const MANY: usize = 10_000;
+
+/// What a test wishes otherwise.
+#[derive(Clone, Copy)]
+pub struct Wish<'a> {
+    pub remembered_keys: usize,
+    pub argon: ArgonCost,
+    /// Who sends mail.
+    pub smtp_url: Option<&'a str>,
+    /// What clients may take.
+    pub patience: Patience,
+    /// Whose pages may ask the API.
+    pub cors_origins: Option<&'a str>,
+}
+
+impl Default for Wish<'_> {
+    fn default() -> Self {
+        Self {
+            remembered_keys: MANY,
+            argon: CHEAP,
+            smtp_url: None,
+            patience: Patience::usual("public", 1_000),
+            cors_origins: None,
+        }
+    }
+}
 
 /// Everybody's.
 pub const PASSWORD: &str = "correct horse battery";
@@ -52,44 +76,43 @@ pub fn owner(tenant: &str) -> String {
 impl TestApp {
     /// With the tenant `acme`.
     pub async fn start() -> Self {
-        let app = Self::start_empty().await;
+        Self::start_with(Wish::default()).await
+    }
+
+    /// The same, with what a test wishes.
+    pub async fn start_with(wish: Wish<'_>) -> Self {
+        let app = Self::open(Arc::new(TestDatabase::create().await), wish).await;
         app.found("acme").await;
         app
     }
 
     /// The same, with somebody who sends mail.
     pub async fn start_with_mail(smtp_url: &str) -> Self {
-        let app = Self::open(Arc::new(TestDatabase::create().await), MANY, CHEAP, Some(smtp_url)).await;
-        app.found("acme").await;
-        app
+        Self::start_with(Wish { smtp_url: Some(smtp_url), ..Wish::default() }).await
     }
 
     /// With nobody in it.
     pub async fn start_empty() -> Self {
-        Self::open(Arc::new(TestDatabase::create().await), MANY, CHEAP, None).await
+        Self::open(Arc::new(TestDatabase::create().await), Wish::default()).await
     }
 
     /// Another node on the same database.
     pub async fn beside(&self) -> Self {
-        self.beside_remembering(MANY).await
+        Self::open(Arc::clone(&self.database), Wish::default()).await
     }
 
     /// Another one, which remembers so many keys.
     pub async fn beside_remembering(&self, keys: usize) -> Self {
-        Self::open(Arc::clone(&self.database), keys, CHEAP, None).await
+        Self::open(Arc::clone(&self.database), Wish { remembered_keys: keys, ..Wish::default() }).await
     }
 
     /// Another one, for which hashes cost so much.
     pub async fn beside_hashing(&self, argon: ArgonCost) -> Self {
-        Self::open(Arc::clone(&self.database), MANY, argon, None).await
+        Self::open(Arc::clone(&self.database), Wish { argon, ..Wish::default() }).await
     }
 
-    async fn open(
-        database: Arc<TestDatabase>,
-        remembered_keys: usize,
-        argon: ArgonCost,
-        smtp_url: Option<&str>,
-    ) -> Self {
+    async fn open(database: Arc<TestDatabase>, wish: Wish<'_>) -> Self {
+        let Wish { remembered_keys, argon, smtp_url, patience, cors_origins } = wish;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let ops_listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -105,6 +128,7 @@ impl TestApp {
         let engine = prepared.open(&[Master::new([7; 32])], "the test").await.expect("an engine");
         let environment = |name: &str| match name {
             "TRONCH_PUBLIC_URL" => Some(format!("http://localhost:{}", address.port())),
+            "TRONCH_CORS_ORIGINS" => cors_origins.map(str::to_owned),
             "TRONCH_DATA_DIR" => Some("/nonexistent".to_owned()),
             _ => None,
         };
@@ -114,7 +138,10 @@ impl TestApp {
         phase.started();
         let verifier = engine.join(NodeName { name: "test".to_owned(), version: "0" }).await.expect("a node");
         let doors = doors::build(&config, &engine, &verifier, phase, metrics, Open::All).expect("doors");
-        let servers = vec![serve_public(listener, doors.public), serve(ops_listener, doors.ops)];
+        let servers = vec![
+            tokio::spawn(doors.public.serve(listener, patience, CancellationToken::new())),
+            tokio::spawn(doors.ops.serve(ops_listener, patience, CancellationToken::new())),
+        ];
         let (url, ops_url) = (format!("http://localhost:{}", address.port()), format!("http://{ops_address}"));
         Self { url, ops_url, engine, verifier, database, servers }
     }
@@ -180,17 +207,6 @@ impl TestApp {
         };
         create_token(&tenant, new_token).await.expect("a token").secret.expect("a new one").expose_once()
     }
-}
-
-fn serve_public(listener: TcpListener, public: Public) -> tokio::task::JoinHandle<()> {
-    tokio::spawn(async move { public.serve(listener, CancellationToken::new()).await.expect("a server") })
-}
-
-fn serve(listener: TcpListener, router: axum::Router) -> tokio::task::JoinHandle<()> {
-    tokio::spawn(async move {
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        axum::serve(listener, service).await.expect("a server");
-    })
 }
 
 /// Somebody with a browser or a service, and their credential.

@@ -7,7 +7,7 @@ mod proxy;
 mod redis;
 mod smtp;
 
-pub use app::{Answer, PASSWORD, TestApp, Visitor, owner};
+pub use app::{Answer, PASSWORD, TestApp, Visitor, Wish, owner};
 pub use database::{TestDatabase, connect};
 pub use process::{DataDir, Server, bootstrap, command, pg_bin, pg_bin_of, run, times_from_environment};
 pub use proxy::{Proxy, Weather};

@@ -1,0 +1,249 @@
+//! What is known of one connection: when something last moved on it, and what its task was told to do.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A moment, in quarters of a second since the listener was opened, from 1. 0 is never.
+type Moment = u32;
+
+const QUARTER: Duration = Duration::from_millis(250);
+
+/// The moment that it is, as of the last look at all connections.
+#[derive(Debug)]
+pub(super) struct Now(AtomicU32);
+
+impl Default for Now {
+    fn default() -> Self {
+        Self(AtomicU32::new(1))
+    }
+}
+
+impl Now {
+    pub(super) fn set(&self, since_opened: Duration) -> Moment {
+        let quarters = since_opened.as_millis() / QUARTER.as_millis();
+        let moment = Moment::try_from(quarters).unwrap_or(Moment::MAX).saturating_add(1);
+        self.0.store(moment, Ordering::Relaxed);
+        moment
+    }
+
+    fn get(&self) -> Moment {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a connection's task is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// To answer what is under way, and no more.
+    Finish,
+    /// To end.
+    Cut,
+}
+
+const GO_ON: u8 = 0;
+const FINISH: u8 = 1;
+const CUT: u8 = 2;
+
+/// Why a connection is cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    Head,
+    Idle,
+    Unread,
+    Room,
+}
+
+impl Reason {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Idle => "idle",
+            Self::Unread => "unread",
+            Self::Room => "room",
+        }
+    }
+}
+
+/// What a connection waits for, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// For us.
+    Answering,
+    /// For the client to take what is written.
+    Unread(Duration),
+    /// For the rest of a request's head.
+    Head(Duration),
+    /// For a request.
+    Idle(Duration),
+}
+
+/// One connection. Only its own task writes the moments; each of them stands alone, so no order among them is needed.
+#[derive(Debug)]
+pub(super) struct Connection {
+    listener: &'static str,
+    now: Arc<Now>,
+    answering: AtomicBool,
+    last: AtomicU32,
+    head: AtomicU32,
+    unread: AtomicU32,
+    told: AtomicU8,
+    waker: AtomicWaker,
+    is_known: AtomicBool,
+}
+
+impl Connection {
+    pub(super) fn new(listener: &'static str, now: Arc<Now>) -> Self {
+        let last = AtomicU32::new(now.get());
+        Self {
+            listener,
+            now,
+            answering: AtomicBool::new(false),
+            last,
+            head: AtomicU32::new(0),
+            unread: AtomicU32::new(0),
+            told: AtomicU8::new(GO_ON),
+            waker: AtomicWaker::new(),
+            is_known: AtomicBool::new(false),
+        }
+    }
+
+    /// A request's head is whole.
+    pub(super) fn begin(&self) {
+        self.head.store(0, Ordering::Relaxed);
+        self.answering.store(true, Ordering::Relaxed);
+    }
+
+    /// Its answer is there; it is still to be written.
+    pub(super) fn end(&self) {
+        self.last.store(self.now.get(), Ordering::Relaxed);
+        self.answering.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn moved(&self, now: Moment) -> Moved {
+        let since = |moment: Moment| QUARTER * now.saturating_sub(moment);
+        match (self.unread.load(Ordering::Relaxed), self.head.load(Ordering::Relaxed)) {
+            (0, _) if self.answering.load(Ordering::Relaxed) => Moved::Answering,
+            (0, 0) => Moved::Idle(since(self.last.load(Ordering::Relaxed))),
+            (0, head) => Moved::Head(since(head)),
+            (unread, _) => Moved::Unread(since(unread)),
+        }
+    }
+
+    pub(super) fn cut(&self, reason: Reason) {
+        let labels = [("listener", self.listener), ("reason", reason.as_str())];
+        metrics::counter!("tronch_connections_closed_total", &labels).increment(1);
+        self.tell(Told::Cut);
+    }
+
+    pub(super) fn tell(&self, told: Told) {
+        let told = match told {
+            Told::Finish => FINISH,
+            Told::Cut => CUT,
+        };
+        self.told.fetch_max(told, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// What its task was told; the task is woken when that changes.
+    pub(super) fn told(&self, waker: &Waker) -> Option<Told> {
+        // A task has one waker for its whole life, and nobody polls a connection but its task.
+        if !self.is_known.load(Ordering::Relaxed) {
+            self.waker.register(waker);
+            self.is_known.store(true, Ordering::Relaxed);
+        }
+        match self.told.load(Ordering::Acquire) {
+            GO_ON => None,
+            // A request came just now: it is answered, and may have changed something.
+            CUT if !self.answering.load(Ordering::Relaxed) || self.unread.load(Ordering::Relaxed) != 0 => {
+                Some(Told::Cut)
+            }
+            _ => Some(Told::Finish),
+        }
+    }
+}
+
+/// The stream of a connection, which writes down what moves on it.
+#[derive(Debug)]
+pub(super) struct Watched<'a> {
+    stream: TcpStream,
+    connection: &'a Connection,
+}
+
+impl<'a> Watched<'a> {
+    pub(super) fn new(stream: TcpStream, connection: &'a Connection) -> Self {
+        Self { stream, connection }
+    }
+
+    fn has_read(&self) {
+        let connection = self.connection;
+        let now = connection.now.get();
+        connection.last.store(now, Ordering::Relaxed);
+        // What comes before the next answer is its request's head, unless it is the end of a body that nobody wanted.
+        if !connection.answering.load(Ordering::Relaxed) && connection.head.load(Ordering::Relaxed) == 0 {
+            connection.head.store(now, Ordering::Relaxed);
+        }
+    }
+
+    fn has_written(&self, written: &Poll<io::Result<usize>>) {
+        let connection = self.connection;
+        match written {
+            Poll::Ready(Ok(_)) => {
+                connection.unread.store(0, Ordering::Relaxed);
+                connection.last.store(connection.now.get(), Ordering::Relaxed);
+            }
+            Poll::Pending if connection.unread.load(Ordering::Relaxed) == 0 => {
+                connection.unread.store(connection.now.get(), Ordering::Relaxed);
+            }
+            Poll::Pending | Poll::Ready(Err(_)) => {}
+        }
+    }
+}
+
+impl AsyncRead for Watched<'_> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, into);
+        if into.filled().len() > before {
+            self.has_read();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Watched<'_> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.has_written(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.has_written(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
