@@ -30,6 +30,8 @@ pub struct Tenant {
     slug: TenantSlug,
     name: TenantName,
     once: Option<Once>,
+    /// Whether a person who calls has just given their password once more.
+    confirmed: bool,
 }
 
 impl Engine {
@@ -65,6 +67,7 @@ impl Engine {
             slug: slug.clone(),
             name,
             once: None,
+            confirmed: false,
         })
     }
 }
@@ -108,6 +111,19 @@ impl Tenant {
     /// `Forbidden` when the caller does not have it.
     pub fn require_right(&self, right: PeopleRight) -> Result<(), Error> {
         if self.has_right(right) { Ok(()) } else { Err(Error::Forbidden { permission: right.as_str() }) }
+    }
+
+    /// The next line of verbs that are dangerous in the hands of whoever finds a browser open. Service tokens and the operator have
+    /// nothing more to show.
+    pub(crate) fn require_confirmed(&self) -> Result<(), Error> {
+        match self.caller.identity {
+            Identity::Member { .. } if !self.confirmed => Err(Error::invalid("password", "give your password once more")),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn into_confirmed(self) -> Self {
+        Self { confirmed: true, ..self }
     }
 
     /// What the caller is here, if a member.

@@ -12,6 +12,7 @@ use super::fields::{ConfirmationField, ReasonField, environment_badge};
 use super::list::time_or;
 use crate::form_state::with_capital;
 use crate::layout::TenantLayout;
+use crate::people::OwnPasswordField;
 use crate::server_context::{form_state, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
 use crate::ui::chart::grouped;
@@ -54,7 +55,9 @@ pub(crate) fn ChangeKeysPage() -> impl IntoView {
         let rows: Vec<_> = chosen.iter().zip(&calls).map(|(key, calls)| row(&tenant, key, *calls)).collect();
         let hidden: Vec<_> =
             key_ids.iter().map(|id| view! { <input type="hidden" name="key" value=id.to_string() /> }).collect();
-        let reason = (word == "revoke").then(|| view! { <ReasonField form=form.clone() /> });
+        let revokes = word == "revoke";
+        let reason = revokes.then(|| view! { <ReasonField form=form.clone() /> });
+        let password = revokes.then(|| view! { <OwnPasswordField form=form.clone() /> });
         let hit = hit(&chosen, calls.iter().sum(), tenant.allows(Permission::UsageRead));
         Ok(view! {
             <Title text=title.clone() />
@@ -83,8 +86,9 @@ pub(crate) fn ChangeKeysPage() -> impl IntoView {
                     {hidden}
                     {reason}
                     <ConfirmationField form=form.clone() words=words.clone() />
+                    {password}
                     <div class="form-actions">
-                        <SubmitButton label=with_capital(&words) look=if word == "revoke" { "danger" } else { "primary" } />
+                        <SubmitButton label=with_capital(&words) look=if revokes { "danger" } else { "primary" } />
                         <LinkButton href=back.clone() label="Cancel" look="quiet" />
                     </div>
                 </form>

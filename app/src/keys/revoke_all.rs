@@ -9,6 +9,7 @@ use tronch_engine::keys::{KeysOf, count_keys_of};
 
 use super::bulk::confirmation_words;
 use super::fields::{ConfirmationField, ReasonField};
+use crate::people::OwnPasswordField;
 use super::query::KeysQuery;
 use crate::form_state::with_capital;
 use crate::layout::TenantLayout;
@@ -62,6 +63,7 @@ pub(crate) fn RevokeAllKeysPage() -> impl IntoView {
                     {hidden("environment", &query.environment)}
                     <ReasonField form=form.clone() />
                     <ConfirmationField form=form.clone() words=words.clone() />
+                    <OwnPasswordField form=form.clone() />
                     <div class="form-actions">
                         <SubmitButton label=with_capital(&words) look="danger" icon=IconName::Ban />
                         <LinkButton href=list label="Cancel" look="quiet" />

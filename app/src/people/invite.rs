@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 use tronch_core::{InvitationView, PeopleRight, Role, format_timestamp};
 
-use super::members::{given_by, role_words};
+use super::members::{given_by, owners_password, role_words};
 use crate::layout::TenantLayout;
 use crate::server_context::{form_state, page, server_context, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
@@ -63,6 +63,7 @@ pub(crate) fn InvitePage() -> impl IntoView {
                         options=given_by(acting)
                         error=form.field_error("role")
                     />
+                    {owners_password(&form, acting)}
                     <div class="form-actions">
                         <SubmitButton label="Invite" />
                         <LinkButton href=members.clone() label="Cancel" look="quiet" />

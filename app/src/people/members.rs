@@ -246,6 +246,45 @@ pub(super) fn given_by(acting: Role) -> Vec<(String, String)> {
     given.map(|role| (role.to_string(), format!("{}: {}", role_words(role), role.sentence()))).collect()
 }
 
+/// Whoever makes somebody an owner gives their password once more. Shown where that is chosen, and always where a browser cannot tell.
+pub(super) fn owners_password(form: &FormState, acting: Role) -> Option<AnyView> {
+    let field = || {
+        view! {
+            <div class="of-owner">
+                <PasswordField
+                    name="password"
+                    id="owners-password"
+                    label="Your password"
+                    hint="To make somebody an owner."
+                    error=of_this_form(form, true)
+                    required=false
+                    autocomplete="current-password"
+                />
+            </div>
+        }
+    };
+    may_give(acting, Role::Owner).then(|| field().into_any())
+}
+
+/// What is wrong with the password of a form: of the one with a role, or of the other.
+fn of_this_form(form: &FormState, has_role: bool) -> Option<String> {
+    form.field_error("password").filter(|_| form.value("role").is_empty() != has_role)
+}
+
+/// The password of whoever is signed in, before what is dangerous.
+#[component]
+pub(crate) fn OwnPasswordField(form: FormState) -> impl IntoView {
+    view! {
+        <PasswordField
+            name="password"
+            label="Your password"
+            hint="Once more, so that nobody does this with a browser that was left open."
+            error=form.field_error("password")
+            autocomplete="current-password"
+        />
+    }
+}
+
 fn change_form(form: &FormState, member: &MemberView, acting: Role, here: &str) -> impl IntoView + use<> {
     view! {
         <section class="section" aria-labelledby="change">
@@ -258,6 +297,7 @@ fn change_form(form: &FormState, member: &MemberView, acting: Role, here: &str) 
                     options=given_by(acting)
                     error=form.field_error("role")
                 />
+                {owners_password(form, acting)}
                 <div class="form-actions"><SubmitButton label="Change role" /></div>
             </form>
         </section>
@@ -274,7 +314,7 @@ fn hand_over_form(form: &FormState, member: &MemberView, here: &str) -> impl Int
                 <PasswordField
                     name="password"
                     label="Your password"
-                    error=form.field_error("password")
+                    error=of_this_form(form, false)
                     autocomplete="current-password"
                 />
                 <div class="form-actions"><SubmitButton label="Hand over" look="danger" /></div>

@@ -16,7 +16,7 @@ pub(crate) use invite::InvitePage;
 pub use invite::{INVITE_FIELDS, ShownLink};
 pub use join::JOIN_FIELDS;
 pub(crate) use join::JoinPage;
-pub(crate) use members::{MemberPage, MembersPage};
+pub(crate) use members::{MemberPage, MembersPage, OwnPasswordField};
 pub(crate) use reset::{ForgotPage, ResetPage};
 pub use settings::DELETE_FIELDS;
 pub(crate) use settings::SettingsPage;

@@ -4,9 +4,9 @@ use leptos::prelude::*;
 
 use super::escape::escaped;
 
-/// What every field has. Ids follow from the name, so a page has one field of a name.
+/// What every field has. Its id is its name, unless a page has several fields of that name.
 struct Frame {
-    name: String,
+    id: String,
     label: String,
     required: bool,
     hint: Option<String>,
@@ -16,9 +16,9 @@ struct Frame {
 impl Frame {
     /// The ids of what describes the control, for `aria-describedby`.
     fn described_by(&self) -> Option<String> {
-        let name = &self.name;
-        let hint = self.hint.as_ref().map(|_| format!("{name}-hint"));
-        let error = self.error.as_ref().map(|_| format!("{name}-error"));
+        let id = &self.id;
+        let hint = self.hint.as_ref().map(|_| format!("{id}-hint"));
+        let error = self.error.as_ref().map(|_| format!("{id}-error"));
         let ids: Vec<String> = [hint, error].into_iter().flatten().collect();
         (!ids.is_empty()).then(|| ids.join(" "))
     }
@@ -29,15 +29,15 @@ impl Frame {
     }
 
     fn around(self, control: impl IntoView) -> impl IntoView {
-        let Self { name, label, required, hint, error } = self;
+        let Self { id, label, required, hint, error } = self;
         view! {
             <div class="field">
-                <label for=name.clone()>
+                <label for=id.clone()>
                     {label} {(!required).then(|| view! { <span class="muted">" (optional)"</span> })}
                 </label>
-                {hint.map(|hint| view! { <p class="hint" id=format!("{name}-hint")>{hint}</p> })}
+                {hint.map(|hint| view! { <p class="hint" id=format!("{id}-hint")>{hint}</p> })}
                 {control}
-                {error.map(|error| view! { <p class="field-error" id=format!("{name}-error")>{error}</p> })}
+                {error.map(|error| view! { <p class="field-error" id=format!("{id}-error")>{error}</p> })}
             </div>
         }
     }
@@ -66,7 +66,7 @@ pub fn TextField(
     #[prop(optional)]
     step: Option<&'static str>,
 ) -> impl IntoView {
-    let frame = Frame { name: name.clone(), label, required, hint, error };
+    let frame = Frame { id: name.clone(), label, required, hint, error };
     let control = view! {
         <input
             id=name.clone()
@@ -113,17 +113,24 @@ pub fn PasswordField(
     #[prop(into)] label: String,
     #[prop(optional, into)] hint: Option<String>,
     #[prop(default = None)] error: Option<String>,
+    /// Whether the browser asks for it; what is asked for in some cases alone, the server asks for.
+    #[prop(default = true)]
+    required: bool,
+    /// Where a page has several.
+    #[prop(optional, into)]
+    id: Option<String>,
     autocomplete: &'static str,
 ) -> impl IntoView {
-    let frame = Frame { name: name.clone(), label, required: true, hint, error };
+    let id = id.unwrap_or_else(|| name.clone());
+    let frame = Frame { id: id.clone(), label, required: true, hint, error };
     let control = view! {
         <input
-            id=name.clone()
+            id=id
             name=name
             type="password"
             class="input"
             autocomplete=autocomplete
-            required=true
+            required=required
             aria-describedby=frame.described_by()
             aria-invalid=frame.invalid()
         />
@@ -144,7 +151,7 @@ pub fn TextArea(
     #[prop(optional)] required: bool,
     #[prop(optional)] mono: bool,
 ) -> impl IntoView {
-    let frame = Frame { name: name.clone(), label, required, hint, error };
+    let frame = Frame { id: name.clone(), label, required, hint, error };
     // A browser drops one line break at the beginning; this one, so that none of the text's own is lost.
     let value = format!("\n{}", escaped(&value));
     let control = view! {
@@ -180,7 +187,7 @@ pub fn SelectField(
     #[prop(default = true)]
     required: bool,
 ) -> impl IntoView {
-    let frame = Frame { name: name.clone(), label, required, hint, error };
+    let frame = Frame { id: name.clone(), label, required, hint, error };
     let options: Vec<_> = options
         .into_iter()
         .map(|(option, label)| {
@@ -215,7 +222,7 @@ pub fn CheckboxField(
     #[prop(optional)] required: bool,
 ) -> impl IntoView {
     let id = if value == "on" { name.clone() } else { format!("{name}-{value}") };
-    let frame = Frame { name: id.clone(), label, required, hint, error };
+    let frame = Frame { id: id.clone(), label, required, hint, error };
     let (described_by, invalid) = (frame.described_by(), frame.invalid());
     let Frame { label, hint, error, .. } = frame;
     view! {

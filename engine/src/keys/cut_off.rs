@@ -141,11 +141,11 @@ async fn count(transaction: &mut TenantTx, cut: &Cut, before: Option<Timestamp>)
 }
 
 /// Ends for ever all keys of an owner, a project, an environment or a tenant that were made before `made_before`, or until
-/// now. Whoever moves it back changes nothing: what is revoked stays so.
+/// now. Whoever moves it back changes nothing: what is revoked stays so. Of a person the password must have been confirmed.
 ///
 /// # Errors
 /// `Forbidden` without `keys.revoke`; `OutsideToken`; `NotFound` for a project that is not there; `Invalid` for a time that
-/// is still to come; `Unavailable`.
+/// is still to come, and on `password`; `Unavailable`.
 pub async fn revoke_keys_of(
     tenant: &Tenant,
     of: KeysOf,
@@ -153,6 +153,7 @@ pub async fn revoke_keys_of(
     reason: Option<RevokeReason>,
 ) -> Result<RevokedKeys, Error> {
     tenant.require(Permission::KeysRevoke)?;
+    tenant.require_confirmed()?;
     let mut transaction = if let Some(earlier) = tenant.earlier() {
         let mut transaction = tenant.begin().await?;
         let row = find(&mut transaction, earlier).await?;

@@ -82,13 +82,16 @@ pub async fn get_keys(tenant: &Tenant, key_ids: &[KeyId]) -> Result<Vec<KeyView>
 }
 
 /// Does the same to several keys, in one transaction. Returns how many it changed; the others were so already, or have
-/// ended.
+/// ended. Of a person who revokes them the password must have been confirmed.
 ///
 /// # Errors
 /// `Forbidden` without `keys.update` or `keys.revoke`; `NotFound` when one of them is not there; `Invalid` for none or too
-/// many; `Unavailable`.
+/// many, and on `password`; `Unavailable`.
 pub async fn change_keys(tenant: &Tenant, key_ids: &[KeyId], change: &ManyChange) -> Result<usize, Error> {
     tenant.require(change.permission())?;
+    if matches!(change, ManyChange::Revoke(_)) {
+        tenant.require_confirmed()?;
+    }
     check_number(key_ids)?;
     let mut transaction = tenant.begin_change().await?;
     let mut changed = 0;

@@ -53,13 +53,17 @@ pub struct ShownInvitation {
     pub has_account: bool,
 }
 
-/// Invites somebody, or invites them anew: an earlier link of theirs counts no more.
+/// Invites somebody, or invites them anew: an earlier link of theirs counts no more. To invite an owner it asks whether the
+/// caller's password was confirmed.
 ///
 /// # Errors
-/// `Forbidden` unless the caller manages members and holds the role; `Conflict` for a member; `Unavailable`.
+/// `Forbidden` unless the caller manages members and holds the role; `Invalid` on `password`; `Conflict` for a member; `Unavailable`.
 pub async fn invite(tenant: &Tenant, email: &EmailAddress, role: Role) -> Result<Invited, Error> {
     let (mut transaction, acting) = begin(tenant, PeopleRight::ManageMembers).await?;
     require_giving(acting, role)?;
+    if role == Role::Owner {
+        tenant.require_confirmed()?;
+    }
     let normalized = email.normalized();
     if is_member(&mut transaction, &normalized).await? {
         let message = "this person is a member already; change their role instead".to_owned();

@@ -9,7 +9,7 @@ mod reset;
 mod roles;
 mod sql;
 
-use tronch_core::{EmailAddress, PersonName, Role, TenantName, TenantSlug, UserId};
+use tronch_core::{EmailAddress, PersonName, Role, TenantName, TenantSlug, Timestamp, UserId};
 use zeroize::Zeroizing;
 
 use crate::Engine;
@@ -37,6 +37,14 @@ pub struct SignedIn {
     pub user_id: UserId,
     /// Wrong ones before it.
     pub failed: FailedSignIns,
+    password: Checked,
+}
+
+/// A password that was right when it was looked at: whose, and since when it is theirs.
+#[derive(Clone, Copy)]
+struct Checked {
+    user_id: UserId,
+    changed_at: Timestamp,
 }
 
 /// Checks e-mail and password, and tells the person's tenants. Unknown people cost the same time as known ones.
@@ -50,9 +58,19 @@ pub async fn sign_in(
     password: Zeroizing<String>,
     origin: Origin,
 ) -> Result<SignedIn, Error> {
-    let user_id = check_password(engine, email, password, &origin).await?;
-    let failed = account::note_sign_in(engine, user_id, origin).await?;
-    Ok(SignedIn { user_id, failed })
+    let checked = check_password(engine, email, password, &origin).await?;
+    let failed = account::note_sign_in(engine, checked.user_id, origin).await?;
+    Ok(SignedIn { user_id: checked.user_id, failed, password: checked })
+}
+
+/// Looks again, once the session of a sign-in is stored, whether the password is still the one that was shown. Hashing takes a
+/// while; whoever chooses another one meanwhile ends the sessions that there are, and must not miss this one.
+///
+/// # Errors
+/// `SignInFailed` where it is another by now; `Unavailable`.
+pub async fn require_same_password(engine: &Engine, signed_in: &SignedIn) -> Result<(), Error> {
+    let Checked { user_id, changed_at } = signed_in.password;
+    if sql::is_password_of(engine, user_id, changed_at).await? { Ok(()) } else { Err(Error::SignInFailed) }
 }
 
 async fn check_password(
@@ -60,14 +78,14 @@ async fn check_password(
     email: &str,
     password: Zeroizing<String>,
     origin: &Origin,
-) -> Result<UserId, Error> {
+) -> Result<Checked, Error> {
     let normalized = EmailAddress::parse(email).map(|email| email.normalized()).ok();
     // Whether there is such an account makes no difference.
     let tries = engine.own_limits().begin_try(normalized.as_deref(), origin.address)?;
     match try_password(engine, normalized.as_deref(), password, origin).await {
-        Ok(Some(user_id)) => {
+        Ok(Some(checked)) => {
             tries.give_back();
-            Ok(user_id)
+            Ok(checked)
         }
         Ok(None) => Err(Error::SignInFailed),
         Err(error) => {
@@ -83,17 +101,18 @@ async fn try_password(
     email: Option<&str>,
     password: Zeroizing<String>,
     origin: &Origin,
-) -> Result<Option<UserId>, Error> {
+) -> Result<Option<Checked>, Error> {
     let known = match email {
         Some(email) => sql::find_by_email(engine, email).await?,
         None => None,
     };
-    let (user_id, phc) = match known {
-        Some((user_id, phc)) => (Some(user_id), phc),
+    let (checked, phc) = match known {
+        Some((user_id, phc, changed_at)) => (Some(Checked { user_id, changed_at }), phc),
         None => (None, engine.dummy_phc().to_owned()),
     };
     let right = engine.passwords().verify(password.clone(), &phc).await?;
-    let Some(user_id) = user_id else { return Ok(None) };
+    let Some(checked) = checked else { return Ok(None) };
+    let user_id = checked.user_id;
     // What follows is done for those who exist alone, so nobody waits for it: its time would tell who does.
     let (engine, origin) = (engine.clone(), origin.clone());
     tokio::spawn(async move {
@@ -106,7 +125,7 @@ async fn try_password(
             error.log_if_ours();
         }
     });
-    Ok(right.then_some(user_id))
+    Ok(right.then_some(checked))
 }
 
 /// Hashes a right password again if it was cheaper to hash than it is by now.
@@ -118,8 +137,22 @@ async fn raise_cost(engine: &Engine, user_id: UserId, phc: &str, password: Zeroi
     sql::replace_phc(engine, user_id, phc, &dearer).await
 }
 
-/// Asks for the password of whoever is signed in once more, before what cannot be undone.
-pub(crate) async fn confirm_password(
+/// The same tenant, once the person who calls has given their password again: what is dangerous asks for that.
+///
+/// # Errors
+/// `Invalid` on `password`; `Unauthenticated` for anybody but a member; `TooMany`; `Unavailable`.
+pub async fn confirm(tenant: Tenant, password: Zeroizing<String>) -> Result<Tenant, Error> {
+    // Nothing is no try: the field may have been left out.
+    if !password.is_empty() {
+        confirm_password(&tenant.engine, &tenant.caller, password).await?;
+        return Ok(tenant.into_confirmed());
+    }
+    tenant.require_confirmed()?;
+    Ok(tenant)
+}
+
+/// Asks for the password of whoever is signed in once more.
+async fn confirm_password(
     engine: &Engine,
     caller: &Caller,
     password: Zeroizing<String>,

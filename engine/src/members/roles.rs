@@ -5,7 +5,6 @@ use diesel::prelude::*;
 use serde_json::json;
 use tronch_core::{ErrorCode, PeopleRight, Role, UserId, may_give};
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use super::sql;
 use crate::audit::{self, Change};
@@ -16,10 +15,11 @@ use crate::tenancy::{Tenant, TenantTx};
 
 const NOT_FOUND: Error = Error::NotFound { noun: "member" };
 
-/// Gives a member another role.
+/// Gives a member another role. To make somebody an owner it asks whether the caller's password was confirmed.
 ///
 /// # Errors
-/// `Forbidden` unless the caller manages members and holds both roles; `NotFound`; `Conflict` for the last owner; `Unavailable`.
+/// `Forbidden` unless the caller manages members and holds both roles; `Invalid` on `password`; `NotFound`; `Conflict` for the last owner;
+/// `Unavailable`.
 pub async fn change_role(tenant: &Tenant, user_id: UserId, role: Role) -> Result<(), Error> {
     let (mut transaction, acting) = begin(tenant, PeopleRight::ManageMembers).await?;
     let member = find(&mut transaction, user_id).await?;
@@ -27,6 +27,9 @@ pub async fn change_role(tenant: &Tenant, user_id: UserId, role: Role) -> Result
     require_giving(acting, role)?;
     if member.role == role {
         return transaction.commit().await;
+    }
+    if role == Role::Owner {
+        tenant.require_confirmed()?;
     }
     require_owner_left(&mut transaction, &member).await?;
     set_role(&mut transaction, user_id, role).await?;
@@ -64,15 +67,15 @@ pub async fn leave(tenant: &Tenant) -> Result<(), Error> {
     sql::end_sessions_of_nobody(&tenant.engine, user_id).await
 }
 
-/// Makes another member an owner and the caller an admin. It asks for the caller's password again.
+/// Makes another member an owner and the caller, whose password was confirmed, an admin.
 ///
 /// # Errors
 /// `Forbidden` unless the caller is an owner; `Invalid` on `password`; `NotFound`; `Conflict` where it is the caller himself;
-/// `TooMany`; `Unavailable`.
-pub async fn transfer_ownership(tenant: &Tenant, to: UserId, password: Zeroizing<String>) -> Result<(), Error> {
+/// `Unavailable`.
+pub async fn transfer_ownership(tenant: &Tenant, to: UserId) -> Result<(), Error> {
     tenant.require_right(PeopleRight::ManageOrganisation)?;
     let Identity::Member { user_id, .. } = tenant.caller.identity else { return Err(Error::Unauthenticated) };
-    super::confirm_password(&tenant.engine, &tenant.caller, password).await?;
+    tenant.require_confirmed()?;
     let (mut transaction, _) = begin(tenant, PeopleRight::ManageOrganisation).await?;
     if to == user_id {
         return Err(conflict("you own it already; choose somebody else"));

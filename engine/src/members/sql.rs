@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use tronch_core::{EmailAddress, PersonName, Role, TenantId, UserId};
+use tronch_core::{EmailAddress, PersonName, Role, TenantId, Timestamp, UserId};
 use uuid::Uuid;
 
 use crate::Engine;
@@ -13,16 +13,34 @@ use crate::error::Error;
 use crate::schema::{memberships, sessions, users};
 use crate::tenancy::TenantTx;
 
-/// Id and password hash of whoever has this address.
-pub(super) async fn find_by_email(engine: &Engine, normalized: &str) -> Result<Option<(UserId, String)>, Error> {
+/// Of whoever has this address: id, password hash, and since when that is their password.
+pub(super) async fn find_by_email(
+    engine: &Engine,
+    normalized: &str,
+) -> Result<Option<(UserId, String, Timestamp)>, Error> {
     let mut connection = engine.db().system().await?;
-    let row: Option<(Uuid, String)> = users::table
+    let row: Option<(Uuid, String, Timestamp)> = users::table
         .filter(users::email_normalized.eq(normalized))
-        .select((users::id, users::password_phc))
+        .select((users::id, users::password_phc, users::password_changed_at))
         .first(&mut connection)
         .await
         .optional()?;
-    Ok(row.map(|(id, phc)| (UserId::from_uuid(id), phc)))
+    Ok(row.map(|(id, phc, changed_at)| (UserId::from_uuid(id), phc, changed_at)))
+}
+
+/// Whether somebody's password is theirs since then. It waits for whoever is changing it: a change that this does not see, sees whatever
+/// was stored before this.
+pub(super) async fn is_password_of(engine: &Engine, user_id: UserId, changed_at: Timestamp) -> Result<bool, Error> {
+    let mut connection = engine.db().system().await?;
+    let found: Option<Uuid> = users::table
+        .find(user_id.uuid())
+        .filter(users::password_changed_at.eq(changed_at))
+        .select(users::id)
+        .for_share()
+        .first(&mut connection)
+        .await
+        .optional()?;
+    Ok(found.is_some())
 }
 
 /// Puts a dearer hash of the same password in the place of one, unless that was changed meanwhile.

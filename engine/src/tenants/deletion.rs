@@ -8,7 +8,6 @@ use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use tronch_core::{PeopleRight, Role, TenantId, TenantName, TenantSlug, Timestamp};
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use super::removal::{IN_PORTIONS, close_doors, remove_rest};
 use crate::Engine;
@@ -16,7 +15,7 @@ use crate::audit::{self, Change};
 use crate::caller::{Caller, Identity, Scope};
 use crate::clock;
 use crate::error::Error;
-use crate::members::{self, begin_change_of_people};
+use crate::members::begin_change_of_people;
 use crate::schema::{memberships, tenants};
 use crate::system;
 use crate::tenancy::{Tenant, TenantTx};
@@ -37,16 +36,16 @@ pub struct DeletedTenant {
     pub removed_at: Timestamp,
 }
 
-/// Deletes the tenant. The caller types its slug, and the password once more.
+/// Deletes the tenant. The caller, whose password was confirmed, types its slug.
 ///
 /// # Errors
-/// `Forbidden` unless the caller is an owner; `Invalid` on `confirmation` or `password`; `TooMany`; `Unavailable`.
-pub async fn delete_tenant(tenant: &Tenant, typed: &str, password: Zeroizing<String>) -> Result<(), Error> {
+/// `Forbidden` unless the caller is an owner; `Invalid` on `confirmation` or `password`; `Unavailable`.
+pub async fn delete_tenant(tenant: &Tenant, typed: &str) -> Result<(), Error> {
     tenant.require_right(PeopleRight::ManageOrganisation)?;
     if typed.trim() != tenant.slug().as_str() {
         return Err(Error::invalid("confirmation", format!("type {} to delete it", tenant.slug())));
     }
-    members::confirm_password(&tenant.engine, &tenant.caller, password).await?;
+    tenant.require_confirmed()?;
     let mut transaction = begin_change_of_people(tenant, PeopleRight::ManageOrganisation).await?;
     set_deleted(&mut transaction, Some(clock::now())).await?;
     record(&mut transaction, &tenant.caller, "delete_tenant", tenant.name()).await?;

@@ -51,7 +51,7 @@ pub(crate) fn sample(route: &Route) -> Option<Sample> {
             see_other(form(&[("action", "disable"), ("key", "{key}"), ("confirmation", "disable 1 key")]))
         }
         ("POST", "/t/{tenant}/keys/revoke") => {
-            see_other(form(&[("owner", "nobody"), ("confirmation", "revoke 0 keys")]))
+            see_other(form(&[("owner", "nobody"), ("confirmation", "revoke 0 keys"), ("password", PASSWORD)]))
         }
         ("POST", "/t/{tenant}/keys/search" | "/t/{tenant}/audit/search") => see_other(form(&[("q", "x")])),
         ("POST", "/t/{tenant}/keys/new") => {

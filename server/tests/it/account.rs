@@ -3,8 +3,10 @@
 
 use reqwest::StatusCode;
 use tokio_postgres::Client;
-use tronch_core::Role;
-use tronch_engine::ArgonCost;
+use tronch_core::{EmailAddress, Role};
+use tronch_engine::members::{self, Password};
+use tronch_engine::{ArgonCost, Caller};
+use zeroize::Zeroizing;
 
 use crate::support::{PASSWORD, TestApp, Visitor, eventually, owner};
 
@@ -152,4 +154,50 @@ async fn anybody_who_is_signed_in_makes_further_organisations() {
     assert!(account.contains("Beta &amp; Co") && account.contains("href=\"/t/acme/\""), "{account}");
     let anonymous = make(&app.anonymous(), "Gamma", "gamma").await;
     assert!(anonymous.header("location").starts_with("/sign-in?next="), "{}", anonymous.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_with_a_password_that_is_changed_meanwhile_begins_nothing() {
+    let app = TestApp::start().await;
+    let database = app.database.connect_as_system().await;
+    // So dear that there is time to change it while it is looked at.
+    let slow = app.beside_hashing(ArgonCost { memory_kib: 65_536, iterations: 40, parallelism: 1 }).await;
+    slow.member(&owner("acme")).await;
+    eventually("the dear hash is stored", async || {
+        texts(&database, "SELECT password_phc FROM users").await.concat().contains("m=65536,t=40")
+    })
+    .await;
+    database.execute("DELETE FROM sessions", &[]).await.expect("none left");
+    let visitor = slow.anonymous();
+    let signing_in = tokio::spawn(async move {
+        let answer = visitor.form("/sign-in", &[("email", &owner("acme")), ("password", PASSWORD)]).await;
+        (answer, std::time::Instant::now(), visitor)
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let new = Zeroizing::new("an altogether other one".to_owned());
+    let email = EmailAddress::parse(&owner("acme")).expect("an address");
+    let password = Password::parse(new, &[]).expect("a password");
+    members::reset_password(&app.engine, &Caller::operator(), &email, password).await.expect("another password");
+    let changed = std::time::Instant::now();
+    let (answer, answered, visitor) = signing_in.await.expect("an answer");
+    assert!(answered > changed, "it was not slow enough to be overtaken");
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.text);
+    assert!(!is_signed_in(&visitor).await);
+    assert_eq!(texts(&database, "SELECT id::text FROM sessions").await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_password_goes_on_under_another_session_id() {
+    let app = TestApp::start().await;
+    let (one, other) = (app.member(&owner("acme")).await, app.member(&owner("acme")).await);
+    let database = app.database.connect_as_system().await;
+    let ids = async || texts(&database, "SELECT encode(id_hash, 'hex') FROM sessions").await;
+    let before = ids().await;
+    let fields = [("password", PASSWORD), ("new_password", "an altogether other one")];
+    let changed = one.form("/account/password", &fields).await;
+    assert_eq!(changed.header("location"), "/account?did=password&ended=1", "{}", changed.text);
+    let after = ids().await;
+    assert_eq!((before.len(), after.len()), (2, 1));
+    assert!(!before.contains(&after[0]));
+    assert!(is_signed_in(&one).await && !is_signed_in(&other).await);
 }

@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use tronch_core::Role;
 use tronch_engine::keys::mark_revoked_keys;
 
-use crate::support::{DataDir, TestApp, Visitor, command, owner, run};
+use crate::support::{PASSWORD, DataDir, TestApp, Visitor, command, owner, run};
 
 const REVOKE: &str = "/api/v1/keys/revoke";
 
@@ -309,8 +309,10 @@ async fn the_dashboard_asks_for_the_words_and_then_does_it() {
     {
         assert!(page.contains(words), "{words}: {page}");
     }
-    let form =
-        |confirmation: &'static str| [("owner", "cus & 1"), ("reason", "a leak"), ("confirmation", confirmation)];
+    let with = |confirmation: &'static str, password: &'static str| {
+        [("owner", "cus & 1"), ("reason", "a leak"), ("confirmation", confirmation), ("password", password)]
+    };
+    let form = |confirmation: &'static str| with(confirmation, PASSWORD);
     for wrong in ["", "revoke", "revoke 3 keys"] {
         let refused = member.form("/t/acme/keys/revoke", &form(wrong)).await;
         assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
@@ -318,6 +320,12 @@ async fn the_dashboard_asks_for_the_words_and_then_does_it() {
             refused.text.contains("so that nothing happens by mistake") && refused.text.contains("value=\"a leak\"")
         );
         assert!(refused.text.contains("name=\"owner\" value=\"cus &amp; 1\""), "{}", refused.text);
+    }
+    // Nor does somebody who found the browser open.
+    for wrong in ["", "not my password"] {
+        let refused = member.form("/t/acme/keys/revoke", &with("revoke 2 keys", wrong)).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.text);
+        assert!(refused.text.contains("password-error") && !refused.text.contains("not my password"), "{}", refused.text);
     }
     assert_eq!(code(&service, &ask).await, "VALID");
     let done = member.form("/t/acme/keys/revoke", &form("Revoke 2 keys ")).await;

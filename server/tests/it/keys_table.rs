@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 use tronch_core::{KeyId, Role};
 
-use crate::support::{Answer, TestApp, Visitor, owner};
+use crate::support::{PASSWORD, Answer, TestApp, Visitor, owner};
 
 /// A key per status; each is made what it is through the door, and aged in the table.
 struct Zoo {
@@ -156,7 +156,8 @@ async fn several_keys_are_changed_in_one_go_once_the_words_are_typed() {
         assert!(page.text.contains(words), "{words}");
     }
     let form = |action: &'static str, confirmation: &'static str| {
-        let mut fields = vec![("action", action), ("confirmation", confirmation), ("reason", "a leak")];
+        let mut fields =
+            vec![("action", action), ("confirmation", confirmation), ("reason", "a leak"), ("password", PASSWORD)];
         fields.extend(ids.iter().map(|id| ("key", id.as_str())));
         fields
     };
@@ -176,6 +177,15 @@ async fn several_keys_are_changed_in_one_go_once_the_words_are_typed() {
         );
         assert!(ids.iter().all(|id| refused.text.contains(id)), "the same keys are still chosen");
     }
+    // Nor does somebody who found the browser open. What can be undone asks for no password.
+    for wrong in ["", "not my password"] {
+        let mut fields = form("revoke", "revoke 4 keys");
+        fields[3] = ("password", wrong);
+        let refused = member.form("/t/acme/keys/bulk", &fields).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}");
+        assert!(refused.text.contains("password-error"), "{}", refused.text);
+    }
+    assert!(!member.get(&format!("/t/acme/keys/bulk?action=disable{chosen}")).await.text.contains("type=\"password\""));
     assert_eq!(states().await, ["active", "active", "active", "revoked"]);
     for (action, words, to, state) in [
         ("disable", "disable 4 keys", "disabled-3", "disabled"),
@@ -183,7 +193,9 @@ async fn several_keys_are_changed_in_one_go_once_the_words_are_typed() {
         ("enable", "enable 4 keys", "enabled-3", "active"),
         ("revoke", "Revoke 4 Keys", "revoked-3", "revoked"),
     ] {
-        let done = member.form("/t/acme/keys/bulk", &form(action, words)).await;
+        let mut fields = form(action, words);
+        fields.retain(|(name, _)| *name != "password" || action == "revoke");
+        let done = member.form("/t/acme/keys/bulk", &fields).await;
         assert_eq!(led_to(&done), format!("/t/acme/keys?did={to}"), "{}", done.text);
         assert_eq!(states().await[..3], vec![state; 3], "{action}");
     }
@@ -204,8 +216,13 @@ async fn several_at_once_are_all_or_none_and_only_for_those_who_may() {
     let service = app.everything_in("acme").await;
     let (mine, _) = service.create_key(&json!({ "name": "mine" })).await;
     let (theirs, _) = app.everything_in("other").await.create_key(&json!({ "name": "theirs" })).await;
-    let form =
-        [("action", "revoke"), ("confirmation", "revoke 2 keys"), ("key", mine.as_str()), ("key", theirs.as_str())];
+    let form = [
+        ("action", "revoke"),
+        ("confirmation", "revoke 2 keys"),
+        ("key", mine.as_str()),
+        ("key", theirs.as_str()),
+        ("password", PASSWORD),
+    ];
     let member = app.member(&owner("acme")).await;
     assert_eq!(member.form("/t/acme/keys/bulk", &form).await.status, StatusCode::NOT_FOUND);
     assert_eq!(
@@ -253,7 +270,13 @@ async fn what_the_clock_has_ended_can_only_be_revoked() {
         assert_eq!(zoo.service.get(&path).await.json()["state"], "expired");
     }
     let back = "/t/acme/keys?status=expired&sort=name";
-    let form = [("action", "revoke"), ("confirmation", "revoke 1 key"), ("key", expired.as_str()), ("back", back)];
+    let form = [
+        ("action", "revoke"),
+        ("confirmation", "revoke 1 key"),
+        ("key", expired.as_str()),
+        ("back", back),
+        ("password", PASSWORD),
+    ];
     let revoked = member.form("/t/acme/keys/bulk", &form).await;
     assert_eq!(led_to(&revoked), "/t/acme/keys?status=expired&sort=name&did=revoked-1");
     for elsewhere in ["https://evil.example/", "/t/other/keys", "/t/acme/keys/../../other", "/t/acme/keysx"] {

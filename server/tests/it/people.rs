@@ -16,7 +16,10 @@ fn link(app: &TestApp, answer: &Answer) -> String {
 }
 
 async fn invite(app: &TestApp, who: &Visitor, email: &str, role: &str) -> String {
-    link(app, &who.form("/t/acme/members/invite", &[("email", email), ("role", role)]).await)
+    let fields = [("email", email), ("role", role), ("password", PASSWORD)];
+    // To invite an owner takes the password once more, and it alone.
+    let fields = if role == "owner" { &fields[..] } else { &fields[..2] };
+    link(app, &who.form("/t/acme/members/invite", fields).await)
 }
 
 async fn texts(database: &Client, sql: &str) -> Vec<String> {
@@ -207,7 +210,8 @@ async fn the_last_owner_cannot_go() {
     assert_eq!((before.len(), before.iter().filter(|id| after.contains(id)).count()), (2, 1));
     assert_eq!(post(&boss, &hand_over, &[("password", PASSWORD)]).await.status, StatusCode::FORBIDDEN);
     // Two owners who leave at once do not leave it without one.
-    let back = post(&admin, &format!("/t/acme/members/{boss_id}/role"), &[("role", "owner")]).await;
+    let make_owner = format!("/t/acme/members/{boss_id}/role");
+    let back = post(&admin, &make_owner, &[("role", "owner"), ("password", PASSWORD)]).await;
     assert_eq!(back.status, StatusCode::SEE_OTHER, "{}", back.text);
     let (one, other) =
         tokio::join!(post(&boss, "/t/acme/members/leave", &[]), post(&admin, "/t/acme/members/leave", &[]));
@@ -216,4 +220,33 @@ async fn the_last_owner_cannot_go() {
     assert_eq!(statuses, [StatusCode::SEE_OTHER, StatusCode::CONFLICT]);
     let owners = texts(&database, "SELECT role FROM memberships WHERE role = 'owner'").await;
     assert_eq!(owners, ["owner"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_finds_a_browser_open_makes_nobody_an_owner() {
+    let app = TestApp::start().await;
+    let admin_id = user_id(&app, &app.add_member("acme", Role::Admin).await).await;
+    let boss = app.member(&owner("acme")).await;
+    let database = app.database.connect_as_system().await;
+    let session = async || texts(&database, "SELECT encode(id_hash, 'hex') FROM sessions").await.concat();
+    let before = session().await;
+    let role = format!("/t/acme/members/{admin_id}/role");
+    for password in ["", "not my password"] {
+        let made = post(&boss, &role, &[("role", "owner"), ("password", password)]).await;
+        let invited = [("email", "x@example.com"), ("role", "owner"), ("password", password)];
+        let invited = post(&boss, "/t/acme/members/invite", &invited).await;
+        for refused in [made, invited] {
+            assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.text);
+            assert!(refused.text.contains("owners-password-error"), "{}", refused.text);
+        }
+    }
+    assert_eq!(texts(&database, "SELECT email FROM invitations").await, Vec::<String>::new());
+    assert_eq!(texts(&database, "SELECT role FROM memberships ORDER BY 1").await, ["admin", "owner"]);
+    assert_eq!(session().await, before);
+    // What can be taken back asks for nothing.
+    assert_eq!(post(&boss, &role, &[("role", "viewer")]).await.status, StatusCode::SEE_OTHER);
+    let made = post(&boss, &role, &[("role", "owner"), ("password", PASSWORD)]).await;
+    assert_eq!(made.status, StatusCode::SEE_OTHER, "{}", made.text);
+    assert_eq!(texts(&database, "SELECT role FROM memberships").await, ["owner", "owner"]);
+    assert_ne!(session().await, before, "whoever showed the password goes on under another id");
 }

@@ -2,6 +2,7 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
+use tower_sessions::Session;
 use tronch_app::{
     FormState, KeysQuery, Place, REVOKE_ALL_FIELDS, SecretOf, ShownSecret, address_of_list, confirmation_words,
     confirmed_words,
@@ -127,7 +128,12 @@ pub(crate) async fn enable(
 }
 
 /// `POST /t/{tenant}/keys/bulk`: the same to several keys, once its words were typed.
-pub(crate) async fn change_many(State(dashboard): State<Dashboard>, Inside(place): Inside, mut sent: Sent) -> Response {
+pub(crate) async fn change_many(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    session: Session,
+    mut sent: Sent,
+) -> Response {
     let mut state = sent.state(&["reason", "confirmation"]);
     let action = sent.text("action");
     let asked = match action.as_str() {
@@ -154,7 +160,14 @@ pub(crate) async fn change_many(State(dashboard): State<Dashboard>, Inside(place
     if let ManyChange::Revoke(given) = &mut change {
         *given = reason.flatten();
     }
-    match async { keys::change_keys(&place.tenant, &ids?, &change).await }.await {
+    let changed = async {
+        let tenant = match change {
+            ManyChange::Revoke(_) => sent.confirmed(place.tenant.clone(), &session).await?,
+            ManyChange::Disable | ManyChange::Enable => place.tenant.clone(),
+        };
+        keys::change_keys(&tenant, &ids?, &change).await
+    };
+    match changed.await {
         Ok(changed) => {
             let slug = place.tenant.slug();
             let list = address_of_list(slug, Some(&sent.text("back"))).unwrap_or_else(|| format!("/t/{slug}/keys"));
@@ -165,7 +178,12 @@ pub(crate) async fn change_many(State(dashboard): State<Dashboard>, Inside(place
 }
 
 /// `POST /t/{tenant}/keys/revoke`: all keys of an owner, a project or an environment, once its words were typed.
-pub(crate) async fn revoke_all(State(dashboard): State<Dashboard>, Inside(place): Inside, mut sent: Sent) -> Response {
+pub(crate) async fn revoke_all(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    session: Session,
+    mut sent: Sent,
+) -> Response {
     let mut state = sent.state(&["reason", "confirmation"]);
     sent.at_address_of(&REVOKE_ALL_FIELDS);
     let query = KeysQuery::of_pairs(&sent.pairs());
@@ -183,7 +201,11 @@ pub(crate) async fn revoke_all(State(dashboard): State<Dashboard>, Inside(place)
     if state.is_refused() {
         return dashboard.form_again(sent.parts, place, state).await;
     }
-    match keys::revoke_keys_of(&place.tenant, of, None, reason.flatten()).await {
+    let revoked = async {
+        let tenant = sent.confirmed(place.tenant.clone(), &session).await?;
+        keys::revoke_keys_of(&tenant, of, None, reason.flatten()).await
+    };
+    match revoked.await {
         Ok(what) => {
             to_list(&place.tenant, &query.address(place.tenant.slug()), &format!("revoked-{}", what.revoked)).await
         }

@@ -5,23 +5,32 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use tower_sessions::Session;
 use tronch_app::{Answer, INVITE_FIELDS, JOIN_FIELDS, ShownLink};
-use tronch_core::{EmailAddress, InvitationId, PersonName, Role, UserId};
+use tronch_core::{EmailAddress, InvitationId, PeopleRight, PersonName, Role, UserId, may_give};
 use tronch_engine::members::{self, Invited, Password};
-use tronch_engine::{Error, Origin};
+use tronch_engine::{Error, Origin, Tenant};
 use zeroize::Zeroizing;
 
 use super::sent::Sent;
 use super::{Dashboard, Inside, Who, see_other, sign_in};
 
 /// `POST /t/{tenant}/members/invite`.
-pub(crate) async fn invite(State(dashboard): State<Dashboard>, Inside(place): Inside, sent: Sent) -> Response {
+pub(crate) async fn invite(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    session: Session,
+    sent: Sent,
+) -> Response {
     let mut state = sent.state(&INVITE_FIELDS);
     let email = state.take("email", EmailAddress::parse(&sent.text("email")));
     let role = state.take("role", sent.text("role").parse::<Role>());
     let (Some(email), Some(role)) = (email, role) else {
         return dashboard.form_again(sent.parts, place, state).await;
     };
-    match members::invite(&place.tenant, &email, role).await {
+    let invited = async {
+        let tenant = confirmed_to_give(&place.tenant, role, &session, &sent).await?;
+        members::invite(&tenant, &email, role).await
+    };
+    match invited.await {
         Ok(Invited { token: None, .. }) => see_other(&format!("/t/{}/members?did=invited", place.tenant.slug())),
         Ok(Invited { invitation, token: Some(token) }) => {
             let link = dashboard.pages.link(&format!("/invitations/{}", token.expose()));
@@ -61,6 +70,7 @@ pub(crate) async fn change_role(
     State(dashboard): State<Dashboard>,
     Inside(place): Inside,
     Path((_, member)): Path<(String, String)>,
+    session: Session,
     sent: Sent,
 ) -> Response {
     let sent = sent.on_page_above();
@@ -68,7 +78,11 @@ pub(crate) async fn change_role(
     let Some(role) = state.take("role", sent.text("role").parse::<Role>()) else {
         return dashboard.form_again(sent.parts, place, state).await;
     };
-    match async { members::change_role(&place.tenant, user_id(&member)?, role).await }.await {
+    let changed = async {
+        let tenant = confirmed_to_give(&place.tenant, role, &session, &sent).await?;
+        members::change_role(&tenant, user_id(&member)?, role).await
+    };
+    match changed.await {
         Ok(()) => see_other(&format!("/t/{}/members?did=role", place.tenant.slug())),
         Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
     }
@@ -98,11 +112,11 @@ pub(crate) async fn hand_over(
     sent: Sent,
 ) -> Response {
     let sent = sent.on_page_above();
-    let (state, password) = (sent.state(&[]), Zeroizing::new(sent.text("password")));
+    let state = sent.state(&[]);
     let handed_over = async {
-        members::transfer_ownership(&place.tenant, user_id(&member)?, password).await?;
-        // Whoever showed the password goes on under another id.
-        sign_in::renew_session(&session).await
+        place.tenant.require_right(PeopleRight::ManageOrganisation)?;
+        let tenant = sent.confirmed(place.tenant.clone(), &session).await?;
+        members::transfer_ownership(&tenant, user_id(&member)?).await
     };
     match handed_over.await {
         Ok(()) => see_other(&format!("/t/{}/members?did=transferred", place.tenant.slug())),
@@ -164,6 +178,17 @@ pub(crate) async fn join(
             state.refuse_with(&error);
             dashboard.pages.refused_form(sent.parts, &dashboard.engine, None, state, error.code()).await
         }
+    }
+}
+
+/// Whoever makes somebody an owner gives their password once more.
+async fn confirmed_to_give(tenant: &Tenant, role: Role, session: &Session, sent: &Sent) -> Result<Tenant, Error> {
+    tenant.require_right(PeopleRight::ManageMembers)?;
+    let acting = tenant.role().unwrap_or(Role::Viewer);
+    if role == Role::Owner && may_give(acting, role) {
+        sent.confirmed(tenant.clone(), session).await
+    } else {
+        Ok(tenant.clone())
     }
 }
 

@@ -5,11 +5,13 @@ use axum::extract::{Form, FromRequest, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
+use tower_sessions::Session;
 use tronch_app::FormState;
 use tronch_core::{IdempotencyKey, Timestamp, parse_timestamp};
-use tronch_engine::{Error, SentWrite, Tenant};
+use tronch_engine::{Error, SentWrite, Tenant, members};
+use zeroize::Zeroizing;
 
-use super::Dashboard;
+use super::{Dashboard, sign_in};
 
 /// A form's fields and the request they came in.
 pub(crate) struct Sent {
@@ -64,6 +66,13 @@ impl Sent {
     /// The fields to show again if the form is refused; several of one name are joined by spaces.
     pub(crate) fn state(&self, names: &[&'static str]) -> FormState {
         FormState::with_values(names.iter().map(|name| (*name, self.all(name).collect::<Vec<_>>().join(" "))).collect())
+    }
+
+    /// The same place, once whoever is signed in has given their password again; they go on under another session id.
+    pub(crate) async fn confirmed(&self, tenant: Tenant, session: &Session) -> Result<Tenant, Error> {
+        let tenant = members::confirm(tenant, Zeroizing::new(self.text("password"))).await?;
+        sign_in::renew_session(session).await?;
+        Ok(tenant)
     }
 
     /// The tenant, in which this form does once what it does, however often it is sent: a reload sends it again.

@@ -6,19 +6,29 @@ use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
 use tronch_app::DELETE_FIELDS;
-use tronch_core::TenantSlug;
+use tower_sessions::Session;
+use tronch_core::{PeopleRight, TenantSlug};
 use tronch_engine::tenants::{self, Export};
-use zeroize::Zeroizing;
 
 use super::account::SignedIn;
 use super::sent::Sent;
 use super::{Dashboard, Inside, see_other};
 
 /// `POST /t/{tenant}/settings/delete`.
-pub(crate) async fn delete(State(dashboard): State<Dashboard>, Inside(place): Inside, sent: Sent) -> Response {
+pub(crate) async fn delete(
+    State(dashboard): State<Dashboard>,
+    Inside(place): Inside,
+    session: Session,
+    sent: Sent,
+) -> Response {
     let sent = sent.on_page_above();
-    let (state, password) = (sent.state(&DELETE_FIELDS), Zeroizing::new(sent.text("password")));
-    match tenants::delete_tenant(&place.tenant, &sent.text("confirmation"), password).await {
+    let state = sent.state(&DELETE_FIELDS);
+    let deleted = async {
+        place.tenant.require_right(PeopleRight::ManageOrganisation)?;
+        let tenant = sent.confirmed(place.tenant.clone(), &session).await?;
+        tenants::delete_tenant(&tenant, &sent.text("confirmation")).await
+    };
+    match deleted.await {
         Ok(()) => see_other("/account?did=deleted"),
         Err(error) => dashboard.refuse(sent.parts, place, state, error).await,
     }

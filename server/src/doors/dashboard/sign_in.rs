@@ -40,11 +40,16 @@ pub(crate) async fn submit(
 ) -> Response {
     let mut state = sent.state(&["email", "next"]);
     let password = Zeroizing::new(sent.text("password"));
-    let outcome = match members::sign_in(&dashboard.engine, &sent.text("email"), password, origin.clone()).await {
-        Ok(signed_in) => begin_session(&session, signed_in.user_id, &origin).await,
-        Err(error) => Err(error),
+    let begun = async {
+        let signed_in = members::sign_in(&dashboard.engine, &sent.text("email"), password, origin.clone()).await?;
+        begin_session(&session, signed_in.user_id, &origin).await?;
+        let same = members::require_same_password(&dashboard.engine, &signed_in).await;
+        if same.is_err() {
+            session.flush().await.map_err(store_is_away)?;
+        }
+        same
     };
-    match outcome {
+    match begun.await {
         Ok(()) => see_other(own_address(&sent.text("next"))),
         Err(error) => {
             error.log_if_ours();
@@ -70,7 +75,11 @@ pub(crate) async fn begin_session(session: &Session, user_id: UserId, origin: &O
         session.insert(ADDRESS, origin.address).await?;
         session.save().await
     };
-    begun.await.map_err(|error| Error::Unavailable { what: "the session store", source: Some(error.into()) })
+    begun.await.map_err(store_is_away)
+}
+
+fn store_is_away(error: tower_sessions::session::Error) -> Error {
+    Error::Unavailable { what: "the session store", source: Some(error.into()) }
 }
 
 /// Gives whoever has just shown the password again a new session id.
@@ -79,7 +88,7 @@ pub(crate) async fn renew_session(session: &Session) -> Result<(), Error> {
         session.cycle_id().await?;
         session.save().await
     };
-    renewed.await.map_err(|error| Error::Unavailable { what: "the session store", source: Some(error.into()) })
+    renewed.await.map_err(store_is_away)
 }
 
 /// Ends this session, here and in the database.
@@ -88,8 +97,7 @@ pub(crate) async fn sign_out(State(dashboard): State<Dashboard>, session: Sessio
         Ok(()) => see_other("/sign-in"),
         Err(error) => {
             let (parts, _) = request.into_parts();
-            let error = Error::Unavailable { what: "the session store", source: Some(error.into()) };
-            dashboard.pages.refusal(parts, &dashboard.engine, error).await
+            dashboard.pages.refusal(parts, &dashboard.engine, store_is_away(error)).await
         }
     }
 }
