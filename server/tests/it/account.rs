@@ -160,24 +160,24 @@ async fn anybody_who_is_signed_in_makes_further_organisations() {
 async fn a_sign_in_with_a_password_that_is_changed_meanwhile_begins_nothing() {
     let app = TestApp::start().await;
     let database = app.database.connect_as_system().await;
-    // So dear that there is time to change it while it is looked at.
-    let slow = app.beside_hashing(ArgonCost { memory_kib: 65_536, iterations: 40, parallelism: 1 }).await;
-    slow.member(&owner("acme")).await;
-    eventually("the dear hash is stored", async || {
-        texts(&database, "SELECT password_phc FROM users").await.concat().contains("m=65536,t=40")
-    })
-    .await;
-    database.execute("DELETE FROM sessions", &[]).await.expect("none left");
-    let visitor = slow.anonymous();
+    // So slow that there is time to change it between the right password and the session.
+    let slow = "CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS $$ \
+                BEGIN PERFORM pg_sleep(2); RETURN new; END $$; \
+                CREATE TRIGGER slow BEFORE INSERT ON sessions FOR EACH ROW EXECUTE FUNCTION pause()";
+    database.batch_execute(slow).await.expect("a trigger");
+    let visitor = app.anonymous();
     let signing_in = tokio::spawn(async move {
         let answer = visitor.form("/sign-in", &[("email", &owner("acme")), ("password", PASSWORD)]).await;
         (answer, std::time::Instant::now(), visitor)
     });
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let is_under_way = "SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE 'INSERT INTO \"sessions\"%' \
+                        AND wait_event = 'PgSleep' AND datname = current_database()";
+    eventually("the session is being stored", async || texts(&database, is_under_way).await == ["1"]).await;
     let new = Zeroizing::new("an altogether other one".to_owned());
     let email = EmailAddress::parse(&owner("acme")).expect("an address");
     let password = Password::parse(new, &[]).expect("a password");
-    members::reset_password(&app.engine, &Caller::operator(), &email, password).await.expect("another password");
+    let ended = members::reset_password(&app.engine, &Caller::operator(), &email, password).await;
+    assert_eq!(ended.expect("another password"), 0, "there was none to end");
     let changed = std::time::Instant::now();
     let (answer, answered, visitor) = signing_in.await.expect("an answer");
     assert!(answered > changed, "it was not slow enough to be overtaken");
