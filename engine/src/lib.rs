@@ -13,6 +13,7 @@ pub mod health;
 pub mod internals;
 mod keyring;
 pub mod keys;
+mod like;
 pub mod limits;
 pub mod mail;
 pub mod members;
@@ -292,6 +293,14 @@ impl Engine {
     /// Where what was taken of limits lies.
     pub(crate) fn cells(&self) -> &limits::cells::Cells {
         &self.shared.cells
+    }
+
+    /// Counts a page or a form of the dashboard for whoever is signed in.
+    ///
+    /// # Errors
+    /// `TooMany` when there were too many of that person.
+    pub fn charge_person(&self, caller: &Caller) -> Result<(), Error> {
+        caller.user_id().map_or(Ok(()), |user_id| self.own_limits().charge_person(user_id))
     }
 
     /// Counts a call of the API.

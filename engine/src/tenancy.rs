@@ -117,7 +117,9 @@ impl Tenant {
     /// nothing more to show.
     pub(crate) fn require_confirmed(&self) -> Result<(), Error> {
         match self.caller.identity {
-            Identity::Member { .. } if !self.confirmed => Err(Error::invalid("password", "give your password once more")),
+            Identity::Member { .. } if !self.confirmed => {
+                Err(Error::invalid("password", "give your password once more"))
+            }
             _ => Ok(()),
         }
     }

@@ -8,7 +8,7 @@ use tronch_engine::Error;
 use tronch_engine::audit::list_audit_events;
 
 use super::query::{AuditQuery, FILTERS};
-use super::words::{ACTIONS, differences, verb};
+use super::words::{ACTIONS, differences, title, verb};
 use crate::form_state::sentence_of;
 use crate::layout::TenantLayout;
 use crate::server_context::{page, tenant};
@@ -71,14 +71,13 @@ pub(crate) fn AuditPage() -> impl IntoView {
 fn filters(slug: &TenantSlug, query: &AuditQuery) -> impl IntoView + use<> {
     let value = |name: &str| query.get(name).unwrap_or_default().to_owned();
     let mut actions = vec![(String::new(), "Any".to_owned())];
-    actions.extend(ACTIONS.iter().map(|(action, _)| ((*action).to_owned(), action.replace('_', " "))));
+    actions.extend(ACTIONS.iter().map(|(action, _, title)| ((*action).to_owned(), (*title).to_owned())));
     let (from, until) = query.span();
-    let actor = query.get("actor").map(|actor| view! { <input type="hidden" name="actor" value=actor.to_owned() /> });
     view! {
         <form class="filters" method="post" action=format!("/t/{slug}/audit/search") role="search">
-            {actor}
-            <SelectField name="action" label="Action" value=value("action") options=actions />
-            <TextField name="target" label="Target" value=value("target") placeholder="key_01h2x…" mono=true />
+            <TextField name="actor" label="By" value=value("actor") placeholder="a name" />
+            <SelectField name="action" label="What" value=value("action") options=actions />
+            <TextField name="target" label="About" value=value("target") placeholder="a name, an id, a key" />
             <TimeField name="from" label="From" value=from />
             <TimeField name="until" label="Until" value=until />
             <SubmitButton label="Search" look="" icon=IconName::Search />
@@ -90,7 +89,8 @@ fn chips(slug: &TenantSlug, query: &AuditQuery) -> impl IntoView + use<> {
     let chips: Vec<_> = FILTERS
         .into_iter()
         .filter_map(|(name, label)| {
-            let value = query.get(name)?.to_owned();
+            let value = query.get(name)?;
+            let value = if name == "action" { title(value) } else { value.to_owned() };
             let remove_href = query.address_with(slug, |other| other != name && other != "cursor", None);
             Some(view! { <Chip label value remove_href /> })
         })

@@ -9,7 +9,7 @@ use crate::form_state::datetime_local;
 
 /// The query of `/t/{tenant}/audit`, in the order of the form.
 pub(super) const FILTERS: [(&str, &str); 5] =
-    [("action", "Action"), ("actor", "Actor"), ("target", "Target"), ("from", "From"), ("until", "Until")];
+    [("action", "What"), ("actor", "By"), ("target", "About"), ("from", "From"), ("until", "Until")];
 
 /// What the address asks for, as text.
 #[derive(Clone)]
@@ -63,16 +63,28 @@ impl AuditQuery {
 
     pub(super) fn filter(&self) -> Result<AuditFilter, Error> {
         let text = |name| self.get(name).map(ToOwned::to_owned);
+        // A name, unless it looks like an id; of a key that was pasted its handle is left.
+        let handle = text("target").and_then(|text| text.strip_prefix("tronch_")?.rsplit('_').next()?.parse().ok());
         Ok(AuditFilter {
             action: text("action"),
-            actor_id: text("actor"),
-            target_id: text("target"),
+            actor_id: text("actor").filter(|text| is_id(text)),
+            actor_name: text("actor").filter(|text| !is_id(text)),
+            target_id: text("target").filter(|text| is_id(text)),
+            target_name: text("target").filter(|text| !is_id(text) && handle.is_none()),
+            target_handle: handle,
             from: time("from", self.get("from"))?,
             until: end("until", self.get("until"))?,
             cursor: text("cursor"),
             limit: PAGE_SIZE_DEFAULT,
         })
     }
+}
+
+/// Whether a text looks like an id of ours, such as `key_01h2xcejqtf2nbrexx3vqjhp41`.
+fn is_id(text: &str) -> bool {
+    let is_digits =
+        |id: &str| id.len() == 26 && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    text.split_once('_').is_some_and(|(kind, id)| kind.bytes().all(|byte| byte.is_ascii_lowercase()) && is_digits(id))
 }
 
 /// A day through its end, or a day and a time.
@@ -89,4 +101,25 @@ fn time(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, Er
     let parsed = forms.iter().find_map(|text| parse_timestamp(text).ok());
     let message = "write a day, such as 2027-01-31, or a day and a time".to_owned();
     parsed.map(Some).ok_or(Error::Invalid { field, message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_an_id_or_a_key_is_one_and_all_else_is_a_name() {
+        let filter = |text: &str| AuditQuery::read(|name| (name == "target").then(|| text.to_owned())).filter();
+        let of = |text: &str| {
+            let AuditFilter { target_id, target_name, target_handle, .. } = filter(text).expect("a filter");
+            (target_id, target_name, target_handle.map(|handle| handle.to_string()))
+        };
+        let some = |text: &str| Some(text.to_owned());
+        let id = "key_01h2xcejqtf2nbrexx3vqjhp41";
+        assert_eq!(of(id), (some(id), None, None));
+        for name in ["billing", "key_01", "Key_01h2xcejqtf2nbrexx3vqjhp41", "a_b", "tronch_sk_live_short"] {
+            assert_eq!(of(name), (None, some(name), None));
+        }
+        assert_eq!(of("tronch_sk_live_0Uz3kQ9aB12"), (None, None, some("0Uz3kQ9aB12")));
+    }
 }

@@ -4,51 +4,57 @@ use tronch_core::AuditEventView;
 
 use crate::ui::diff::DiffRow;
 
-/// Every action there is: its word in the log and for people.
-pub(super) const ACTIONS: [(&str, &str); 37] = [
-    ("create_key", "created the key"),
-    ("update_key", "changed the key"),
-    ("rotate_key", "rotated the key"),
-    ("finish_rotation", "ended the grace of the key"),
-    ("disable_key", "disabled the key"),
-    ("enable_key", "enabled the key"),
-    ("revoke_key", "revoked the key"),
-    ("revoke_keys", "revoked all keys of"),
-    ("create_limit", "set the limit"),
-    ("add_credits", "added credits to the limit"),
-    ("update_limit", "changed the limit"),
-    ("remove_limit", "removed the limit"),
-    ("create_token", "created the service token"),
-    ("rotate_token", "rotated the service token"),
-    ("revoke_token", "revoked the service token"),
-    ("create_project", "created the project"),
-    ("update_project", "changed the project"),
-    ("archive_project", "archived the project"),
-    ("restore_project", "restored the project"),
-    ("create_tenant", "created the organisation"),
-    ("delete_tenant", "deleted the organisation"),
-    ("restore_tenant", "undid deleting the organisation"),
-    ("export_tenant", "downloaded all of the organisation"),
-    ("update_tenant", "changed the organisation"),
-    ("add_member", "added the member"),
-    ("invite_member", "invited"),
-    ("revoke_invitation", "took back the invitation of"),
-    ("accept_invitation", "joined by the invitation of"),
-    ("change_role", "changed the role of"),
-    ("remove_member", "removed the member"),
-    ("leave_tenant", "left the organisation, as"),
-    ("sign_in", "signed in as"),
-    ("sign_in_failed", "gave a wrong password for"),
-    ("end_session", "ended sessions of"),
-    ("change_password", "changed the password of"),
-    ("transfer_ownership", "handed the organisation over to"),
-    ("reset_password", "reset the password of"),
+/// Every action there is: its word in the log, what somebody did, and what happened.
+pub(super) const ACTIONS: [(&str, &str, &str); 37] = [
+    ("create_key", "created the key", "Key created"),
+    ("update_key", "changed the key", "Key changed"),
+    ("rotate_key", "rotated the key", "Key rotated"),
+    ("finish_rotation", "ended the grace of the key", "Grace of a key ended"),
+    ("disable_key", "disabled the key", "Key disabled"),
+    ("enable_key", "enabled the key", "Key enabled"),
+    ("revoke_key", "revoked the key", "Key revoked"),
+    ("revoke_keys", "revoked all keys of", "All keys of something revoked"),
+    ("create_limit", "set the limit", "Limit set"),
+    ("add_credits", "added credits to the limit", "Credits added"),
+    ("update_limit", "changed the limit", "Limit changed"),
+    ("remove_limit", "removed the limit", "Limit removed"),
+    ("create_token", "created the service token", "Service token created"),
+    ("rotate_token", "rotated the service token", "Service token rotated"),
+    ("revoke_token", "revoked the service token", "Service token revoked"),
+    ("create_project", "created the project", "Project created"),
+    ("update_project", "changed the project", "Project changed"),
+    ("archive_project", "archived the project", "Project archived"),
+    ("restore_project", "restored the project", "Project restored"),
+    ("create_tenant", "created the organisation", "Organisation created"),
+    ("delete_tenant", "deleted the organisation", "Organisation deleted"),
+    ("restore_tenant", "undid deleting the organisation", "Deletion undone"),
+    ("export_tenant", "downloaded all of the organisation", "Organisation downloaded"),
+    ("update_tenant", "changed the organisation", "Organisation changed"),
+    ("add_member", "added the member", "Member added"),
+    ("invite_member", "invited", "Somebody invited"),
+    ("revoke_invitation", "took back the invitation of", "Invitation taken back"),
+    ("accept_invitation", "joined by the invitation of", "Invitation accepted"),
+    ("change_role", "changed the role of", "Role changed"),
+    ("remove_member", "removed the member", "Member removed"),
+    ("leave_tenant", "left the organisation, as", "Member left"),
+    ("sign_in", "signed in as", "Signed in"),
+    ("sign_in_failed", "gave a wrong password for", "Wrong password given"),
+    ("end_session", "ended sessions of", "Sessions ended"),
+    ("change_password", "changed the password of", "Password changed"),
+    ("transfer_ownership", "handed the organisation over to", "Organisation handed over"),
+    ("reset_password", "reset the password of", "Password reset"),
 ];
 
 /// The action for people; an unknown one is shown as it is.
 pub(super) fn verb(event: &AuditEventView) -> String {
-    let known = ACTIONS.iter().find(|(action, _)| *action == event.action);
-    known.map_or_else(|| event.action.replace('_', " "), |(_, words)| (*words).to_owned())
+    let known = ACTIONS.iter().find(|(action, ..)| *action == event.action);
+    known.map_or_else(|| event.action.replace('_', " "), |(_, words, _)| (*words).to_owned())
+}
+
+/// What happened, for a filter of it.
+pub(super) fn title(action: &str) -> String {
+    let known = ACTIONS.iter().find(|(known, ..)| *known == action);
+    known.map_or_else(|| action.replace('_', " "), |(.., title)| (*title).to_owned())
 }
 
 /// Every field of before and after, those that changed first.

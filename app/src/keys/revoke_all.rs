@@ -9,10 +9,10 @@ use tronch_engine::keys::{KeysOf, count_keys_of};
 
 use super::bulk::confirmation_words;
 use super::fields::{ConfirmationField, ReasonField};
-use crate::people::OwnPasswordField;
 use super::query::KeysQuery;
 use crate::form_state::with_capital;
 use crate::layout::TenantLayout;
+use crate::people::OwnPasswordField;
 use crate::server_context::{form_state, page, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
 use crate::ui::chart::grouped;

@@ -2,12 +2,14 @@
 
 use diesel::prelude::*;
 use serde_json::Value;
-use tronch_core::{AuditEventId, AuditEventView, Page, Permission, RequestId, Timestamp, bounds::PAGE_SIZE_MAX};
+use tronch_core::bounds::{PAGE_SIZE_MAX, SEARCH_CHARACTERS_MAX};
+use tronch_core::{AuditEventId, AuditEventView, Handle, KeyId, Page, Permission, RequestId, Timestamp};
 use uuid::Uuid;
 
 use crate::cursor::Cursor;
 use crate::error::Error;
-use crate::schema::audit_events;
+use crate::like::{holding, lower};
+use crate::schema::{audit_events, keys};
 use crate::tenancy::Tenant;
 
 /// What cursors of this list begin with.
@@ -20,8 +22,14 @@ pub struct AuditFilter {
     pub action: Option<String>,
     /// Only by this actor: its id.
     pub actor_id: Option<String>,
+    /// Only by actors whose names hold this.
+    pub actor_name: Option<String>,
     /// Only on this target: its id.
     pub target_id: Option<String>,
+    /// Only on targets whose names hold this.
+    pub target_name: Option<String>,
+    /// Only on the key with this handle.
+    pub target_handle: Option<Handle>,
     /// Only from then on.
     pub from: Option<Timestamp>,
     /// Only before then.
@@ -86,11 +94,26 @@ pub async fn list_audit_events(tenant: &Tenant, filter: &AuditFilter) -> Result<
     if !(1..=PAGE_SIZE_MAX).contains(&filter.limit) {
         return Err(Error::invalid("limit", format!("a page has 1 to {PAGE_SIZE_MAX} rows")));
     }
-    for (field, text) in [("action", &filter.action), ("actor_id", &filter.actor_id), ("target_id", &filter.target_id)]
-    {
+    for (field, text) in [
+        ("action", &filter.action),
+        ("actor_id", &filter.actor_id),
+        ("actor", &filter.actor_name),
+        ("target_id", &filter.target_id),
+        ("target", &filter.target_name),
+    ] {
         Error::refuse_nul(field, text.as_deref())?;
+        if text.as_ref().is_some_and(|text| text.chars().count() > SEARCH_CHARACTERS_MAX) {
+            return Err(Error::invalid(field, format!("it has at most {SEARCH_CHARACTERS_MAX} characters")));
+        }
     }
     let mut transaction = tenant.begin().await?;
+    let mut target_id = filter.target_id.clone();
+    if let Some(handle) = &filter.target_handle {
+        let key = transaction.of(keys::table).filter(keys::handle.eq(handle.to_string())).select(keys::id);
+        let key: Option<Uuid> = key.first(&mut transaction).await.optional()?;
+        // Where there is no such key nothing is about it.
+        target_id = Some(key.map(|id| KeyId::from_uuid(id).to_string()).unwrap_or_default());
+    }
     let mut query = transaction.of(audit_events::table).into_boxed();
     if let Some(action) = &filter.action {
         query = query.filter(audit_events::action.eq(action));
@@ -98,8 +121,14 @@ pub async fn list_audit_events(tenant: &Tenant, filter: &AuditFilter) -> Result<
     if let Some(actor_id) = &filter.actor_id {
         query = query.filter(audit_events::actor_id.eq(actor_id));
     }
-    if let Some(target_id) = &filter.target_id {
+    if let Some(name) = &filter.actor_name {
+        query = query.filter(lower(audit_events::actor_name).like(lower(holding(name))));
+    }
+    if let Some(target_id) = target_id {
         query = query.filter(audit_events::target_id.eq(target_id));
+    }
+    if let Some(name) = &filter.target_name {
+        query = query.filter(lower(audit_events::target_name).like(lower(holding(name))));
     }
     if let Some(from) = filter.from {
         query = query.filter(audit_events::occurred_at.ge(from));

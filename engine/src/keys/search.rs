@@ -9,17 +9,13 @@ use uuid::Uuid;
 
 use super::sql::{KeyQuery, visible};
 use crate::error::Error;
+use crate::like::{holding, lower};
 use crate::schema::keys;
 use crate::tenancy::TenantTx;
 
 /// As long as no more keys match, they are fetched by their ids, in whatever order is asked for. When more match, a walk
 /// in that order soon meets enough of them.
 const FEW: usize = 1000;
-
-diesel::define_sql_function! {
-    /// Postgres's own.
-    fn lower(text: diesel::sql_types::Text) -> diesel::sql_types::Text;
-}
 
 /// Which keys match.
 pub(super) enum Found {
@@ -32,8 +28,7 @@ pub(super) enum Found {
 /// What is looked for.
 pub(super) struct Wanted {
     owner: String,
-    /// For LIKE, in small letters as Postgres knows them: its idea of them is the only one, and it is asked once, not
-    /// for each row.
+    /// For LIKE, in small letters, for which Postgres is asked once, not for each row.
     pattern: String,
 }
 
@@ -48,7 +43,7 @@ pub(super) async fn find(transaction: &mut TenantTx, search: &str, narrowed: boo
     // tenants from one end to the other, sort what it thinks are a handful of rows, or walk an order from the beginning
     // where it knows the ids.
     transaction.plan([("seqscan", "off"), ("bitmapscan", "off")]).await?;
-    let pattern: String = transaction.call(lower(format!("%{}%", escape_like(search)))).get_result(transaction).await?;
+    let pattern: String = transaction.call(lower(holding(search))).get_result(transaction).await?;
     let wanted = Wanted { owner: search.to_owned(), pattern };
     // Nothing here that the index does not hold: then it alone is read, where all rows are old enough. What the caller may see is narrowed later.
     let mut ids: Vec<Uuid> = transaction
@@ -80,19 +75,5 @@ pub(super) fn among<'a>(query: KeyQuery<'a>, found: &Found) -> KeyQuery<'a> {
         Found::Many(Wanted { owner, pattern }) => {
             query.filter(keys::name_folded.like(pattern.clone()).or(keys::owner_external_id.eq(owner.clone())))
         }
-    }
-}
-
-fn escape_like(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_means_something_to_like_is_looked_for_as_it_stands() {
-        assert_eq!(escape_like(r"100%_\"), r"100\%\_\\");
     }
 }

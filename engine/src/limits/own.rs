@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tronch_core::{Bucket, Cost, LimitId, LimitName, LimitRule, ServiceTokenId, TenantId};
+use tronch_core::{Bucket, Cost, LimitId, LimitName, LimitRule, ServiceTokenId, TenantId, UserId};
 use uuid::Uuid;
 
 use super::cells::{Cells, KeyLimit};
@@ -23,6 +23,9 @@ const ADDRESS: (u64, u32, u32) = (50, 10, 60);
 /// Calls of the API by one service token: a thousand at once, then a hundred a second. Validation is not among them.
 const API: (u64, u32, u32) = (1_000, 100, 1);
 
+/// Requests of the dashboard by one person, pages and forms: three hundred at once, then ten a second.
+const PERSON: (u64, u32, u32) = (300, 10, 1);
+
 /// Mails that somebody asks for without having shown who they are: three to one account, then one in ten minutes; from one address twenty, then
 /// one a minute.
 const MAIL_TO: (u64, u32, u32) = (3, 1, 600);
@@ -34,6 +37,7 @@ pub(crate) struct OwnLimits {
     account: Arc<Limit>,
     address: Arc<Limit>,
     api: Arc<Limit>,
+    person: Arc<Limit>,
     mail_to: Arc<Limit>,
     mail_from: Arc<Limit>,
     hashers: [ahash::RandomState; 2],
@@ -59,19 +63,20 @@ impl OwnLimits {
             account: limit("sign-in-account", ACCOUNT)?,
             address: limit("sign-in-address", ADDRESS)?,
             api: limit("api", API)?,
+            person: limit("dashboard", PERSON)?,
             mail_to: limit("mail-to-account", MAIL_TO)?,
             mail_from: limit("mail-from-address", MAIL_FROM)?,
             hashers: [ahash::RandomState::new(), ahash::RandomState::new()],
         })
     }
 
-    /// Somebody tries to get in, to that account, from there.
+    /// Somebody tries to get in, as whoever that is, from there.
     ///
     /// # Errors
     /// `TooMany` when too many have failed.
-    pub(crate) fn begin_try(&self, account: Option<&str>, address: Option<IpAddr>) -> Result<Tries, Error> {
+    pub(crate) fn begin_try(&self, whose: Option<&str>, address: Option<IpAddr>) -> Result<Tries, Error> {
         let mut tries = Tries { taken: Vec::new() };
-        let account = account.map(|account| (&self.account, format!("account {account}")));
+        let account = whose.map(|whose| (&self.account, whose.to_owned()));
         let address = address.map(|address| (&self.address, format!("address {}", network(address))));
         for (limit, who) in [address, account].into_iter().flatten() {
             match self.charge(limit, &who) {
@@ -91,6 +96,14 @@ impl OwnLimits {
     /// `TooMany` when there were too many of that token.
     pub(crate) fn charge_api(&self, token_id: ServiceTokenId) -> Result<(), Error> {
         self.charge(&self.api, &format!("token {token_id}")).map(drop)
+    }
+
+    /// A page or a form of the dashboard.
+    ///
+    /// # Errors
+    /// `TooMany` when there were too many of that person.
+    pub(crate) fn charge_person(&self, user_id: UserId) -> Result<(), Error> {
+        self.charge(&self.person, &format!("person {user_id}")).map(drop)
     }
 
     /// A mail that somebody asks for.

@@ -67,18 +67,13 @@ pub(super) async fn end_links(connection: &mut AsyncPgConnection, email_normaliz
     Ok(())
 }
 
-/// Tells the log of each of the caller's tenants what they did about themselves.
-pub(crate) async fn tell_tenants(
-    engine: &Engine,
+/// Tells the log of each of the caller's tenants that they ended so many of their own sessions.
+pub(crate) async fn tell_ended_sessions(
+    connection: &mut AsyncPgConnection,
     caller: &Caller,
-    action: &'static str,
     count: usize,
 ) -> Result<(), Error> {
-    let mut connection = engine.db().system().await?;
-    let after = json!({ "sessions": count });
-    let told =
-        connection.transaction::<(), Error, _>(async |connection| tell(connection, caller, action, Some(after)).await);
-    told.await
+    tell(connection, caller, "end_session", Some(json!({ "sessions": count }))).await
 }
 
 /// This crosses tenants because a person is the same in all of theirs.

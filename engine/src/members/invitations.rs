@@ -192,6 +192,7 @@ pub async fn join_invited(
     tries.give_back();
     invitation.require_open()?;
     let email = EmailAddress::parse(&invitation.email).map_err(Error::internal)?;
+    let password = password.avoiding(&[email.as_str(), name.as_str()])?;
     let phc = engine.passwords().hash(password.into_inner()).await?;
     let mut transaction = begin_joining(engine, &invitation).await?;
     // This leaves `Scoped` because people belong to no tenant.

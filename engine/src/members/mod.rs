@@ -2,6 +2,7 @@
 
 mod account;
 mod invitations;
+mod known;
 mod link;
 mod list;
 mod password;
@@ -19,11 +20,12 @@ use crate::error::Error;
 use crate::system;
 use crate::tenancy::Tenant;
 
-pub(crate) use account::tell_tenants;
+pub(crate) use account::tell_ended_sessions;
 pub use account::{FailedSignIns, change_password};
 pub use invitations::{
     Invited, ShownInvitation, accept_invitation, invite, join_invited, look_at_invitation, revoke_invitation,
 };
+pub use known::remember_browser;
 pub use link::LinkToken;
 pub use list::{list_invitations, list_members};
 pub use password::Password;
@@ -37,6 +39,8 @@ pub struct SignedIn {
     pub user_id: UserId,
     /// Wrong ones before it.
     pub failed: FailedSignIns,
+    /// What the browser is to keep, where it keeps nothing for this account yet.
+    pub keep: Option<String>,
     password: Checked,
 }
 
@@ -47,7 +51,8 @@ struct Checked {
     changed_at: Timestamp,
 }
 
-/// Checks e-mail and password, and tells the person's tenants. Unknown people cost the same time as known ones.
+/// Checks e-mail and password, and tells the person's tenants. Unknown people cost the same time as known ones. `kept` is what the browser
+/// kept of an earlier sign-in.
 ///
 /// # Errors
 /// `SignInFailed` for a wrong e-mail and a wrong password alike; `TooMany` after too many of them, of one account or from one address;
@@ -56,11 +61,18 @@ pub async fn sign_in(
     engine: &Engine,
     email: &str,
     password: Zeroizing<String>,
+    kept: Option<&str>,
     origin: Origin,
 ) -> Result<SignedIn, Error> {
-    let checked = check_password(engine, email, password, &origin).await?;
+    let normalized = EmailAddress::parse(email).map(|email| email.normalized()).ok();
+    let known = kept.zip(normalized.as_ref()).and_then(|(kept, email)| known::tries_of(engine, kept, email));
+    // Whether there is such an account makes no difference.
+    let account = normalized.as_ref().map(|email| format!("account {email}"));
+    let tries = known.clone().or(account);
+    let checked = check_password(engine, normalized.as_deref(), password, tries.as_deref(), &origin).await?;
+    let keep = if known.is_none() { Some(remember_browser(engine, email)?) } else { None };
     let failed = account::note_sign_in(engine, checked.user_id, origin).await?;
-    Ok(SignedIn { user_id: checked.user_id, failed, password: checked })
+    Ok(SignedIn { user_id: checked.user_id, failed, keep, password: checked })
 }
 
 /// Looks again, once the session of a sign-in is stored, whether the password is still the one that was shown. Hashing takes a
@@ -75,14 +87,13 @@ pub async fn require_same_password(engine: &Engine, signed_in: &SignedIn) -> Res
 
 async fn check_password(
     engine: &Engine,
-    email: &str,
+    email: Option<&str>,
     password: Zeroizing<String>,
+    tries: Option<&str>,
     origin: &Origin,
 ) -> Result<Checked, Error> {
-    let normalized = EmailAddress::parse(email).map(|email| email.normalized()).ok();
-    // Whether there is such an account makes no difference.
-    let tries = engine.own_limits().begin_try(normalized.as_deref(), origin.address)?;
-    match try_password(engine, normalized.as_deref(), password, origin).await {
+    let tries = engine.own_limits().begin_try(tries, origin.address)?;
+    match try_password(engine, email, password, origin).await {
         Ok(Some(checked)) => {
             tries.give_back();
             Ok(checked)
@@ -152,13 +163,12 @@ pub async fn confirm(tenant: Tenant, password: Zeroizing<String>) -> Result<Tena
 }
 
 /// Asks for the password of whoever is signed in once more.
-async fn confirm_password(
-    engine: &Engine,
-    caller: &Caller,
-    password: Zeroizing<String>,
-) -> Result<(), Error> {
-    let email = caller.email().ok_or(Error::Unauthenticated)?;
-    match check_password(engine, email, password, &caller.origin).await {
+async fn confirm_password(engine: &Engine, caller: &Caller, password: Zeroizing<String>) -> Result<(), Error> {
+    let (Some(email), Some(user_id)) = (caller.email(), caller.user_id()) else { return Err(Error::Unauthenticated) };
+    let email = EmailAddress::parse(email).map_err(Error::internal)?.normalized();
+    // Tries of their own: whoever is signed in is not kept from what is urgent by others who fail to.
+    let tries = format!("signed in {user_id}");
+    match check_password(engine, Some(&email), password, Some(&tries), &caller.origin).await {
         Ok(_) => Ok(()),
         Err(Error::SignInFailed) => Err(Error::invalid("password", "this is not your password")),
         Err(error) => Err(error),

@@ -8,6 +8,9 @@ use crate::error::Error;
 /// Of zxcvbn's five scores those below are what lists and rules guess first.
 const GUESSABLE: zxcvbn::Score = zxcvbn::Score::Two;
 
+/// What passwords for it are made of.
+const PRODUCT: &str = "tronch api keys";
+
 /// At least 12 characters, at most 1024 bytes, no composition rules (NIST SP 800-63B), and not one of the first that are guessed. It does
 /// not print.
 pub struct Password(Zeroizing<String>);
@@ -32,7 +35,8 @@ impl Password {
             let local = text.split('@').next().unwrap_or_default();
             [vec![(*text).to_owned(), local.to_owned()], words(text)].concat()
         };
-        let about: Vec<String> = about.iter().flat_map(parts).filter(|word| word.chars().count() > 2).collect();
+        let about: Vec<String> =
+            about.iter().chain(&[PRODUCT]).flat_map(parts).filter(|word| word.chars().count() > 2).collect();
         let about: Vec<&str> = about.iter().map(String::as_str).collect();
         let estimate = zxcvbn::zxcvbn(&text, &about);
         if estimate.score() < GUESSABLE {
@@ -41,6 +45,14 @@ impl Password {
             return Err(Error::invalid("password", format!("this is among the first that are guessed: {why}")));
         }
         Ok(Self(text))
+    }
+
+    /// The same, once more is known of whose it is.
+    ///
+    /// # Errors
+    /// As of [`Self::parse`].
+    pub(crate) fn avoiding(self, about: &[&str]) -> Result<Self, Error> {
+        Self::parse(self.0, about)
     }
 
     pub(crate) fn into_inner(self) -> Zeroizing<String> {

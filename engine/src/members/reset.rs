@@ -10,6 +10,7 @@ use tronch_core::{EmailAddress, Timestamp, UserId};
 use uuid::Uuid;
 
 use super::account::{end_links, tell};
+use super::known::remember_browser;
 use super::{LinkToken, Password};
 use crate::Engine;
 use crate::caller::{Caller, Identity, Origin};
@@ -52,57 +53,66 @@ pub async fn ask_for_reset(engine: &Engine, email: &EmailAddress, address: Optio
 /// # Errors
 /// `ResetOver` for one that cannot, whyever; `TooMany` after too many wrong ones from one address; `Unavailable`.
 pub async fn look_at_reset(engine: &Engine, token: &str, address: Option<IpAddr>) -> Result<(), Error> {
+    look(engine, token, address).await.map(drop)
+}
+
+/// Whose it is: their address.
+async fn look(engine: &Engine, token: &str, address: Option<IpAddr>) -> Result<String, Error> {
     let tries = engine.own_limits().begin_try(None, address)?;
     let found = find(engine, token).await?;
     if found.is_some() {
         tries.give_back();
     }
-    found.map(drop).ok_or(OVER)
+    found.ok_or(OVER)
 }
 
-/// Uses a link: sets the password, ends all sessions and every other link of the account. Whoever does so signs in then.
+/// Uses a link: sets the password, ends all sessions and every other link of the account. Whoever does so signs in then. Gives what the
+/// browser is to keep: somebody who reads the account's mail is not kept out by others who try its passwords.
 ///
 /// # Errors
 /// `ResetOver`; `TooMany`; `Unavailable`.
-pub async fn reset_by_link(engine: &Engine, token: &str, password: Password, origin: Origin) -> Result<(), Error> {
-    look_at_reset(engine, token, origin.address).await?;
-    let phc = engine.passwords().hash(password.into_inner()).await?;
+pub async fn reset_by_link(engine: &Engine, token: &str, password: Password, origin: Origin) -> Result<String, Error> {
+    let address = look(engine, token, origin.address).await?;
+    let known = address.clone();
+    let phc = engine.passwords().hash(password.avoiding(&[&address])?.into_inner()).await?;
     let hash = LinkToken::hash_of(engine, "password reset", token);
     let mut connection = engine.db().system().await?;
-    let done = connection.transaction::<(), Error, _>(async |connection| {
-        // Of two who use one link, the second finds it used.
-        let open = password_resets::table
-            .filter(password_resets::token_hash.eq(&hash))
-            .filter(password_resets::used_at.is_null())
-            .filter(password_resets::expires_at.gt(clock::now()));
-        let address: Option<String> = diesel::update(open)
-            .set(password_resets::used_at.eq(clock::now()))
-            .returning(password_resets::email_normalized)
-            .get_result(connection)
-            .await
-            .optional()?;
-        let address = address.ok_or(OVER)?;
-        let person: Option<(Uuid, String, String)> = users::table
-            .filter(users::email_normalized.eq(&address))
-            .select((users::id, users::name, users::email))
-            .for_update()
-            .first(connection)
-            .await
-            .optional()?;
-        let (id, name, email) = person.ok_or(OVER)?;
-        let changed = (
-            users::password_phc.eq(phc),
-            users::password_changed_at.eq(clock::now()),
-            users::failed_sign_ins.eq(0),
-            users::last_failed_at.eq(None::<Timestamp>),
-        );
-        diesel::update(users::table.find(id)).set(changed).execute(connection).await?;
-        diesel::delete(sessions::table.filter(sessions::user_id.eq(id))).execute(connection).await?;
-        end_links(connection, &address).await?;
-        let identity = Identity::Member { user_id: UserId::from_uuid(id), name, email, session: None };
-        tell(connection, &Caller { identity, origin }, "reset_password", None).await
-    });
-    done.await
+    connection
+        .transaction::<(), Error, _>(async |connection| {
+            // Of two who use one link, the second finds it used.
+            let open = password_resets::table
+                .filter(password_resets::token_hash.eq(&hash))
+                .filter(password_resets::used_at.is_null())
+                .filter(password_resets::expires_at.gt(clock::now()));
+            let address: Option<String> = diesel::update(open)
+                .set(password_resets::used_at.eq(clock::now()))
+                .returning(password_resets::email_normalized)
+                .get_result(connection)
+                .await
+                .optional()?;
+            let address = address.ok_or(OVER)?;
+            let person: Option<(Uuid, String, String)> = users::table
+                .filter(users::email_normalized.eq(&address))
+                .select((users::id, users::name, users::email))
+                .for_update()
+                .first(connection)
+                .await
+                .optional()?;
+            let (id, name, email) = person.ok_or(OVER)?;
+            let changed = (
+                users::password_phc.eq(phc),
+                users::password_changed_at.eq(clock::now()),
+                users::failed_sign_ins.eq(0),
+                users::last_failed_at.eq(None::<Timestamp>),
+            );
+            diesel::update(users::table.find(id)).set(changed).execute(connection).await?;
+            diesel::delete(sessions::table.filter(sessions::user_id.eq(id))).execute(connection).await?;
+            end_links(connection, &address).await?;
+            let identity = Identity::Member { user_id: UserId::from_uuid(id), name, email, session: None };
+            tell(connection, &Caller { identity, origin }, "reset_password", None).await
+        })
+        .await?;
+    remember_browser(engine, &known)
 }
 
 /// Removes links that nobody can use any more. Returns how many.
@@ -114,14 +124,14 @@ pub async fn forget_old_resets(engine: &Engine) -> Result<usize, Error> {
     system::delete_in_portions(&mut connection, "password_resets", "expires_at <= now() - interval '1 day'").await
 }
 
-async fn find(engine: &Engine, token: &str) -> Result<Option<Uuid>, Error> {
+async fn find(engine: &Engine, token: &str) -> Result<Option<String>, Error> {
     let mut connection = engine.db().system().await?;
-    let id = password_resets::table
+    let address = password_resets::table
         .filter(password_resets::token_hash.eq(LinkToken::hash_of(engine, "password reset", token)))
         .filter(password_resets::used_at.is_null())
         .filter(password_resets::expires_at.gt(clock::now()))
-        .select(password_resets::id)
+        .select(password_resets::email_normalized)
         .first(&mut connection)
         .await;
-    Ok(id.optional()?)
+    Ok(address.optional()?)
 }

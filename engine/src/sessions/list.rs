@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncConnection as _, RunQueryDsl};
 use tronch_core::{SessionId, SessionView, Timestamp};
 use uuid::Uuid;
 
@@ -49,13 +49,15 @@ pub async fn my_sessions(engine: &Engine, caller: &Caller) -> Result<Vec<Session
 pub async fn end_my_session(engine: &Engine, caller: &Caller, id: SessionId) -> Result<(), Error> {
     let Identity::Member { user_id, .. } = &caller.identity else { return Err(Error::Unauthenticated) };
     let mut connection = engine.db().system().await?;
-    let own = sessions::table.filter(sessions::user_id.eq(user_id.uuid())).filter(sessions::id.eq(id.uuid()));
-    let ended = diesel::delete(own).execute(&mut connection).await?;
-    drop(connection);
-    if ended == 0 {
-        return Err(Error::NotFound { noun: "session" });
-    }
-    members::tell_tenants(engine, caller, "end_session", ended).await
+    connection
+        .transaction::<(), Error, _>(async |connection| {
+            let own = sessions::table.filter(sessions::user_id.eq(user_id.uuid())).filter(sessions::id.eq(id.uuid()));
+            match diesel::delete(own).execute(connection).await? {
+                0 => Err(Error::NotFound { noun: "session" }),
+                ended => members::tell_ended_sessions(connection, caller, ended).await,
+            }
+        })
+        .await
 }
 
 /// Ends all of the caller's sessions but this one. Gives how many.
@@ -66,11 +68,14 @@ pub async fn end_my_other_sessions(engine: &Engine, caller: &Caller) -> Result<u
     let Identity::Member { user_id, session, .. } = &caller.identity else { return Err(Error::Unauthenticated) };
     let mut connection = engine.db().system().await?;
     let this = session.map(SessionId::uuid).unwrap_or_default();
-    let others = sessions::table.filter(sessions::user_id.eq(user_id.uuid())).filter(sessions::id.ne(this));
-    let ended = diesel::delete(others).execute(&mut connection).await?;
-    drop(connection);
-    if ended > 0 {
-        members::tell_tenants(engine, caller, "end_session", ended).await?;
-    }
-    Ok(ended)
+    connection
+        .transaction::<usize, Error, _>(async |connection| {
+            let others = sessions::table.filter(sessions::user_id.eq(user_id.uuid())).filter(sessions::id.ne(this));
+            let ended = diesel::delete(others).execute(connection).await?;
+            if ended > 0 {
+                members::tell_ended_sessions(connection, caller, ended).await?;
+            }
+            Ok(ended)
+        })
+        .await
 }

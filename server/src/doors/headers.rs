@@ -5,12 +5,14 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
+const NOTHING: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 const ALWAYS: [(HeaderName, HeaderValue); 9] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
     (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
     // Of what is no page nothing is ever run. Pages say what they need.
-    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(NOTHING)),
     (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
     (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
     (
@@ -22,8 +24,9 @@ const ALWAYS: [(HeaderName, HeaderValue); 9] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
 
-/// A year, as RFC 6797 suggests. Only over https: browsers ignore it elsewhere.
-const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+/// A year, as RFC 6797 suggests, for whatever may stand below the host as well: what came without TLS from there could plant cookies. Only
+/// over https: browsers ignore it elsewhere.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
 
 /// Adds what the answer does not say itself. `https` is whether people reach us that way.
 pub(crate) async fn security_headers(State(https): State<bool>, request: Request, next: Next) -> Response {

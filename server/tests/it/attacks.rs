@@ -131,8 +131,9 @@ async fn sign_in_with(app: &TestApp, email: &str, cookie: &str) -> String {
     let sent = client.post(format!("{}/sign-in", app.url)).header("cookie", cookie);
     let answer = sent.form(&[("email", email), ("password", PASSWORD)]).send().await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::SEE_OTHER);
-    let given = answer.headers().get("set-cookie").and_then(|value| value.to_str().ok()).unwrap_or(cookie);
-    given.split(';').next().expect("a cookie").to_owned()
+    let given = answer.headers().get_all("set-cookie").iter().filter_map(|value| value.to_str().ok());
+    let given = given.filter_map(|cookie| cookie.split(';').next()).find(|cookie| cookie.starts_with("tronch="));
+    given.unwrap_or(cookie).to_owned()
 }
 
 async fn account_of(app: &TestApp, cookie: &str) -> String {

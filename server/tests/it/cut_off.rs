@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use tronch_core::Role;
 use tronch_engine::keys::mark_revoked_keys;
 
-use crate::support::{PASSWORD, DataDir, TestApp, Visitor, command, owner, run};
+use crate::support::{DataDir, PASSWORD, TestApp, Visitor, command, owner, run};
 
 const REVOKE: &str = "/api/v1/keys/revoke";
 
@@ -325,7 +325,11 @@ async fn the_dashboard_asks_for_the_words_and_then_does_it() {
     for wrong in ["", "not my password"] {
         let refused = member.form("/t/acme/keys/revoke", &with("revoke 2 keys", wrong)).await;
         assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.text);
-        assert!(refused.text.contains("password-error") && !refused.text.contains("not my password"), "{}", refused.text);
+        assert!(
+            refused.text.contains("password-error") && !refused.text.contains("not my password"),
+            "{}",
+            refused.text
+        );
     }
     assert_eq!(code(&service, &ask).await, "VALID");
     let done = member.form("/t/acme/keys/revoke", &form("Revoke 2 keys ")).await;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 use tronch_core::{KeyId, Role};
 
-use crate::support::{PASSWORD, Answer, TestApp, Visitor, owner};
+use crate::support::{Answer, PASSWORD, TestApp, Visitor, owner};
 
 /// A key per status; each is made what it is through the door, and aged in the table.
 struct Zoo {

@@ -37,6 +37,7 @@ pub(crate) async fn list_audit_events(inside: Inside, uri: Uri) -> Result<Json<L
         until: query.field("until", parse_timestamp)?,
         cursor: query.cursor(),
         limit: query.limit()?,
+        ..AuditFilter::default()
     };
     let page = audit::list_audit_events(&inside.tenant, &filter).await?;
     Ok(Json(ListOut::of(page, AuditEventOut::try_from)?))

@@ -8,7 +8,6 @@ use tronch_app::{FormState, ORGANISATION_FIELDS};
 use tronch_core::{ErrorCode, SessionId, TenantName, TenantSlug};
 use tronch_engine::members::{self, Password};
 use tronch_engine::{Caller, Error, sessions, tenants};
-use zeroize::Zeroizing;
 
 use super::sent::Sent;
 use super::{Dashboard, Who, see_other, sign_in, to_sign_in};
@@ -74,7 +73,7 @@ pub(crate) async fn change_password(
     let sent = sent.on_page_above();
     let mut state = FormState::default();
     let about = [caller.display_name(), caller.email().unwrap_or_default()];
-    let new = match Password::parse(Zeroizing::new(sent.text("new_password")), &about) {
+    let new = match Password::parse(sent.password("new_password"), &about) {
         Ok(new) => new,
         Err(error) => {
             if let Error::Invalid { message, .. } = &error {
@@ -83,7 +82,7 @@ pub(crate) async fn change_password(
             return dashboard.form_again_outside(sent.parts, state).await;
         }
     };
-    let current = Zeroizing::new(sent.text("password"));
+    let current = sent.password("password");
     let changed = async {
         let ended = members::change_password(&dashboard.engine, &caller, current, new).await?;
         // Whoever showed the password goes on under another id.

@@ -8,7 +8,6 @@ use tronch_app::{Answer, INVITE_FIELDS, JOIN_FIELDS, ShownLink};
 use tronch_core::{EmailAddress, InvitationId, PeopleRight, PersonName, Role, UserId, may_give};
 use tronch_engine::members::{self, Invited, Password};
 use tronch_engine::{Error, Origin, Tenant};
-use zeroize::Zeroizing;
 
 use super::sent::Sent;
 use super::{Dashboard, Inside, Who, see_other, sign_in};
@@ -157,7 +156,7 @@ pub(crate) async fn join(
         Some(caller) => members::accept_invitation(&dashboard.engine, caller, &token).await,
         None => {
             let name = state.take("name", PersonName::parse(&sent.text("name")));
-            let password = Password::parse(Zeroizing::new(sent.text("password")), &[&sent.text("name")]);
+            let password = Password::parse(sent.password("password"), &[&sent.text("name")]);
             let password = password.map_err(|error| state.refuse_with(&error)).ok();
             let (Some(name), Some(password)) = (name, password) else {
                 return dashboard.form_again_outside(sent.parts, state).await;

@@ -44,6 +44,8 @@ const SESSION_HOURS: i64 = 7 * 24;
 pub(crate) struct Dashboard {
     pub(crate) engine: Engine,
     pub(crate) pages: Pages,
+    /// Whether people reach it by https.
+    secure: bool,
 }
 
 impl Dashboard {
@@ -96,8 +98,8 @@ impl Dashboard {
 
 /// Every address of the dashboard.
 pub(crate) fn routes(config: &Config, engine: &Engine) -> anyhow::Result<Router> {
-    let dashboard = Dashboard { engine: engine.clone(), pages: Pages::new(config) };
     let secure = config.public_url.is_https();
+    let dashboard = Dashboard { engine: engine.clone(), pages: Pages::new(config), secure };
     let sessions = SessionManagerLayer::new(EngineStore(engine.clone()))
         .with_name(if secure { "__Host-tronch" } else { "tronch" })
         .with_secure(secure)
@@ -210,7 +212,13 @@ async fn who(State(dashboard): State<Dashboard>, session: Session, mut request: 
     let caller = match session.id() {
         None => None,
         Some(id) => match sessions::session_caller(&dashboard.engine, &session_bytes(id), origin).await {
-            Ok(caller) => Some(caller),
+            Ok(caller) => match dashboard.engine.charge_person(&caller) {
+                Ok(()) => Some(caller),
+                Err(error) => {
+                    let (parts, _) = request.into_parts();
+                    return dashboard.pages.refusal(parts, &dashboard.engine, error).await;
+                }
+            },
             Err(Error::Unauthenticated) => None,
             Err(error) => {
                 let (parts, _) = request.into_parts();

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::response::Response;
 use leptos::context::provide_context;
 use tronch_app::{Answer, Assets, FormState, Place, ServerContext};
@@ -13,6 +13,7 @@ use super::Who;
 use crate::config::Config;
 use crate::doors::assets;
 use crate::doors::request_log::Notes;
+use crate::doors::told_limits::whole_seconds;
 
 /// What every page needs to know of the installation.
 #[derive(Clone)]
@@ -107,6 +108,10 @@ impl Pages {
         error.log_if_ours();
         let code = error.code();
         Notes::of(&parts.extensions).refusal(code);
+        let retry_after = match &error {
+            Error::TooMany { retry_after, .. } => Some(HeaderValue::from(whole_seconds(*retry_after))),
+            _ => None,
+        };
         let error = std::sync::Arc::new(error);
         let context = ServerContext {
             engine: engine.clone(),
@@ -128,6 +133,9 @@ impl Pages {
         *request.method_mut() = Method::GET;
         let mut response = handler(request).await;
         *response.status_mut() = status_of(code);
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
         response
     }
 }

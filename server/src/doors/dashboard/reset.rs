@@ -3,10 +3,10 @@
 use axum::Extension;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
+use tower_cookies::Cookies;
 use tronch_core::EmailAddress;
 use tronch_engine::members::{self, Password};
 use tronch_engine::{Error, Origin};
-use zeroize::Zeroizing;
 
 use super::sent::Sent;
 use super::{Dashboard, see_other};
@@ -41,11 +41,12 @@ pub(crate) async fn ask(
 pub(crate) async fn reset(
     State(dashboard): State<Dashboard>,
     Extension(origin): Extension<Origin>,
+    Extension(cookies): Extension<Cookies>,
     Path(token): Path<String>,
     sent: Sent,
 ) -> Response {
     let mut state = sent.state(&[]);
-    let password = match Password::parse(Zeroizing::new(sent.text("password")), &[]) {
+    let password = match Password::parse(sent.password("password"), &[]) {
         Ok(password) => password,
         Err(error) => {
             state.refuse_with(&error);
@@ -53,7 +54,10 @@ pub(crate) async fn reset(
         }
     };
     match members::reset_by_link(&dashboard.engine, &token, password, origin).await {
-        Ok(()) => see_other("/sign-in?did=reset"),
+        Ok(keep) => {
+            dashboard.remember_browser(&cookies, keep);
+            see_other("/sign-in?did=reset")
+        }
         Err(error @ (Error::ResetOver | Error::TooMany { .. })) => {
             dashboard.pages.refusal(sent.parts, &dashboard.engine, error).await
         }

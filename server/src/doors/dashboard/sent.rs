@@ -48,6 +48,12 @@ impl Sent {
         value.map(|(_, value)| value.replace("\r\n", "\n")).unwrap_or_default()
     }
 
+    /// A password, byte for byte; empty when there is none.
+    pub(crate) fn password(&self, name: &str) -> Zeroizing<String> {
+        let value = self.fields.iter().find(|(field, _)| field == name);
+        Zeroizing::new(value.map(|(_, value)| value.clone()).unwrap_or_default())
+    }
+
     /// Every field as it was sent.
     pub(crate) fn pairs(&self) -> Vec<(String, String)> {
         self.fields.clone()
@@ -70,7 +76,7 @@ impl Sent {
 
     /// The same place, once whoever is signed in has given their password again; they go on under another session id.
     pub(crate) async fn confirmed(&self, tenant: Tenant, session: &Session) -> Result<Tenant, Error> {
-        let tenant = members::confirm(tenant, Zeroizing::new(self.text("password"))).await?;
+        let tenant = members::confirm(tenant, self.password("password")).await?;
         sign_in::renew_session(session).await?;
         Ok(tenant)
     }

@@ -5,8 +5,8 @@ use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
-use tronch_app::DELETE_FIELDS;
 use tower_sessions::Session;
+use tronch_app::DELETE_FIELDS;
 use tronch_core::{PeopleRight, TenantSlug};
 use tronch_engine::tenants::{self, Export};
 

@@ -2,15 +2,23 @@
 
 use axum::Extension;
 use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
+use tower_cookies::cookie::SameSite;
+use tower_cookies::cookie::time::Duration;
+use tower_cookies::{Cookie, Cookies};
 use tower_sessions::Session;
 use tronch_core::UserId;
 use tronch_engine::{Error, Origin, members, tenants};
-use zeroize::Zeroizing;
 
 use super::sent::Sent;
 use super::session_store::{ADDRESS, USER_AGENT, USER_ID};
 use super::{Dashboard, Who, see_other};
+
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
+
+/// For how long a browser keeps that somebody signed in there.
+const KNOWN_FOR: Duration = Duration::days(365);
 
 /// The page; while nobody exists there is nobody to sign in, so sign-up is shown instead.
 pub(crate) async fn page(
@@ -35,27 +43,52 @@ pub(crate) async fn page(
 pub(crate) async fn submit(
     State(dashboard): State<Dashboard>,
     Extension(origin): Extension<Origin>,
+    Extension(cookies): Extension<Cookies>,
     session: Session,
     sent: Sent,
 ) -> Response {
     let mut state = sent.state(&["email", "next"]);
-    let password = Zeroizing::new(sent.text("password"));
+    let known = cookies.get(dashboard.known_browser());
+    let kept = known.as_ref().map(Cookie::value);
     let begun = async {
-        let signed_in = members::sign_in(&dashboard.engine, &sent.text("email"), password, origin.clone()).await?;
+        let (email, password) = (sent.text("email"), sent.password("password"));
+        let signed_in = members::sign_in(&dashboard.engine, &email, password, kept, origin.clone()).await?;
         begin_session(&session, signed_in.user_id, &origin).await?;
         let same = members::require_same_password(&dashboard.engine, &signed_in).await;
         if same.is_err() {
             session.flush().await.map_err(store_is_away)?;
         }
-        same
+        same.map(|()| signed_in.keep)
     };
     match begun.await {
-        Ok(()) => see_other(own_address(&sent.text("next"))),
+        Ok(keep) => {
+            if let Some(keep) = keep {
+                dashboard.remember_browser(&cookies, keep);
+            }
+            see_other(own_address(&sent.text("next")))
+        }
         Err(error) => {
             error.log_if_ours();
             state.refuse_with(&error);
             dashboard.pages.refused_form(sent.parts, &dashboard.engine, None, state, error.code()).await
         }
+    }
+}
+
+impl Dashboard {
+    fn known_browser(&self) -> &'static str {
+        if self.secure { "__Host-tronch-known" } else { "tronch-known" }
+    }
+
+    /// Has the browser keep what gives it tries of its own, the next time somebody signs in to that account there.
+    pub(super) fn remember_browser(&self, cookies: &Cookies, keep: String) {
+        let cookie = Cookie::build((self.known_browser(), keep))
+            .path("/")
+            .secure(self.secure)
+            .http_only(true)
+            .same_site(SameSite::Strict)
+            .max_age(KNOWN_FOR);
+        cookies.add(cookie.build());
     }
 }
 
@@ -94,7 +127,12 @@ pub(crate) async fn renew_session(session: &Session) -> Result<(), Error> {
 /// Ends this session, here and in the database.
 pub(crate) async fn sign_out(State(dashboard): State<Dashboard>, session: Session, request: Request) -> Response {
     match session.flush().await {
-        Ok(()) => see_other("/sign-in"),
+        Ok(()) => {
+            let mut response = see_other("/sign-in");
+            // What other tabs and the way back still hold of it.
+            response.headers_mut().insert(CLEAR_SITE_DATA, HeaderValue::from_static("\"cache\", \"storage\""));
+            response
+        }
         Err(error) => {
             let (parts, _) = request.into_parts();
             dashboard.pages.refusal(parts, &dashboard.engine, store_is_away(error)).await

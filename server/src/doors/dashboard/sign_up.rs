@@ -10,7 +10,6 @@ use tronch_core::{EmailAddress, ErrorCode, PersonName, TenantName, TenantSlug};
 use tronch_engine::members::Password;
 use tronch_engine::tenants::{self, SignUp};
 use tronch_engine::{Error, Origin};
-use zeroize::Zeroizing;
 
 use super::sent::Sent;
 use super::{Dashboard, see_other, sign_in};
@@ -68,7 +67,7 @@ fn checked(sent: &Sent, state: &mut FormState) -> Option<SignUp> {
     let email = state.take("email", EmailAddress::parse(&sent.text("email")));
     let tenant_name = state.take("tenant_name", TenantName::parse(&sent.text("tenant_name")));
     let tenant_slug = state.take("tenant_slug", TenantSlug::parse(&sent.text("tenant_slug")));
-    let password = Zeroizing::new(sent.text("password"));
+    let password = sent.password("password");
     let about = [sent.text("name"), sent.text("email"), sent.text("tenant_name")];
     let about = about.each_ref().map(String::as_str);
     let password = Password::parse(password, &about).map_err(|error: Error| state.refuse_with(&error)).ok();

@@ -34,6 +34,8 @@ pub struct Wish<'a> {
     pub patience: Patience,
     /// Whose pages may ask the API.
     pub cors_origins: Option<&'a str>,
+    /// Where people reach it, if not where it listens.
+    pub public_url: Option<&'a str>,
 }
 
 impl Default for Wish<'_> {
@@ -44,6 +46,7 @@ impl Default for Wish<'_> {
             smtp_url: None,
             patience: Patience::usual("public", 1_000),
             cors_origins: None,
+            public_url: None,
         }
     }
 }
@@ -112,14 +115,14 @@ impl TestApp {
     }
 
     async fn open(database: Arc<TestDatabase>, wish: Wish<'_>) -> Self {
-        let Wish { remembered_keys, argon, smtp_url, patience, cors_origins } = wish;
+        let Wish { remembered_keys, argon, smtp_url, patience, cors_origins, public_url } = wish;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let ops_listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let ops_address = ops_listener.local_addr().expect("an address");
         let lookup_wait = std::time::Duration::from_secs(2);
         let database_url = database.url();
-        let public_url = format!("http://localhost:{}", address.port());
+        let public_url = public_url.map_or_else(|| format!("http://localhost:{}", address.port()), str::to_owned);
         let mail =
             smtp_url.map(|url| MailSettings::new(url, "TRONCH <tronch@example.com>", &public_url).expect("mail"));
         let settings =
@@ -127,7 +130,7 @@ impl TestApp {
         let prepared = PreparedDatabase::prepare(&settings).await.expect("a database");
         let engine = prepared.open(&[Master::new([7; 32])], "the test").await.expect("an engine");
         let environment = |name: &str| match name {
-            "TRONCH_PUBLIC_URL" => Some(format!("http://localhost:{}", address.port())),
+            "TRONCH_PUBLIC_URL" => Some(public_url.clone()),
             "TRONCH_CORS_ORIGINS" => cors_origins.map(str::to_owned),
             "TRONCH_DATA_DIR" => Some("/nonexistent".to_owned()),
             _ => None,
