@@ -48,9 +48,14 @@ test("a project is made, given rules of rotation and put away", async ({ page, t
   await page.getByRole("link", { name: "Revoke them all" }).click();
   await expect(page.getByRole("heading", { level: 1 })).toHaveText(`Revoke all keys of the project ${slug}`);
   await page.getByLabel("Type “revoke 1 key”").fill("revoke 2 keys");
+  await page.getByLabel("Your password").fill(owner.password);
   await page.getByRole("button", { name: "Revoke 1 key" }).click();
   await expect(page.locator(".field-error")).toContainText("so that nothing happens by mistake");
   await page.getByLabel("Type “revoke 1 key”").fill("revoke 1 key");
+  await page.getByLabel("Your password").fill("not my password");
+  await page.getByRole("button", { name: "Revoke 1 key" }).click();
+  await expect(page.locator(".field-error")).toContainText("not your password");
+  await page.getByLabel("Your password").fill(owner.password);
   await page.getByRole("button", { name: "Revoke 1 key" }).click();
   await expect(page.getByRole("status").filter({ hasText: "One key was revoked." })).toBeVisible();
   await expect(page.locator("tbody tr")).toHaveCount(1);
@@ -108,6 +113,7 @@ test("several keys are disabled, enabled and revoked once the words are typed", 
   await page.getByRole("button", { name: "Revoke" }).click();
   await page.getByLabel("Reason").fill("The end of a test");
   await page.getByLabel("Type “revoke 2 keys”").fill("revoke 2 keys");
+  await page.getByLabel("Your password").fill(owner.password);
   await page.getByRole("button", { name: "Revoke 2 keys" }).click();
   await expect(page.getByRole("status").filter({ hasText: "2 keys were revoked." })).toBeVisible();
   await page.goto(list.replace("active", "revoked"));

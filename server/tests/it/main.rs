@@ -11,6 +11,7 @@ mod config;
 mod cut_off;
 mod demo;
 mod demo_usage;
+mod foreign_ids;
 mod forms;
 mod framing;
 mod idempotency;
