@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use tronch_core::{EmailAddress, PersonName, Role, TenantSlug};
+use tronch_core::{EmailAddress, PersonName, Role, TenantSlug, format_timestamp};
 use tronch_engine::members::{self, AddedMember, Password};
-use tronch_engine::tenants::{self, FIRST_PROJECT};
+use tronch_engine::tenants::{self, DeletedTenant, FIRST_PROJECT};
 use tronch_engine::tokens;
 use tronch_engine::{Caller, MasterView, confirm_changes};
 use zeroize::Zeroizing;
@@ -101,6 +101,12 @@ enum ConfigCommand {
 
 #[derive(Subcommand)]
 enum TenantCommand {
+    /// Undo the deletion of a tenant, within a week. Without a name it lists those that can be had back.
+    Restore {
+        /// The tenant's slug.
+        #[arg(long)]
+        tenant: Option<String>,
+    },
     /// Set for how long the tenant's keys are answered from memory while Postgres is out of reach: a key that is revoked
     /// meanwhile may pass on a process that is cut off for so long.
     OfflineLease {
@@ -204,6 +210,9 @@ async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Tenant(TenantCommand::OfflineLease { tenant, seconds }) => {
             beside(path, || Ok(()), async |_, opened, ()| set_offline_lease(opened, &tenant, seconds).await).await
+        }
+        Command::Tenant(TenantCommand::Restore { tenant }) => {
+            beside(path, || Ok(()), async |_, opened, ()| restore_tenant(opened, tenant.as_deref()).await).await
         }
         Command::RevokeKeys(arguments) => {
             beside(path, || Ok(()), async |_, opened, ()| revoke_command::run(&opened.engine, arguments).await).await
@@ -318,6 +327,20 @@ async fn set_password(opened: &Opened, arguments: SetPassword, password: Zeroizi
     let password = Password::parse(password, &[email.as_str()])?;
     let ended = members::reset_password(&opened.engine, &Caller::operator(), &email, password).await?;
     Ok(format!("{email} has a new password; {ended} of their sessions were ended."))
+}
+
+async fn restore_tenant(opened: &Opened, tenant: Option<&str>) -> anyhow::Result<String> {
+    if let Some(tenant) = tenant {
+        let slug = TenantSlug::parse(tenant).context("--tenant")?;
+        tenants::restore_tenant(&opened.engine, &Caller::operator(), &slug).await?;
+        return Ok(format!("{slug} is there again, with everything it had."));
+    }
+    let deleted = tenants::my_deleted_tenants(&opened.engine, &Caller::operator()).await?;
+    let line = |one: &DeletedTenant| {
+        format!("{} ({}) can be had back until {}", one.slug, one.name, format_timestamp(one.removed_at))
+    };
+    let lines: Vec<String> = deleted.iter().map(line).collect();
+    Ok(if lines.is_empty() { "No tenant was deleted within a week.".to_owned() } else { lines.join("\n") })
 }
 
 async fn set_offline_lease(opened: &Opened, tenant: &str, seconds: u64) -> anyhow::Result<String> {

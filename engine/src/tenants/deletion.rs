@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use tronch_core::{PeopleRight, Role, TenantId, TenantName, TenantSlug, Timestamp};
@@ -54,7 +55,7 @@ pub async fn delete_tenant(tenant: &Tenant, typed: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The tenants that the caller owns and that were deleted less than a week ago.
+/// The tenants that the caller owns and that were deleted less than a week ago; all of those for the operator.
 ///
 /// This crosses tenants because a person may own several.
 ///
@@ -72,10 +73,10 @@ pub async fn my_deleted_tenants(engine: &Engine, caller: &Caller) -> Result<Vec<
     rows.into_iter().map(deleted).collect()
 }
 
-/// Undoes a deletion.
+/// Undoes a deletion: one of its owners, or the operator.
 ///
 /// # Errors
-/// `Unauthenticated` for anybody but a member; `NotFound` for a tenant that is not the caller's, or not there any more; `Unavailable`.
+/// `Unauthenticated` for anybody else; `NotFound` for a tenant that is not the caller's, or not there any more; `Unavailable`.
 pub async fn restore_tenant(engine: &Engine, caller: &Caller, slug: &TenantSlug) -> Result<(), Error> {
     let owned = owned_deleted(engine, caller).await?;
     let found = owned.into_iter().find(|(_, one, ..)| one == slug.as_str());
@@ -176,17 +177,22 @@ async fn lock(connection: &mut AsyncPgConnection, tenant_id: Uuid) -> Result<(),
 
 /// This crosses tenants because a person may own several.
 async fn owned_deleted(engine: &Engine, caller: &Caller) -> Result<Vec<(Uuid, String, String, Timestamp)>, Error> {
-    let Identity::Member { user_id, .. } = &caller.identity else { return Err(Error::Unauthenticated) };
-    let mut connection = engine.db().system().await?;
-    Ok(memberships::table
-        .inner_join(tenants::table)
-        .filter(memberships::user_id.eq(user_id.uuid()))
-        .filter(memberships::role.eq(Role::Owner.as_str()))
+    let deleted = tenants::table
         .filter(tenants::deleted_at.gt(clock::now() - UNDONE_WITHIN))
         .select((tenants::id, tenants::slug, tenants::name, tenants::deleted_at.assume_not_null()))
-        .order(tenants::slug)
-        .load(&mut connection)
-        .await?)
+        .order(tenants::slug);
+    let mut connection = engine.db().system().await?;
+    Ok(match &caller.identity {
+        Identity::Operator => deleted.load(&mut connection).await?,
+        Identity::Member { user_id, .. } => {
+            let owned = memberships::table
+                .filter(memberships::tenant_id.eq(tenants::id))
+                .filter(memberships::user_id.eq(user_id.uuid()))
+                .filter(memberships::role.eq(Role::Owner.as_str()));
+            deleted.filter(exists(owned)).load(&mut connection).await?
+        }
+        Identity::ServiceToken { .. } => return Err(Error::Unauthenticated),
+    })
 }
 
 /// This leaves `Scoped` because a tenant's own row is found by its id.

@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 use tronch_core::Role;
 use tronch_engine::tenants::remove_deleted_tenants;
 
-use crate::support::{Answer, PASSWORD, TestApp, Visitor, eventually, owner};
+use crate::support::{Answer, DataDir, PASSWORD, TestApp, Visitor, command, eventually, owner, run};
 
 async fn number(database: &Client, sql: &str) -> i64 {
     database.query_one(sql, &[]).await.expect("a count").get(0)
@@ -66,6 +66,25 @@ async fn what_is_deleted_takes_nobody_in_and_can_be_had_back() {
     let database = app.database.connect_as_system().await;
     let told = "SELECT count(*) FROM audit_events WHERE action IN ('delete_tenant', 'restore_tenant')";
     assert_eq!(number(&database, told).await, 2);
+    // So does the operator, who finds it in a list.
+    let data_dir = DataDir::create();
+    let restore = |arguments: &[&str]| {
+        let arguments = [&["tenant", "restore"], arguments].concat();
+        let mut command = command(&data_dir, &arguments);
+        let output = run(command.env("DATABASE_URL", app.database.url()).env("TRONCH_MASTER_KEY", "07".repeat(32)), "");
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).expect("text"))
+    };
+    assert_eq!(restore(&[]), (true, "No tenant was deleted within a week.\n".to_owned()));
+    let (done, said) = restore(&["--tenant", "acme"]);
+    assert!(!done && said.contains("no such deleted organisation"), "{said}");
+    assert_eq!(delete(&boss, "acme", PASSWORD).await.header("location"), "/account?did=deleted");
+    let (done, said) = restore(&[]);
+    assert!(done && said.starts_with("acme (acme) can be had back until 20"), "{said}");
+    let said = "acme is there again, with everything it had.\n".to_owned();
+    assert_eq!(restore(&["--tenant", "acme"]), (true, said));
+    assert_eq!(admin.get("/t/acme/").await.status, StatusCode::OK);
+    let by = "SELECT count(*) FROM audit_events WHERE action = 'restore_tenant' AND actor_kind = 'operator'";
+    assert_eq!(number(&database, by).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
