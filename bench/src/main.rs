@@ -4,6 +4,7 @@
 mod bare;
 mod client;
 mod cold;
+mod enumerate;
 mod fill;
 mod flood;
 mod limits;
@@ -105,6 +106,14 @@ enum Command {
         #[arg(long, default_value_t = 10_000)]
         revocations: usize,
     },
+    /// Whether the time of an answer tells who has an account.
+    Enumerate {
+        #[command(flatten)]
+        measured: Measured,
+        /// Tries of each kind at each door.
+        #[arg(long, default_value_t = 500)]
+        tries: u32,
+    },
     /// The bare handler alone, which `warm` starts.
     #[command(hide = true)]
     Bare {
@@ -156,6 +165,7 @@ fn main() -> anyhow::Result<()> {
         Command::Flood { measured } => runtime()?.block_on(flood::run(&measured)),
         Command::Outage { measured } => runtime()?.block_on(outage::run(&measured)),
         Command::Pipe { measured, per_second } => runtime()?.block_on(pipe::run(&measured, per_second)),
+        Command::Enumerate { measured, tries } => runtime()?.block_on(enumerate::run(&measured, tries)),
         Command::Storm { measured, revocations } => runtime()?.block_on(storm::run(&measured, revocations)),
     }
 }
