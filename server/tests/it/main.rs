@@ -3,6 +3,7 @@
 mod access;
 mod account;
 mod attacks;
+mod audit_log;
 mod bad_input;
 mod bad_start;
 mod cold;
