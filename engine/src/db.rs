@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
-use diesel::ConnectionError;
+use diesel::{ConnectionError, ConnectionResult};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use futures_util::FutureExt as _;
+use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::clock::{self, Moment};
 use crate::error::Error;
+use crate::tls;
 
 pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations");
 
@@ -101,8 +106,26 @@ fn pool(
 ) -> Result<Pool<AsyncPgConnection>, OpenError> {
     let mut config = ManagerConfig::default();
     config.recycling_method = recycling;
+    config.custom_setup = Box::new(|url| establish(url).boxed());
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(url, config);
     Pool::builder(manager).max_size(connections).build().map_err(|error| OpenError::Connect(error.to_string()))
+}
+
+/// A connection, encrypted where its address says so.
+pub(crate) async fn establish(url: &str) -> ConnectionResult<AsyncPgConnection> {
+    let (url, tls) = tls::take_out(url, None).map_err(|error| bad(&error))?;
+    let Some(tls) = tls else { return AsyncPgConnection::establish(&url).await };
+    let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| bad(&error))?;
+    let tls = MakeRustlsConnect::new(tls.client().map_err(|error| bad(&error))?);
+    let connected = config.ssl_mode(SslMode::Require).connect(tls).await;
+    let (client, connection) = connected.map_err(|error| bad(&error))?;
+    AsyncPgConnection::try_from_client_and_connection(client, connection).await
+}
+
+/// With all its causes: the last of them says what is wrong with a certificate.
+fn bad(error: &dyn std::error::Error) -> ConnectionError {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    ConnectionError::BadConnection(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }
 
 async fn take(pool: &Pool<AsyncPgConnection>, wait: Duration) -> Result<Connection, Error> {
@@ -204,8 +227,7 @@ struct ServerFacts {
 pub(crate) async fn prepare(url: &str) -> Result<(), OpenError> {
     let connect = |error: ConnectionError| OpenError::Connect(error.to_string());
     let broken = |error: diesel::result::Error| OpenError::Connect(error.to_string());
-    let mut connection =
-        AsyncPgConnection::establish(&with_options(url, "-c tronch.scope=system")).await.map_err(connect)?;
+    let mut connection = establish(&with_options(url, "-c tronch.scope=system")).await.map_err(connect)?;
     check_server(&mut connection).await?;
     connection.batch_execute(&format!("SELECT pg_advisory_lock({MIGRATION_LOCK})")).await.map_err(broken)?;
     let mut harness = AsyncMigrationHarness::new(connection);

@@ -27,6 +27,7 @@ pub mod sessions;
 mod system;
 mod tenancy;
 pub mod tenants;
+mod tls;
 pub mod tokens;
 pub mod usage;
 pub mod verify;

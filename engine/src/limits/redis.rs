@@ -10,8 +10,8 @@ use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisConnectionInfo, RedisError, ServerErrorKind};
+use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerErrorKind, TlsCertificates, TlsMode};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tronch_core::{TenantId, Window, WindowKind, WindowState};
@@ -22,6 +22,7 @@ use super::store::{Answer, Ask, NoAnswer, Of, RateAsk, TotalAsk};
 use super::totals::{fill, stretches};
 use crate::clock;
 use crate::error::Error;
+use crate::tls::{self, Tls, TlsError};
 
 /// How long making a connection may take, with servers that are away among those that are named.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -45,6 +46,7 @@ pub struct RedisUrl {
     servers: Vec<String>,
     /// Of a Sentinel: the name of the master, and its database.
     master: Option<(String, i64)>,
+    tls: Option<Tls>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,32 +59,44 @@ enum Kind {
 /// Why a text is no address of Redis.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "must look like redis://host:6379, redis-sentinel://host:26379,host:26379/master or redis-cluster://host:6379,host:6379"
+    "must look like redis://host:6379, redis-sentinel://host:26379,host:26379/master or redis-cluster://host:6379,host:6379; \
+     over TLS it begins with rediss"
 )]
 pub struct ParseRedisUrlError;
 
 impl RedisUrl {
     /// `redis://[user:password@]host[:port][/database]`, `redis-cluster://[user:password@]host:port,…` or
-    /// `redis-sentinel://[user:password@]host:port,…/master[/database]`, where user and password are the servers'.
+    /// `redis-sentinel://[user:password@]host:port,…/master[/database]`, where user and password are the servers'. With `rediss` in the
+    /// place of `redis` all of it goes over TLS, and `?sslrootcert=/path` names who is believed in the place of the web's authorities.
     ///
     /// # Errors
     /// `ParseRedisUrlError` for anything else.
     pub fn parse(text: &str) -> Result<Self, ParseRedisUrlError> {
-        let (scheme, rest) = text.split_once("://").ok_or(ParseRedisUrlError)?;
-        let kind = match scheme {
-            "redis" => Kind::Single,
-            "redis-sentinel" => Kind::Sentinel,
-            "redis-cluster" => Kind::Cluster,
+        let scheme = text.split("://").next().ok_or(ParseRedisUrlError)?;
+        let (scheme_of_one, is_tls, kind) = match scheme {
+            "redis" => ("redis", false, Kind::Single),
+            "redis-sentinel" => ("redis", false, Kind::Sentinel),
+            "redis-cluster" => ("redis", false, Kind::Cluster),
+            "rediss" => ("rediss", true, Kind::Single),
+            "rediss-sentinel" => ("rediss", true, Kind::Sentinel),
+            "rediss-cluster" => ("rediss", true, Kind::Cluster),
             _ => return Err(ParseRedisUrlError),
         };
-        if kind == Kind::Single {
-            Client::open(text).map_err(|_| ParseRedisUrlError)?;
-            return Ok(Self { kind, servers: vec![text.to_owned()], master: None });
+        let (text, tls) = tls::take_out(text, Some(is_tls)).map_err(|_| ParseRedisUrlError)?;
+        // Its client knows no other way that protects from anybody.
+        if tls.as_ref().is_some_and(|tls| !tls.asks_for_the_name()) {
+            return Err(ParseRedisUrlError);
         }
+        if kind == Kind::Single {
+            Client::open(text.as_str()).map_err(|_| ParseRedisUrlError)?;
+            return Ok(Self { kind, servers: vec![text], master: None, tls });
+        }
+        let (_, rest) = text.split_once("://").ok_or(ParseRedisUrlError)?;
         let (places, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (login, places) = places.rsplit_once('@').map_or((None, places), |(login, rest)| (Some(login), rest));
         let prefix = login.map(|login| format!("{login}@")).unwrap_or_default();
-        let servers: Vec<String> = places.split(',').map(|place| format!("redis://{prefix}{place}")).collect();
+        let servers: Vec<String> =
+            places.split(',').map(|place| format!("{scheme_of_one}://{prefix}{place}")).collect();
         if servers.iter().any(|server| Client::open(server.as_str()).is_err()) {
             return Err(ParseRedisUrlError);
         }
@@ -93,7 +107,7 @@ impl RedisUrl {
             (Kind::Cluster, ("", _)) => None,
             _ => return Err(ParseRedisUrlError),
         };
-        Ok(Self { kind, servers, master })
+        Ok(Self { kind, servers, master, tls })
     }
 }
 
@@ -231,9 +245,14 @@ impl Redis {
 async fn connect(url: &RedisUrl) -> Result<Line, RedisError> {
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_MAX / 2)).set_response_timeout(None);
     let servers = url.servers.clone();
+    let certificates = certificates(url)?;
     match url.kind {
         Kind::Single => {
-            let client = Client::open(servers.into_iter().next().unwrap_or_default())?;
+            let server = servers.into_iter().next().unwrap_or_default();
+            let client = match certificates {
+                Some(certificates) => Client::build_with_tls(server, certificates)?,
+                None => Client::open(server)?,
+            };
             Ok(Line::One(client.get_multiplexed_async_connection_with_config(&config).await?))
         }
         Kind::Sentinel => {
@@ -241,25 +260,45 @@ async fn connect(url: &RedisUrl) -> Result<Line, RedisError> {
             // Who logs in logs in to the servers; Sentinels are asked without.
             let login = Client::open(servers.first().cloned().unwrap_or_default())?;
             let login = login.get_connection_info().redis_settings().clone();
-            let node = SentinelNodeConnectionInfo::default()
-                .set_redis_connection_info(RedisConnectionInfo::set_db(login, database));
-            let sentinels: Vec<String> = servers.iter().map(|server| without_login(server)).collect();
-            let mut client = SentinelClient::build(sentinels, master, Some(node), SentinelServerType::Master)?;
+            let places: Vec<_> = servers
+                .iter()
+                .map(|server| Ok(Client::open(server.as_str())?.get_connection_info().addr().clone()))
+                .collect::<Result<_, RedisError>>()?;
+            let mut sentinel = SentinelClientBuilder::new(places, master, SentinelServerType::Master)?
+                .set_client_to_redis_db(database);
+            if let Some(username) = login.username() {
+                sentinel = sentinel.set_client_to_redis_username(username);
+            }
+            if let Some(password) = login.password() {
+                sentinel = sentinel.set_client_to_redis_password(password);
+            }
+            if let Some(certificates) = certificates {
+                sentinel = sentinel
+                    .set_client_to_redis_tls_mode(TlsMode::Secure)
+                    .set_client_to_redis_certificates(certificates.clone())
+                    .set_client_to_sentinel_tls_mode(TlsMode::Secure)
+                    .set_client_to_sentinel_certificates(certificates);
+            }
+            let mut client = sentinel.build()?;
             Ok(Line::One(client.get_async_connection_with_config(&config).await?))
         }
         Kind::Cluster => {
-            let client = ClusterClient::builder(servers)
-                .retries(0)
-                .connection_timeout(SERVER_MAX)
-                .response_timeout(SERVER_MAX)
-                .build()?;
+            let mut cluster = ClusterClient::builder(servers);
+            if let Some(certificates) = certificates {
+                cluster = cluster.certs(certificates);
+            }
+            let client = cluster.retries(0).connection_timeout(SERVER_MAX).response_timeout(SERVER_MAX).build()?;
             Ok(Line::Cluster(client.get_async_connection().await?))
         }
     }
 }
 
-fn without_login(server: &str) -> String {
-    server.rsplit_once('@').map_or_else(|| server.to_owned(), |(_, place)| format!("redis://{place}"))
+/// Who is believed, where that is not the web's authorities. The file is read for each connection, so that it can be exchanged.
+fn certificates(url: &RedisUrl) -> Result<Option<TlsCertificates>, RedisError> {
+    let Some(tls) = &url.tls else { return Ok(None) };
+    let unusable =
+        |error: TlsError| RedisError::from((ErrorKind::InvalidClientConfig, "no authorities", error.to_string()));
+    Ok(Some(TlsCertificates { client_tls: None, root_cert: tls.roots_pem().map_err(unusable)? }))
 }
 
 /// Whether another connection is needed: this one is gone, or leads to a server that is the master no more.
@@ -391,7 +430,6 @@ mod tests {
         for text in ["", "cache:6379", "http://cache", "redis-sentinel://a:1", "redis-cluster://a:1/0x", "redis://"] {
             assert_eq!(RedisUrl::parse(text), Err(ParseRedisUrlError), "{text}");
         }
-        assert_eq!(without_login("redis://me:secret@a:7000"), "redis://a:7000");
         // From the specification.
         assert_eq!(slot("123456789"), 0x31C3);
     }

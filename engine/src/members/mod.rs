@@ -10,6 +10,8 @@ mod reset;
 mod roles;
 mod sql;
 
+use std::time::Duration;
+
 use tronch_core::{EmailAddress, PersonName, Role, TenantName, TenantSlug, Timestamp, UserId};
 use zeroize::Zeroizing;
 
@@ -32,6 +34,9 @@ pub use password::Password;
 pub use reset::{ask_for_reset, forget_old_resets, look_at_reset, reset_by_link};
 pub(crate) use roles::begin_change_of_people;
 pub use roles::{change_role, leave, remove_member, transfer_ownership};
+
+/// How long after a try what it leads to is done, and up to twice that.
+const FOLLOWED_AFTER: Duration = Duration::from_millis(50);
 
 /// A person who has just shown the right password.
 pub struct SignedIn {
@@ -124,9 +129,12 @@ async fn try_password(
     let right = engine.passwords().verify(password.clone(), &phc).await?;
     let Some(checked) = checked else { return Ok(None) };
     let user_id = checked.user_id;
-    // What follows is done for those who exist alone, so nobody waits for it: its time would tell who does.
+    // What follows is done for those who exist alone, so nobody waits for it: its time would tell who does. Nor does it begin before
+    // the answer has gone, which it would make late.
     let (engine, origin) = (engine.clone(), origin.clone());
+    let after = FOLLOWED_AFTER.mul_f64(1.0 + f64::from(crate::random::bytes::<1>()?[0]) / 256.0);
     tokio::spawn(async move {
+        tokio::time::sleep(after).await;
         let followed = if right {
             raise_cost(&engine, user_id, &phc, password).await
         } else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use futures_util::StreamExt as _;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
@@ -15,6 +15,7 @@ use super::lease::{Keeper, LEASE, RENEWAL_INTERVAL, UNANSWERED};
 use super::log::{self, Kind, Renewal};
 use super::marks::Touched;
 use crate::clock::{self, Moment};
+use crate::db;
 use crate::error::Error;
 
 /// How long the listener waits before it connects again, and for a sign of life.
@@ -291,7 +292,7 @@ impl Follower {
 }
 
 async fn connect(url: &str) -> Result<AsyncPgConnection, Error> {
-    AsyncPgConnection::establish(url).await.map_err(Error::database_unavailable)
+    db::establish(url).await.map_err(Error::database_unavailable)
 }
 
 /// Wishes for a renewal whenever Postgres says that something has changed. Without it changes are seen all the same, with

@@ -89,7 +89,7 @@ const REFUSED: [(&str, &str, &str); 54] = [
         "redis_url",
         "cache:6379",
         "must look like redis://host:6379, redis-sentinel://host:26379,host:26379/master or \
-         redis-cluster://host:6379,host:6379",
+         redis-cluster://host:6379,host:6379; over TLS it begins with rediss",
     ),
     (
         "smtp_url",

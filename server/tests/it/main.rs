@@ -47,6 +47,7 @@ mod shared_limits;
 mod support;
 mod surface;
 mod texts;
+mod tls;
 mod tokens;
 mod usage;
 mod verdicts;

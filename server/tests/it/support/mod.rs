@@ -6,6 +6,7 @@ mod process;
 mod proxy;
 mod redis;
 mod smtp;
+mod tls_front;
 
 pub use app::{Answer, PASSWORD, TestApp, Visitor, Wish, owner};
 pub use database::{TestDatabase, connect};
@@ -13,6 +14,7 @@ pub use process::{DataDir, Server, bootstrap, command, pg_bin, pg_bin_of, run, t
 pub use proxy::{Proxy, Weather};
 pub use redis::{RedisCluster, RedisSentinel, RedisServer};
 pub use smtp::SmtpServer;
+pub use tls_front::TlsFront;
 
 /// Waits for what happens beside the request, such as a batch being written. A machine that does many things at once, such
 /// as all tests, may take long over it; one that never does it costs half a minute.
