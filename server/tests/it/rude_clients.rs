@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tronch_core::Permission;
 use tronch_server::doors::Patience;
 
-use crate::support::{PASSWORD, TestApp, Wish, eventually, owner};
+use crate::support::{DataDir, PASSWORD, Server, TestApp, TestDatabase, Wish, bootstrap, eventually, owner};
 
 /// So that a test does not take minutes.
 const SHORT: Patience = Patience {
@@ -141,6 +141,38 @@ async fn where_all_connections_are_taken_the_idlest_make_room_and_none_that_wait
     asking.write_all(body.as_bytes()).await.expect("written");
     let head = head_of(&mut asking).await;
     assert!(head.starts_with("HTTP/1.1 201"), "{head}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_what_is_being_answered_and_for_nobody_else() {
+    let (database, data_dir) = (TestDatabase::create().await, DataDir::create());
+    let url = database.url();
+    let settings = [("DATABASE_URL", url.as_str()), ("TRONCH_SHUTDOWN_SECONDS", "60")];
+    let server = Server::start(&data_dir, &settings).await;
+    let token = bootstrap(&data_dir, &settings, "acme", PASSWORD);
+    let body = json!({ "name": "slow", "environment": "test" }).to_string();
+    let mut asking = connect(&server.url).await;
+    let head = format!(
+        "POST /api/v1/keys HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    asking.write_all(head.as_bytes()).await.expect("written");
+    let mut others = [connect(&server.url).await, connect(&server.url).await, connect(&server.ops_url).await];
+    others[1].write_all(b"GET /livez HTTP/1.1\r\nhost: local").await.expect("written");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let began = Instant::now();
+    let stopping = tokio::task::spawn_blocking(move || server.stop());
+    for other in &mut others {
+        assert_eq!(until_closed(other).await.0, "");
+    }
+    assert!(began.elapsed() < Duration::from_secs(3), "the others were closed after {:?}", began.elapsed());
+    assert!(!stopping.is_finished(), "it waits for whoever is being answered");
+    asking.write_all(body.as_bytes()).await.expect("written");
+    let (said, _) = until_closed(&mut asking).await;
+    assert!(said.starts_with("HTTP/1.1 201") && said.contains("connection: close"), "{said}");
+    let log = stopping.await.expect("an end in order");
+    assert!(!log.contains("cut off") && began.elapsed() < Duration::from_secs(20), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

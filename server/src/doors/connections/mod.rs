@@ -83,11 +83,11 @@ where
     let all = Arc::new(Connections::new(patience));
     let _watching = AbortOnDropHandle::new(tokio::spawn(watch(Arc::clone(&all))));
     while let Some((stream, peer)) = stop.run_until_cancelled(next(&listener, &all)).await {
-        let (id, connection) = all.add();
-        let (all, answer) = (Arc::clone(&all), answer.clone());
+        let (counted, connection) = all.add();
+        let answer = answer.clone();
         tokio::spawn(async move {
             serve_one(stream, peer, &connection, &answer).await;
-            all.remove(id);
+            drop(counted);
         });
     }
     drop(listener);
@@ -188,16 +188,11 @@ impl Connections {
         work(&mut self.all.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn add(&self) -> (u64, Arc<Connection>) {
+    fn add(self: &Arc<Self>) -> (Counted, Arc<Connection>) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let connection = Arc::new(Connection::new(self.patience.listener, Arc::clone(&self.now)));
         self.with(|all| all.insert(id, Arc::clone(&connection)));
-        (id, connection)
-    }
-
-    fn remove(&self, id: u64) {
-        self.with(|all| all.remove(&id));
-        self.fewer.notify_waiters();
+        (Counted { all: Arc::clone(self), id }, connection)
     }
 
     fn tell_all(&self, told: Told) {
@@ -250,6 +245,19 @@ impl Connections {
                 connection.cut(Reason::Room);
             }
         }
+    }
+}
+
+/// A connection among all of them, until this is dropped: also by a panic.
+struct Counted {
+    all: Arc<Connections>,
+    id: u64,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.all.with(|all| all.remove(&self.id));
+        self.all.fewer.notify_waiters();
     }
 }
 

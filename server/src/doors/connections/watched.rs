@@ -42,7 +42,7 @@ impl Now {
 /// What a connection's task is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {
-    /// To answer what is under way, and no more.
+    /// To end, once what is under way is answered: it may have changed something.
     Finish,
     /// To end.
     Cut,
@@ -140,7 +140,7 @@ impl Connection {
     pub(super) fn cut(&self, reason: Reason) {
         let labels = [("listener", self.listener), ("reason", reason.as_str())];
         metrics::counter!("tronch_connections_closed_total", &labels).increment(1);
-        self.tell(Told::Cut);
+        self.tell(if reason == Reason::Unread { Told::Cut } else { Told::Finish });
     }
 
     pub(super) fn tell(&self, told: Told) {
@@ -161,11 +161,10 @@ impl Connection {
         }
         match self.told.load(Ordering::Acquire) {
             GO_ON => None,
-            // A request came just now: it is answered, and may have changed something.
-            CUT if !self.answering.load(Ordering::Relaxed) || self.unread.load(Ordering::Relaxed) != 0 => {
-                Some(Told::Cut)
-            }
-            _ => Some(Told::Finish),
+            FINISH if self.answering.load(Ordering::Relaxed) => Some(Told::Finish),
+            // What is being written is written, or cut off when nobody takes it.
+            FINISH if self.unread.load(Ordering::Relaxed) != 0 => None,
+            _ => Some(Told::Cut),
         }
     }
 }
