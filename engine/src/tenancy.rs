@@ -128,6 +128,11 @@ impl Tenant {
         Self { confirmed: true, ..self }
     }
 
+    /// Whether whoever calls has just given their password once more.
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmed
+    }
+
     /// What the caller is here, if a member.
     pub fn role(&self) -> Option<Role> {
         match &self.grant {

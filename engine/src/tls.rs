@@ -36,6 +36,12 @@ pub enum TlsError {
     /// An unknown word.
     #[error("sslmode={0} is none; it is disable, require, verify-ca or verify-full")]
     Mode(String),
+    /// Any authority of the web for any name is nobody in particular.
+    #[error("sslmode=verify-ca needs sslrootcert, the file of an authority; verify-full does without")]
+    NoAuthority,
+    /// An address without TLS that says how strict TLS is to be.
+    #[error("this address is plain, and says something of TLS; begin it with rediss")]
+    Plain,
     /// The authorities cannot be read.
     #[error("sslrootcert names {path}, which {why}")]
     Roots {
@@ -52,27 +58,35 @@ pub enum TlsError {
 /// Takes what is said of TLS out of an address. `by_scheme` is what its scheme says, where that says something.
 ///
 /// # Errors
-/// `Mode` for a word that is none.
+/// `Mode` for a word that is none; `NoAuthority`; `Plain`.
 pub(crate) fn take_out(url: &str, by_scheme: Option<bool>) -> Result<(String, Option<Tls>), TlsError> {
     let (place, query) = url.split_once('?').unwrap_or((url, ""));
-    let (mut mode, mut roots, mut rest) = (None, None, Vec::new());
+    let (mut mode, mut authorities, mut rest) = (None, None, Vec::new());
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let value = form_urlencoded::parse(pair.as_bytes()).next().map(|(_, value)| value.into_owned());
+        // In an address a plus sign is one.
+        let decoded = pair.replace('+', "%2B");
+        let value = form_urlencoded::parse(decoded.as_bytes()).next().map(|(_, value)| value.into_owned());
         match pair.split('=').next() {
             Some("sslmode") => mode = value,
-            Some("sslrootcert") => roots = value.filter(|value| value != "system").map(PathBuf::from),
+            Some("sslrootcert") => authorities = value,
             _ => rest.push(pair),
         }
     }
+    let roots = authorities.clone().filter(|named| named != "system").map(PathBuf::from);
     let strictness = match (mode.as_deref(), by_scheme) {
-        (_, Some(false)) => None,
+        (Some(_), Some(false)) => return Err(TlsError::Plain),
+        (None, Some(false)) if authorities.is_some() => return Err(TlsError::Plain),
+        (None, Some(false)) => None,
         // What may be plain protects from nobody, so it is not tried.
         (Some("disable" | "allow" | "prefer"), None) => None,
+        // As libpq has it: a file of authorities is asked wherever it is named.
+        (Some("require"), _) if roots.is_some() => Some(Strictness::Authority),
         (Some("require"), _) => Some(Strictness::Encrypted),
+        (Some("verify-ca"), _) if roots.is_none() => return Err(TlsError::NoAuthority),
         (Some("verify-ca"), _) => Some(Strictness::Authority),
         (Some("verify-full"), _) | (None, Some(true)) => Some(Strictness::Name),
         // Whoever names authorities wants them asked.
-        (None, None) => roots.is_some().then_some(Strictness::Name),
+        (None, None) => authorities.is_some().then_some(Strictness::Name),
         (Some(other), _) => return Err(TlsError::Mode(other.to_owned())),
     };
     let rest = rest.join("&");
@@ -201,13 +215,26 @@ mod tests {
                 tls(Strictness::Authority, Some("/ca.pem")),
             ),
             ("postgres://db/t?sslrootcert=system&sslmode=verify-full", "postgres://db/t", tls(Strictness::Name, None)),
+            ("postgres://db/t?sslrootcert=system", "postgres://db/t", tls(Strictness::Name, None)),
+            (
+                "postgres://db/t?sslmode=require&sslrootcert=/a+b.pem",
+                "postgres://db/t",
+                tls(Strictness::Authority, Some("/a+b.pem")),
+            ),
         ] {
             assert_eq!(take_out(url, None).expect("a wish"), (rest.to_owned(), wish), "{url}");
         }
         let refused = take_out("postgres://db/t?sslmode=sometimes", None).expect_err("no mode");
         assert!(refused.to_string().contains("sometimes"), "{refused}");
         assert_eq!(take_out("rediss://r", Some(true)).expect("a wish").1, tls(Strictness::Name, None));
-        assert_eq!(take_out("redis://r?sslmode=require", Some(false)).expect("a wish").1, None);
+        assert_eq!(take_out("redis://r", Some(false)).expect("a wish").1, None);
+        // Nothing goes plain that somebody wanted encrypted.
+        for url in ["redis://r?sslmode=verify-full", "redis://r?sslrootcert=/ca.pem"] {
+            assert!(matches!(take_out(url, Some(false)), Err(TlsError::Plain)), "{url}");
+        }
+        for url in ["postgres://db/t?sslmode=verify-ca", "postgres://db/t?sslmode=verify-ca&sslrootcert=system"] {
+            assert!(matches!(take_out(url, None), Err(TlsError::NoAuthority)), "{url}");
+        }
     }
 
     #[test]

@@ -35,8 +35,11 @@ const USAGE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long keys are read before calls are taken.
 const WARM_UP_MAX: Duration = Duration::from_secs(20);
 
-/// What else needs files: the stores, logs, what is served from disk.
-const OTHER_FILES: usize = 512;
+/// What else needs files: Redis, mail, logs, the runtime.
+const OTHER_FILES: usize = 64;
+
+/// However few files there are, so many are tried.
+const CONNECTIONS_MIN: usize = 100;
 
 /// Scrapers and probes.
 const OPERATORS_CONNECTIONS: usize = 256;
@@ -109,7 +112,7 @@ async fn serve_opened(
     let mut tasks = tokio::task::JoinSet::new();
     // Before anybody can ask: everything below the doors is open.
     phase.started();
-    let patience = Patience::usual("public", connections_that_fit(config.connections_max));
+    let patience = Patience::usual("public", connections_that_fit(config));
     tasks.spawn(doors.public.serve(listener, patience, stop.clone()));
     tasks.spawn(doors.ops.serve(ops_listener, Patience::usual("operator", OPERATORS_CONNECTIONS), stop.clone()));
     let sweeper = tokio::spawn(sweep(opened.engine.clone(), config.usage_kept, stop.clone()));
@@ -193,8 +196,11 @@ async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener>
 }
 
 /// As many of the connections that are asked for as the system gives us files for.
-fn connections_that_fit(wished: u32) -> usize {
-    let wished = usize::try_from(wished).unwrap_or(usize::MAX);
+fn connections_that_fit(config: &Config) -> usize {
+    let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let wished = number(config.connections_max);
+    // A process holds twice as many connections to Postgres as the setting says.
+    let others = number(config.database_connections) * 2 + OPERATORS_CONNECTIONS + OTHER_FILES;
     let limits = getrlimit(Resource::Nofile);
     // What a shell allows is often 1024; what it may be raised to is far more.
     let raised = Rlimit { current: limits.maximum, maximum: limits.maximum };
@@ -203,7 +209,7 @@ fn connections_that_fit(wished: u32) -> usize {
         Err(_) => limits.current,
     };
     let Some(files) = files else { return wished };
-    let room = usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(OTHER_FILES).max(1);
+    let room = usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(others).max(CONNECTIONS_MIN);
     if room < wished {
         tracing::warn!(
             files.max = files,

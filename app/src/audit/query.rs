@@ -63,14 +63,14 @@ impl AuditQuery {
 
     pub(super) fn filter(&self) -> Result<AuditFilter, Error> {
         let text = |name| self.get(name).map(ToOwned::to_owned);
-        // A name, unless it looks like an id; of a key that was pasted its handle is left.
+        // An id is looked for by an index, anything else as an id or in names; of a key that was pasted its handle is left.
         let handle = text("target").and_then(|text| text.strip_prefix("tronch_")?.rsplit('_').next()?.parse().ok());
         Ok(AuditFilter {
             action: text("action"),
             actor_id: text("actor").filter(|text| is_id(text)),
-            actor_name: text("actor").filter(|text| !is_id(text)),
+            actor: text("actor").filter(|text| !is_id(text)),
             target_id: text("target").filter(|text| is_id(text)),
-            target_name: text("target").filter(|text| !is_id(text) && handle.is_none()),
+            target: text("target").filter(|text| !is_id(text) && handle.is_none()),
             target_handle: handle,
             from: time("from", self.get("from"))?,
             until: end("until", self.get("until"))?,
@@ -111,8 +111,8 @@ mod tests {
     fn what_looks_like_an_id_or_a_key_is_one_and_all_else_is_a_name() {
         let filter = |text: &str| AuditQuery::read(|name| (name == "target").then(|| text.to_owned())).filter();
         let of = |text: &str| {
-            let AuditFilter { target_id, target_name, target_handle, .. } = filter(text).expect("a filter");
-            (target_id, target_name, target_handle.map(|handle| handle.to_string()))
+            let AuditFilter { target_id, target, target_handle, .. } = filter(text).expect("a filter");
+            (target_id, target, target_handle.map(|handle| handle.to_string()))
         };
         let some = |text: &str| Some(text.to_owned());
         let id = "key_01h2xcejqtf2nbrexx3vqjhp41";

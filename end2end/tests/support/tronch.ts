@@ -211,7 +211,7 @@ async function makePeople(tronch: Tronch): Promise<{ member: string; invitation:
       body: new URLSearchParams(fields),
     });
   const signedIn = await send("/sign-in", { email: owner.email, password: owner.password });
-  const cookie = signedIn.headers.getSetCookie()[0]!.split(";")[0]!;
+  const cookie = signedIn.headers.getSetCookie().find((one) => one.startsWith("tronch="))!.split(";")[0]!;
   const home = `/t/${owner.tenantSlug}`;
   const invite = async (email: string) => {
     const page = await (await send(`${home}/members/invite`, { email, role: "developer" }, cookie)).text();

@@ -1,19 +1,31 @@
 //! Reading the audit log, the newest first. Writing it is in `record.rs`.
 
+use std::time::Duration;
+
 use diesel::prelude::*;
 use serde_json::Value;
-use tronch_core::bounds::{PAGE_SIZE_MAX, SEARCH_CHARACTERS_MAX};
-use tronch_core::{AuditEventId, AuditEventView, Handle, KeyId, Page, Permission, RequestId, Timestamp};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tronch_core::bounds::PAGE_SIZE_MAX;
+use tronch_core::{
+    AuditEventId, AuditEventView, Handle, KeyId, Page, Permission, RequestId, ServiceTokenId, Timestamp,
+};
 use uuid::Uuid;
 
 use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::like::{holding, lower};
-use crate::schema::{audit_events, keys};
+use crate::schema::{audit_events, keys, service_tokens};
 use crate::tenancy::Tenant;
 
 /// What cursors of this list begin with.
 const LIST: &str = "audit";
+
+/// Characters of what is looked up: as many as an owner's id has.
+const LOOKED_UP_MAX: usize = 255;
+
+/// How many look names up at once in this process, and how long others wait.
+static LOOK_UPS: Semaphore = Semaphore::const_new(2);
+const LOOK_UP_WAIT: Duration = Duration::from_secs(3);
 
 /// Which events are listed. Empty lists all.
 #[derive(Debug, Clone, Default)]
@@ -22,13 +34,13 @@ pub struct AuditFilter {
     pub action: Option<String>,
     /// Only by this actor: its id.
     pub actor_id: Option<String>,
-    /// Only by actors whose names hold this.
-    pub actor_name: Option<String>,
+    /// Only by actors with this id, or whose names hold it.
+    pub actor: Option<String>,
     /// Only on this target: its id.
     pub target_id: Option<String>,
-    /// Only on targets whose names hold this.
-    pub target_name: Option<String>,
-    /// Only on the key with this handle.
+    /// Only on targets with this id, or whose names hold it.
+    pub target: Option<String>,
+    /// Only on the key or service token with this handle.
     pub target_handle: Option<Handle>,
     /// Only from then on.
     pub from: Option<Timestamp>,
@@ -82,6 +94,13 @@ impl AuditRow {
     }
 }
 
+async fn turn_to_look_up() -> Result<SemaphorePermit<'static>, Error> {
+    match tokio::time::timeout(LOOK_UP_WAIT, LOOK_UPS.acquire()).await {
+        Ok(Ok(turn)) => Ok(turn),
+        _ => Err(Error::Unavailable { what: "looking names up in the log", source: None }),
+    }
+}
+
 /// One page of the tenant's audit log, the newest first.
 ///
 /// # Errors
@@ -97,22 +116,30 @@ pub async fn list_audit_events(tenant: &Tenant, filter: &AuditFilter) -> Result<
     for (field, text) in [
         ("action", &filter.action),
         ("actor_id", &filter.actor_id),
-        ("actor", &filter.actor_name),
+        ("actor", &filter.actor),
         ("target_id", &filter.target_id),
-        ("target", &filter.target_name),
+        ("target", &filter.target),
     ] {
         Error::refuse_nul(field, text.as_deref())?;
-        if text.as_ref().is_some_and(|text| text.chars().count() > SEARCH_CHARACTERS_MAX) {
-            return Err(Error::invalid(field, format!("it has at most {SEARCH_CHARACTERS_MAX} characters")));
+    }
+    for (field, text) in [("actor", &filter.actor), ("target", &filter.target)] {
+        if text.as_ref().is_some_and(|text| text.chars().count() > LOOKED_UP_MAX) {
+            return Err(Error::invalid(field, format!("it has at most {LOOKED_UP_MAX} characters")));
         }
     }
+    // What is looked up by a part of a name may be the whole log of a tenant; others need the connections as well.
+    let _turn = if filter.actor.is_some() || filter.target.is_some() { Some(turn_to_look_up().await?) } else { None };
     let mut transaction = tenant.begin().await?;
     let mut target_id = filter.target_id.clone();
     if let Some(handle) = &filter.target_handle {
         let key = transaction.of(keys::table).filter(keys::handle.eq(handle.to_string())).select(keys::id);
         let key: Option<Uuid> = key.first(&mut transaction).await.optional()?;
-        // Where there is no such key nothing is about it.
-        target_id = Some(key.map(|id| KeyId::from_uuid(id).to_string()).unwrap_or_default());
+        let of_token = service_tokens::handle.eq(handle.to_string());
+        let token = transaction.of(service_tokens::table).filter(of_token).select(service_tokens::id);
+        let token: Option<Uuid> = token.first(&mut transaction).await.optional()?;
+        let key = key.map(|id| KeyId::from_uuid(id).to_string());
+        // Where there is neither nothing is about it.
+        target_id = key.or(token.map(|id| ServiceTokenId::from_uuid(id).to_string())).or(Some(String::new()));
     }
     let mut query = transaction.of(audit_events::table).into_boxed();
     if let Some(action) = &filter.action {
@@ -121,14 +148,16 @@ pub async fn list_audit_events(tenant: &Tenant, filter: &AuditFilter) -> Result<
     if let Some(actor_id) = &filter.actor_id {
         query = query.filter(audit_events::actor_id.eq(actor_id));
     }
-    if let Some(name) = &filter.actor_name {
-        query = query.filter(lower(audit_events::actor_name).like(lower(holding(name))));
+    if let Some(text) = &filter.actor {
+        let named = lower(audit_events::actor_name).like(lower(holding(text)));
+        query = query.filter(audit_events::actor_id.eq(text).or(named));
     }
     if let Some(target_id) = target_id {
         query = query.filter(audit_events::target_id.eq(target_id));
     }
-    if let Some(name) = &filter.target_name {
-        query = query.filter(lower(audit_events::target_name).like(lower(holding(name))));
+    if let Some(text) = &filter.target {
+        let named = lower(audit_events::target_name).like(lower(holding(text)));
+        query = query.filter(audit_events::target_id.eq(text).or(named));
     }
     if let Some(from) = filter.from {
         query = query.filter(audit_events::occurred_at.ge(from));

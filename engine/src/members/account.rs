@@ -7,7 +7,7 @@ use tronch_core::{Timestamp, UserId};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::Password;
+use super::{Password, ShownPassword};
 use crate::Engine;
 use crate::audit::{self, Change};
 use crate::caller::{Actor, Caller, Identity, Origin};
@@ -125,16 +125,24 @@ pub struct FailedSignIns {
 }
 
 /// Tells the tenants of somebody who signed in, and forgets the wrong tries before.
-pub(super) async fn note_sign_in(engine: &Engine, user_id: UserId, origin: Origin) -> Result<FailedSignIns, Error> {
+pub(super) async fn note_sign_in(
+    engine: &Engine,
+    shown: &ShownPassword,
+    origin: Origin,
+) -> Result<FailedSignIns, Error> {
+    let user_id = shown.user_id;
     let mut connection = engine.db().system().await?;
     let noted = connection.transaction::<FailedSignIns, Error, _>(async |connection| {
         let caller = caller_of(connection, user_id, origin).await?;
-        let (failed, last_at): (i64, Option<Timestamp>) = users::table
+        let found: Option<(i64, Option<Timestamp>)> = users::table
             .find(user_id.uuid())
+            .filter(users::password_changed_at.eq(shown.changed_at))
             .select((users::failed_sign_ins, users::last_failed_at))
             .for_update()
             .first(connection)
-            .await?;
+            .await
+            .optional()?;
+        let (failed, last_at) = found.ok_or(Error::SignInFailed)?;
         if failed > 0 {
             let none = (users::failed_sign_ins.eq(0), users::last_failed_at.eq(None::<Timestamp>));
             diesel::update(users::table.find(user_id.uuid())).set(none).execute(connection).await?;

@@ -42,16 +42,15 @@ const FOLLOWED_AFTER: Duration = Duration::from_millis(50);
 pub struct SignedIn {
     /// Who.
     pub user_id: UserId,
-    /// Wrong ones before it.
-    pub failed: FailedSignIns,
     /// What the browser is to keep, where it keeps nothing for this account yet.
     pub keep: Option<String>,
-    password: Checked,
+    /// What they showed.
+    pub password: ShownPassword,
 }
 
 /// A password that was right when it was looked at: whose, and since when it is theirs.
-#[derive(Clone, Copy)]
-struct Checked {
+#[derive(Debug, Clone, Copy)]
+pub struct ShownPassword {
     user_id: UserId,
     changed_at: Timestamp,
 }
@@ -76,18 +75,16 @@ pub async fn sign_in(
     let tries = known.clone().or(account);
     let checked = check_password(engine, normalized.as_deref(), password, tries.as_deref(), &origin).await?;
     let keep = if known.is_none() { Some(remember_browser(engine, email)?) } else { None };
-    let failed = account::note_sign_in(engine, checked.user_id, origin).await?;
-    Ok(SignedIn { user_id: checked.user_id, failed, keep, password: checked })
+    Ok(SignedIn { user_id: checked.user_id, keep, password: checked })
 }
 
-/// Looks again, once the session of a sign-in is stored, whether the password is still the one that was shown. Hashing takes a
-/// while; whoever chooses another one meanwhile ends the sessions that there are, and must not miss this one.
+/// Tells of a sign-in, once its session is stored, and looks again whether the password is still the one that was shown. Hashing takes a
+/// while; whoever chooses another one meanwhile ends the sessions that there are, and must not miss this one. Gives the wrong ones before it.
 ///
 /// # Errors
 /// `SignInFailed` where it is another by now; `Unavailable`.
-pub async fn require_same_password(engine: &Engine, signed_in: &SignedIn) -> Result<(), Error> {
-    let Checked { user_id, changed_at } = signed_in.password;
-    if sql::is_password_of(engine, user_id, changed_at).await? { Ok(()) } else { Err(Error::SignInFailed) }
+pub async fn note_sign_in(engine: &Engine, shown: &ShownPassword, origin: Origin) -> Result<FailedSignIns, Error> {
+    account::note_sign_in(engine, shown, origin).await
 }
 
 async fn check_password(
@@ -96,7 +93,7 @@ async fn check_password(
     password: Zeroizing<String>,
     tries: Option<&str>,
     origin: &Origin,
-) -> Result<Checked, Error> {
+) -> Result<ShownPassword, Error> {
     let tries = engine.own_limits().begin_try(tries, origin.address)?;
     match try_password(engine, email, password, origin).await {
         Ok(Some(checked)) => {
@@ -117,13 +114,13 @@ async fn try_password(
     email: Option<&str>,
     password: Zeroizing<String>,
     origin: &Origin,
-) -> Result<Option<Checked>, Error> {
+) -> Result<Option<ShownPassword>, Error> {
     let known = match email {
         Some(email) => sql::find_by_email(engine, email).await?,
         None => None,
     };
     let (checked, phc) = match known {
-        Some((user_id, phc, changed_at)) => (Some(Checked { user_id, changed_at }), phc),
+        Some((user_id, phc, changed_at)) => (Some(ShownPassword { user_id, changed_at }), phc),
         None => (None, engine.dummy_phc().to_owned()),
     };
     let right = engine.passwords().verify(password.clone(), &phc).await?;
@@ -174,8 +171,11 @@ pub async fn confirm(tenant: Tenant, password: Zeroizing<String>) -> Result<Tena
 async fn confirm_password(engine: &Engine, caller: &Caller, password: Zeroizing<String>) -> Result<(), Error> {
     let (Some(email), Some(user_id)) = (caller.email(), caller.user_id()) else { return Err(Error::Unauthenticated) };
     let email = EmailAddress::parse(email).map_err(Error::internal)?.normalized();
-    // Tries of their own: whoever is signed in is not kept from what is urgent by others who fail to.
-    let tries = format!("signed in {user_id}");
+    // Tries of each session's own: whoever is signed in is not kept from what is urgent by others who fail to.
+    let tries = match &caller.identity {
+        Identity::Member { session: Some(session), .. } => format!("session {session}"),
+        _ => format!("signed in {user_id}"),
+    };
     match check_password(engine, Some(&email), password, Some(&tries), &caller.origin).await {
         Ok(_) => Ok(()),
         Err(Error::SignInFailed) => Err(Error::invalid("password", "this is not your password")),

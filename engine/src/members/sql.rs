@@ -28,21 +28,6 @@ pub(super) async fn find_by_email(
     Ok(row.map(|(id, phc, changed_at)| (UserId::from_uuid(id), phc, changed_at)))
 }
 
-/// Whether somebody's password is theirs since then. It waits for whoever is changing it: a change that this does not see, sees whatever
-/// was stored before this.
-pub(super) async fn is_password_of(engine: &Engine, user_id: UserId, changed_at: Timestamp) -> Result<bool, Error> {
-    let mut connection = engine.db().system().await?;
-    let found: Option<Uuid> = users::table
-        .find(user_id.uuid())
-        .filter(users::password_changed_at.eq(changed_at))
-        .select(users::id)
-        .for_share()
-        .first(&mut connection)
-        .await
-        .optional()?;
-    Ok(found.is_some())
-}
-
 /// Puts a dearer hash of the same password in the place of one, unless that was changed meanwhile.
 pub(super) async fn replace_phc(engine: &Engine, user_id: UserId, phc: &str, dearer: &str) -> Result<(), Error> {
     let mut connection = engine.db().system().await?;

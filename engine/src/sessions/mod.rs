@@ -94,6 +94,25 @@ pub async fn save_session(
     Ok(())
 }
 
+/// Gives a session another id, and another end. `false` where there is none of that id: it was ended, or has another already. Whoever ends
+/// sessions in that moment ends it under either.
+///
+/// # Errors
+/// `Unavailable` when Postgres is.
+pub async fn renew_session(
+    engine: &Engine,
+    session_id: &[u8; 16],
+    next_id: &[u8; 16],
+    expires_at: Timestamp,
+) -> Result<bool, Error> {
+    let mut connection = engine.db().system().await?;
+    let renewed = diesel::update(sessions::table.find(id_hash(engine, session_id)))
+        .set((sessions::id_hash.eq(id_hash(engine, next_id)), sessions::expires_at.eq(expires_at)))
+        .execute(&mut connection)
+        .await?;
+    Ok(renewed == 1)
+}
+
 /// The session, unless it has ended.
 ///
 /// # Errors

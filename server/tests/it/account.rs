@@ -184,6 +184,49 @@ async fn a_sign_in_with_a_password_that_is_changed_meanwhile_begins_nothing() {
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.text);
     assert!(!is_signed_in(&visitor).await);
     assert_eq!(texts(&database, "SELECT id::text FROM sessions").await, Vec::<String>::new());
+    let told = "SELECT action FROM audit_events WHERE action IN ('sign_in', 'reset_password')";
+    assert_eq!(texts(&database, told).await, ["reset_password"], "nobody signed in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_outlives_no_password_by_being_renewed() {
+    let app = TestApp::start().await;
+    let database = app.database.connect_as_system().await;
+    let member = app.member(&owner("acme")).await;
+    let slow = "CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS $$ \
+                BEGIN PERFORM pg_sleep(1); RETURN new; END $$; \
+                CREATE TRIGGER slow BEFORE UPDATE OF id_hash ON sessions FOR EACH ROW EXECUTE FUNCTION pause()";
+    database.batch_execute(slow).await.expect("a trigger");
+    let renewing = tokio::spawn(async move {
+        let everything = [("owner", "nobody"), ("confirmation", "revoke 0 keys"), ("password", PASSWORD)];
+        (member.form("/t/acme/keys/revoke", &everything).await, member)
+    });
+    let is_under_way = "SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE 'UPDATE \"sessions\"%' \
+                        AND wait_event = 'PgSleep' AND datname = current_database()";
+    eventually("the session is being renewed", async || texts(&database, is_under_way).await == ["1"]).await;
+    let new = Password::parse(Zeroizing::new("an altogether other one".to_owned()), &[]).expect("a password");
+    let email = EmailAddress::parse(&owner("acme")).expect("an address");
+    members::reset_password(&app.engine, &Caller::operator(), &email, new).await.expect("another password");
+    let (answer, member) = renewing.await.expect("an answer");
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "it was done before: {}", answer.text);
+    assert_eq!(texts(&database, "SELECT id::text FROM sessions").await, Vec::<String>::new());
+    assert!(!is_signed_in(&member).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_click_signs_nobody_out() {
+    let app = TestApp::start().await;
+    let member = app.member(&owner("acme")).await;
+    let everything = [("owner", "nobody"), ("confirmation", "revoke 0 keys"), ("password", PASSWORD)];
+    for _ in 0..5 {
+        let click = || member.form("/t/acme/keys/revoke", &everything);
+        let (one, other, third) = tokio::join!(click(), click(), click());
+        for answer in [one, other, third] {
+            assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+            assert!(answer.header("location").starts_with("/t/acme/keys"), "{}", answer.header("location"));
+        }
+        assert!(is_signed_in(&member).await);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

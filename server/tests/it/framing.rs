@@ -20,7 +20,7 @@ async fn answers(url: &str, sent: &str) -> (Vec<u16>, bool) {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     stream.write_all(sent.as_bytes()).await.expect("written");
     let mut said = Vec::new();
-    let read = tokio::time::timeout(Duration::from_millis(700), stream.read_to_end(&mut said)).await;
+    let read = tokio::time::timeout(Duration::from_millis(1_500), stream.read_to_end(&mut said)).await;
     let text = String::from_utf8_lossy(&said).into_owned();
     let statuses = text.split("HTTP/1.1 ").skip(1).map(|rest| rest[..3].parse().expect("a status")).collect();
     (statuses, read.is_ok())

@@ -102,6 +102,13 @@ async fn whoever_forgot_a_password_chooses_another_once() {
 
     let weak = app.anonymous().form(&path, &[("password", "passwordpassword")]).await;
     assert_eq!(weak.status, StatusCode::UNPROCESSABLE_ENTITY);
+    // Nor their own address, which is known by the link alone.
+    let own = app.anonymous().form(&path, &[("password", &owner("acme"))]).await;
+    assert!(
+        own.status == StatusCode::UNPROCESSABLE_ENTITY && own.text.contains("first that are guessed"),
+        "{}",
+        own.text
+    );
     let done = app.anonymous().form(&path, &[("password", NEW)]).await;
     assert_eq!((done.status, done.header("location")), (StatusCode::SEE_OTHER, "/sign-in?did=reset"), "{}", done.text);
     assert!(before.get("/t/acme/").await.header("location").starts_with("/sign-in"), "all sessions have ended");

@@ -2,8 +2,8 @@
 
 use reqwest::StatusCode;
 use tronch_core::{EmailAddress, Role};
+use tronch_engine::Caller;
 use tronch_engine::members::{self, Password};
-use tronch_engine::{Caller, Origin};
 use zeroize::Zeroizing;
 
 use crate::support::{PASSWORD, TestApp, Visitor, owner};
@@ -116,10 +116,4 @@ async fn nobodys_password_is_their_address_or_the_products_name() {
         assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{password}: {}", refused.text);
         assert!(refused.text.contains("first that are guessed"), "{password}: {}", refused.text);
     }
-    let origin = Origin::default();
-    let easy = Password::parse(Zeroizing::new("leopold.bloom1".to_owned()), &[]);
-    assert!(easy.is_ok(), "of somebody else it would do: so it is refused for whose it is");
-    let link = "not a link of ours";
-    let refused = members::reset_by_link(&app.engine, link, easy.expect("a password"), origin).await;
-    assert!(refused.is_err(), "links come first");
 }

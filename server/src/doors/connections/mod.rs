@@ -16,25 +16,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use watched::{Connection, Moved, Now, Reason, Told, Watched};
+use watched::{Answered, Asked, Connection, Moved, Now, Reason, Told, Watched};
 
 /// The longest head of a request that is read, in bytes: its line and its header fields.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// How much is read ahead of a connection, in bytes, and written into it.
 const BUFFER_BYTES: usize = 64 * 1024;
+
+/// How much of an answer the system takes at once, in bytes. With more, it would say of a client who reads slowly that he reads nothing,
+/// for as long as a third of it lasts.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
 /// How often all connections are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -50,9 +55,9 @@ const NO_FILES_PAUSE: Duration = Duration::from_millis(500);
 pub struct Patience {
     /// Whose connections, as metrics call it.
     pub listener: &'static str,
-    /// How many connections there are at once. One more, and some that wait for nothing are closed.
+    /// How many connections there are at once. Where they are all taken, some are closed that wait for nothing, or for their client.
     pub connections: usize,
-    /// From the first byte of a request's head to its last.
+    /// From the first byte of a request's head to its last, and while no more of a body comes.
     pub head: Duration,
     /// While nothing is asked. Longer than clients and proxies usually keep a connection that they do not use, so that
     /// it is theirs to close.
@@ -69,7 +74,7 @@ impl Patience {
             connections,
             head: Duration::from_secs(10),
             idle: Duration::from_secs(120),
-            unread: Duration::from_secs(30),
+            unread: Duration::from_secs(60),
         }
     }
 }
@@ -116,21 +121,26 @@ fn is_the_clients(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionRefused | ConnectionAborted | ConnectionReset)
 }
 
-async fn serve_one<A, F>(stream: TcpStream, peer: SocketAddr, connection: &Connection, answer: &A)
+async fn serve_one<A, F>(stream: TcpStream, peer: SocketAddr, connection: &Arc<Connection>, answer: &A)
 where
     A: Fn(SocketAddr, Request) -> F,
     F: Future<Output = Response>,
 {
     // Answers are written whole: waiting for more of them would only make them late.
-    if let Err(error) = stream.set_nodelay(true) {
+    let prepared = stream.set_nodelay(true).and_then(|()| Ok(set_socket_send_buffer_size(&stream, SEND_BUFFER_BYTES)?));
+    if let Err(error) = prepared {
         tracing::debug!(%error, "a connection is gone already");
         return;
     }
     let service = service_fn(|request: hyper::Request<Incoming>| async move {
-        connection.begin();
-        let response = answer(peer, request.map(Body::new)).await;
-        connection.end();
-        Ok::<_, Infallible>(response)
+        connection.begin(!request.body().is_end_stream());
+        let asked = request.map(|body| Body::new(Asked::new(body, Arc::clone(connection))));
+        let response = answer(peer, asked).await;
+        if response.body().size_hint().exact().is_some() {
+            connection.end();
+            return Ok::<_, Infallible>(response);
+        }
+        Ok(response.map(|body| Body::new(Answered::new(body, Arc::clone(connection)))))
     });
     let stream = TokioIo::new(Watched::new(stream, connection));
     let mut http = http1::Builder::new();
@@ -222,30 +232,40 @@ impl Connections {
         }
     }
 
-    /// Cuts off whoever had longer than is right. Where there is no room left, a tenth is made of those that wait for nothing,
-    /// the longest idle first.
+    /// Cuts off whoever had longer than is right. Where there is no room left, a tenth is made: of those that wait for nothing, and where
+    /// those are too few of those that wait for their client, the longest first.
     fn look(&self) {
         let now = self.now.set(self.opened.elapsed());
-        let mut idle = Vec::new();
+        let (mut idle, mut slow) = (Vec::new(), Vec::new());
         let all: Vec<Arc<Connection>> = self.with(|all| all.values().cloned().collect());
         metrics::gauge!("tronch_connections", "listener" => self.patience.listener).set(all.len() as f64);
         for connection in &all {
             match connection.moved(now) {
                 Moved::Unread(since) if since > self.patience.unread => connection.cut(Reason::Unread),
                 Moved::Head(since) if since > self.patience.head => connection.cut(Reason::Head),
+                Moved::Body(since) if since > self.patience.head => connection.cut(Reason::Body),
                 Moved::Idle(since) if since > self.patience.idle => connection.cut(Reason::Idle),
                 Moved::Head(since) | Moved::Idle(since) => idle.push((since, connection)),
-                Moved::Unread(_) | Moved::Answering => {}
+                Moved::Unread(since) | Moved::Body(since) => slow.push((since, connection)),
+                Moved::Answering => {}
             }
         }
-        if all.len() >= self.patience.connections && !idle.is_empty() {
-            let room = (self.patience.connections / 10).clamp(1, idle.len());
-            idle.select_nth_unstable_by(room - 1, |one, other| other.0.cmp(&one.0));
-            for (_, connection) in idle.drain(..room) {
-                connection.cut(Reason::Room);
-            }
+        if all.len() >= self.patience.connections {
+            let room = (self.patience.connections / 10).max(1);
+            longest(&mut idle, room).for_each(|connection| connection.cut(Reason::Room));
+            let rest = room.saturating_sub(idle.len());
+            longest(&mut slow, rest).for_each(|connection| connection.cut(Reason::Slow));
         }
     }
+}
+
+/// So many of those that have waited longest.
+fn longest<'a>(
+    waiting: &mut [(Duration, &'a Arc<Connection>)],
+    most: usize,
+) -> impl Iterator<Item = &'a Arc<Connection>> {
+    waiting.sort_unstable_by_key(|(since, _)| std::cmp::Reverse(*since));
+    waiting.iter().take(most).map(|(_, connection)| *connection)
 }
 
 /// A connection among all of them, until this is dropped: also by a panic.

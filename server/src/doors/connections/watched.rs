@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use axum::body::{Body, Bytes, HttpBody};
 use futures_util::task::AtomicWaker;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -56,18 +59,22 @@ const CUT: u8 = 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
     Head,
+    Body,
     Idle,
     Unread,
     Room,
+    /// For room as well, of one that waits for its client.
+    Slow,
 }
 
 impl Reason {
     fn as_str(self) -> &'static str {
         match self {
             Self::Head => "head",
+            Self::Body => "body",
             Self::Idle => "idle",
             Self::Unread => "unread",
-            Self::Room => "room",
+            Self::Room | Self::Slow => "room",
         }
     }
 }
@@ -77,6 +84,8 @@ impl Reason {
 pub(super) enum Moved {
     /// For us.
     Answering,
+    /// For the client to send more of a body.
+    Body(Duration),
     /// For the client to take what is written.
     Unread(Duration),
     /// For the rest of a request's head.
@@ -91,8 +100,11 @@ pub(super) struct Connection {
     listener: &'static str,
     now: Arc<Now>,
     answering: AtomicBool,
+    /// A body is not read to its end yet.
+    has_body: AtomicBool,
     last: AtomicU32,
     head: AtomicU32,
+    body: AtomicU32,
     unread: AtomicU32,
     told: AtomicU8,
     waker: AtomicWaker,
@@ -106,8 +118,10 @@ impl Connection {
             listener,
             now,
             answering: AtomicBool::new(false),
+            has_body: AtomicBool::new(false),
             last,
             head: AtomicU32::new(0),
+            body: AtomicU32::new(0),
             unread: AtomicU32::new(0),
             told: AtomicU8::new(GO_ON),
             waker: AtomicWaker::new(),
@@ -116,12 +130,13 @@ impl Connection {
     }
 
     /// A request's head is whole.
-    pub(super) fn begin(&self) {
+    pub(super) fn begin(&self, has_body: bool) {
+        self.has_body.store(has_body, Ordering::Relaxed);
         self.head.store(0, Ordering::Relaxed);
         self.answering.store(true, Ordering::Relaxed);
     }
 
-    /// Its answer is there; it is still to be written.
+    /// All of its answer is there; it is still to be written.
     pub(super) fn end(&self) {
         self.last.store(self.now.get(), Ordering::Relaxed);
         self.answering.store(false, Ordering::Relaxed);
@@ -130,7 +145,10 @@ impl Connection {
     pub(super) fn moved(&self, now: Moment) -> Moved {
         let since = |moment: Moment| QUARTER * now.saturating_sub(moment);
         match (self.unread.load(Ordering::Relaxed), self.head.load(Ordering::Relaxed)) {
-            (0, _) if self.answering.load(Ordering::Relaxed) => Moved::Answering,
+            (0, _) if self.answering.load(Ordering::Relaxed) => match self.body.load(Ordering::Relaxed) {
+                0 => Moved::Answering,
+                body => Moved::Body(since(body)),
+            },
             (0, 0) => Moved::Idle(since(self.last.load(Ordering::Relaxed))),
             (0, head) => Moved::Head(since(head)),
             (unread, _) => Moved::Unread(since(unread)),
@@ -140,7 +158,15 @@ impl Connection {
     pub(super) fn cut(&self, reason: Reason) {
         let labels = [("listener", self.listener), ("reason", reason.as_str())];
         metrics::counter!("tronch_connections_closed_total", &labels).increment(1);
-        self.tell(if reason == Reason::Unread { Told::Cut } else { Told::Finish });
+        // Whoever waits for the rest of a body has changed nothing yet.
+        let waits_for_us = matches!(reason, Reason::Head | Reason::Idle | Reason::Room);
+        self.tell(if waits_for_us { Told::Finish } else { Told::Cut });
+    }
+
+    /// A body has no more, or nobody wants it.
+    fn end_body(&self) {
+        self.body.store(0, Ordering::Relaxed);
+        self.has_body.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn tell(&self, told: Told) {
@@ -149,15 +175,17 @@ impl Connection {
             Told::Cut => CUT,
         };
         self.told.fetch_max(told, Ordering::Release);
+        // Waking takes the waker away: the task leaves another when it comes by.
+        self.is_known.store(false, Ordering::Release);
         self.waker.wake();
     }
 
     /// What its task was told; the task is woken when that changes.
     pub(super) fn told(&self, waker: &Waker) -> Option<Told> {
         // A task has one waker for its whole life, and nobody polls a connection but its task.
-        if !self.is_known.load(Ordering::Relaxed) {
+        if !self.is_known.load(Ordering::Acquire) {
+            self.is_known.store(true, Ordering::Release);
             self.waker.register(waker);
-            self.is_known.store(true, Ordering::Relaxed);
         }
         match self.told.load(Ordering::Acquire) {
             GO_ON => None,
@@ -186,7 +214,8 @@ impl<'a> Watched<'a> {
         let now = connection.now.get();
         connection.last.store(now, Ordering::Relaxed);
         // What comes before the next answer is its request's head, unless it is the end of a body that nobody wanted.
-        if !connection.answering.load(Ordering::Relaxed) && connection.head.load(Ordering::Relaxed) == 0 {
+        let is_head = !connection.answering.load(Ordering::Relaxed) && !connection.has_body.load(Ordering::Relaxed);
+        if is_head && connection.head.load(Ordering::Relaxed) == 0 {
             connection.head.store(now, Ordering::Relaxed);
         }
     }
@@ -203,6 +232,91 @@ impl<'a> Watched<'a> {
             }
             Poll::Pending | Poll::Ready(Err(_)) => {}
         }
+    }
+}
+
+/// The body of a request, which writes down since when more of it is waited for.
+pub(super) struct Asked {
+    body: Incoming,
+    connection: Arc<Connection>,
+}
+
+impl Asked {
+    pub(super) fn new(body: Incoming, connection: Arc<Connection>) -> Self {
+        Self { body, connection }
+    }
+}
+
+impl HttpBody for Asked {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        let connection = &self.connection;
+        match frame {
+            Poll::Ready(_) => connection.body.store(0, Ordering::Relaxed),
+            Poll::Pending if connection.body.load(Ordering::Relaxed) == 0 => {
+                connection.body.store(connection.now.get(), Ordering::Relaxed);
+            }
+            Poll::Pending => {}
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.connection.end_body();
+    }
+}
+
+/// The body of an answer that comes bit by bit: it is being answered until the last of them.
+pub(super) struct Answered {
+    body: Body,
+    connection: Arc<Connection>,
+}
+
+impl Answered {
+    pub(super) fn new(body: Body, connection: Arc<Connection>) -> Self {
+        Self { body, connection }
+    }
+}
+
+impl HttpBody for Answered {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        self.connection.end();
     }
 }
 

@@ -3,14 +3,14 @@
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
-use tower_sessions::Session;
 use tronch_app::{FormState, ORGANISATION_FIELDS};
 use tronch_core::{ErrorCode, SessionId, TenantName, TenantSlug};
 use tronch_engine::members::{self, Password};
 use tronch_engine::{Caller, Error, sessions, tenants};
 
 use super::sent::Sent;
-use super::{Dashboard, Who, see_other, sign_in, to_sign_in};
+use super::sign_in::OwnSession;
+use super::{Dashboard, Who, see_other, to_sign_in};
 use crate::doors::request_log::Notes;
 
 /// Whoever is signed in; anybody else is sent to sign in before the handler runs.
@@ -67,7 +67,7 @@ pub(crate) async fn end_other_sessions(
 pub(crate) async fn change_password(
     State(dashboard): State<Dashboard>,
     SignedIn(caller): SignedIn,
-    session: Session,
+    session: OwnSession,
     sent: Sent,
 ) -> Response {
     let sent = sent.on_page_above();
@@ -85,8 +85,7 @@ pub(crate) async fn change_password(
     let current = sent.password("password");
     let changed = async {
         let ended = members::change_password(&dashboard.engine, &caller, current, new).await?;
-        // Whoever showed the password goes on under another id.
-        sign_in::renew_session(&session).await?;
+        session.renew_if(true, &dashboard).await;
         Ok(ended)
     };
     match changed.await {

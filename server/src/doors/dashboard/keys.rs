@@ -2,7 +2,6 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use tower_sessions::Session;
 use tronch_app::{
     FormState, KeysQuery, Place, REVOKE_ALL_FIELDS, SecretOf, ShownSecret, address_of_list, confirmation_words,
     confirmed_words,
@@ -15,6 +14,7 @@ use tronch_engine::keys::{self, KeyChange, ManyChange, Metadata, NewKey, refusal
 use tronch_engine::{Error, Tenant};
 
 use super::sent::Sent;
+use super::sign_in::OwnSession;
 use super::{Dashboard, Inside, confirmation, confirmed, see_other};
 
 /// What the address of a key's form names.
@@ -131,7 +131,7 @@ pub(crate) async fn enable(
 pub(crate) async fn change_many(
     State(dashboard): State<Dashboard>,
     Inside(place): Inside,
-    session: Session,
+    session: OwnSession,
     mut sent: Sent,
 ) -> Response {
     let mut state = sent.state(&["reason", "confirmation"]);
@@ -162,10 +162,12 @@ pub(crate) async fn change_many(
     }
     let changed = async {
         let tenant = match change {
-            ManyChange::Revoke(_) => sent.confirmed(place.tenant.clone(), &session).await?,
+            ManyChange::Revoke(_) => sent.confirmed(place.tenant.clone()).await?,
             ManyChange::Disable | ManyChange::Enable => place.tenant.clone(),
         };
-        keys::change_keys(&tenant, &ids?, &change).await
+        let changed = keys::change_keys(&tenant, &ids?, &change).await?;
+        session.renew_if(tenant.is_confirmed(), &dashboard).await;
+        Ok(changed)
     };
     match changed.await {
         Ok(changed) => {
@@ -181,7 +183,7 @@ pub(crate) async fn change_many(
 pub(crate) async fn revoke_all(
     State(dashboard): State<Dashboard>,
     Inside(place): Inside,
-    session: Session,
+    session: OwnSession,
     mut sent: Sent,
 ) -> Response {
     let mut state = sent.state(&["reason", "confirmation"]);
@@ -202,8 +204,10 @@ pub(crate) async fn revoke_all(
         return dashboard.form_again(sent.parts, place, state).await;
     }
     let revoked = async {
-        let tenant = sent.confirmed(place.tenant.clone(), &session).await?;
-        keys::revoke_keys_of(&tenant, of, None, reason.flatten()).await
+        let tenant = sent.confirmed(place.tenant.clone()).await?;
+        let revoked = keys::revoke_keys_of(&tenant, of, None, reason.flatten()).await?;
+        session.renew_if(tenant.is_confirmed(), &dashboard).await;
+        Ok(revoked)
     };
     match revoked.await {
         Ok(what) => {

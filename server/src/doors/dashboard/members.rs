@@ -10,13 +10,14 @@ use tronch_engine::members::{self, Invited, Password};
 use tronch_engine::{Error, Origin, Tenant};
 
 use super::sent::Sent;
+use super::sign_in::OwnSession;
 use super::{Dashboard, Inside, Who, see_other, sign_in};
 
 /// `POST /t/{tenant}/members/invite`.
 pub(crate) async fn invite(
     State(dashboard): State<Dashboard>,
     Inside(place): Inside,
-    session: Session,
+    session: OwnSession,
     sent: Sent,
 ) -> Response {
     let mut state = sent.state(&INVITE_FIELDS);
@@ -26,8 +27,10 @@ pub(crate) async fn invite(
         return dashboard.form_again(sent.parts, place, state).await;
     };
     let invited = async {
-        let tenant = confirmed_to_give(&place.tenant, role, &session, &sent).await?;
-        members::invite(&tenant, &email, role).await
+        let tenant = confirmed_to_give(&place.tenant, role, &sent).await?;
+        let invited = members::invite(&tenant, &email, role).await?;
+        session.renew_if(tenant.is_confirmed(), &dashboard).await;
+        Ok(invited)
     };
     match invited.await {
         Ok(Invited { token: None, .. }) => see_other(&format!("/t/{}/members?did=invited", place.tenant.slug())),
@@ -69,7 +72,7 @@ pub(crate) async fn change_role(
     State(dashboard): State<Dashboard>,
     Inside(place): Inside,
     Path((_, member)): Path<(String, String)>,
-    session: Session,
+    session: OwnSession,
     sent: Sent,
 ) -> Response {
     let sent = sent.on_page_above();
@@ -78,8 +81,10 @@ pub(crate) async fn change_role(
         return dashboard.form_again(sent.parts, place, state).await;
     };
     let changed = async {
-        let tenant = confirmed_to_give(&place.tenant, role, &session, &sent).await?;
-        members::change_role(&tenant, user_id(&member)?, role).await
+        let tenant = confirmed_to_give(&place.tenant, role, &sent).await?;
+        members::change_role(&tenant, user_id(&member)?, role).await?;
+        session.renew_if(tenant.is_confirmed(), &dashboard).await;
+        Ok(())
     };
     match changed.await {
         Ok(()) => see_other(&format!("/t/{}/members?did=role", place.tenant.slug())),
@@ -107,15 +112,17 @@ pub(crate) async fn hand_over(
     State(dashboard): State<Dashboard>,
     Inside(place): Inside,
     Path((_, member)): Path<(String, String)>,
-    session: Session,
+    session: OwnSession,
     sent: Sent,
 ) -> Response {
     let sent = sent.on_page_above();
     let state = sent.state(&[]);
     let handed_over = async {
         place.tenant.require_right(PeopleRight::ManageOrganisation)?;
-        let tenant = sent.confirmed(place.tenant.clone(), &session).await?;
-        members::transfer_ownership(&tenant, user_id(&member)?).await
+        let tenant = sent.confirmed(place.tenant.clone()).await?;
+        members::transfer_ownership(&tenant, user_id(&member)?).await?;
+        session.renew_if(tenant.is_confirmed(), &dashboard).await;
+        Ok(())
     };
     match handed_over.await {
         Ok(()) => see_other(&format!("/t/{}/members?did=transferred", place.tenant.slug())),
@@ -181,11 +188,11 @@ pub(crate) async fn join(
 }
 
 /// Whoever makes somebody an owner gives their password once more.
-async fn confirmed_to_give(tenant: &Tenant, role: Role, session: &Session, sent: &Sent) -> Result<Tenant, Error> {
+async fn confirmed_to_give(tenant: &Tenant, role: Role, sent: &Sent) -> Result<Tenant, Error> {
     tenant.require_right(PeopleRight::ManageMembers)?;
     let acting = tenant.role().unwrap_or(Role::Viewer);
     if role == Role::Owner && may_give(acting, role) {
-        sent.confirmed(tenant.clone(), session).await
+        sent.confirmed(tenant.clone()).await
     } else {
         Ok(tenant.clone())
     }

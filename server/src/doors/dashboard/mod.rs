@@ -101,7 +101,7 @@ pub(crate) fn routes(config: &Config, engine: &Engine) -> anyhow::Result<Router>
     let secure = config.public_url.is_https();
     let dashboard = Dashboard { engine: engine.clone(), pages: Pages::new(config), secure };
     let sessions = SessionManagerLayer::new(EngineStore(engine.clone()))
-        .with_name(if secure { "__Host-tronch" } else { "tronch" })
+        .with_name(session_cookie(secure))
         .with_secure(secure)
         .with_http_only(true)
         .with_same_site(SameSite::Lax)
@@ -115,6 +115,11 @@ pub(crate) fn routes(config: &Config, engine: &Engine) -> anyhow::Result<Router>
         .layer(csrf)
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
         .with_state(dashboard))
+}
+
+/// The name of the cookie that holds a session's id.
+fn session_cookie(secure: bool) -> &'static str {
+    if secure { "__Host-tronch" } else { "tronch" }
 }
 
 /// The dashboard's table.

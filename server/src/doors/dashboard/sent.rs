@@ -5,13 +5,12 @@ use axum::extract::{Form, FromRequest, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
-use tower_sessions::Session;
 use tronch_app::FormState;
 use tronch_core::{IdempotencyKey, Timestamp, parse_timestamp};
 use tronch_engine::{Error, SentWrite, Tenant, members};
 use zeroize::Zeroizing;
 
-use super::{Dashboard, sign_in};
+use super::Dashboard;
 
 /// A form's fields and the request they came in.
 pub(crate) struct Sent {
@@ -74,11 +73,9 @@ impl Sent {
         FormState::with_values(names.iter().map(|name| (*name, self.all(name).collect::<Vec<_>>().join(" "))).collect())
     }
 
-    /// The same place, once whoever is signed in has given their password again; they go on under another session id.
-    pub(crate) async fn confirmed(&self, tenant: Tenant, session: &Session) -> Result<Tenant, Error> {
-        let tenant = members::confirm(tenant, self.password("password")).await?;
-        sign_in::renew_session(session).await?;
-        Ok(tenant)
+    /// The same place, once whoever is signed in has given their password again.
+    pub(crate) async fn confirmed(&self, tenant: Tenant) -> Result<Tenant, Error> {
+        members::confirm(tenant, self.password("password")).await
     }
 
     /// The tenant, in which this form does once what it does, however often it is sent: a reload sends it again.

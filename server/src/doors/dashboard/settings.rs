@@ -5,28 +5,30 @@ use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
-use tower_sessions::Session;
 use tronch_app::DELETE_FIELDS;
 use tronch_core::{PeopleRight, TenantSlug};
 use tronch_engine::tenants::{self, Export};
 
 use super::account::SignedIn;
 use super::sent::Sent;
+use super::sign_in::OwnSession;
 use super::{Dashboard, Inside, see_other};
 
 /// `POST /t/{tenant}/settings/delete`.
 pub(crate) async fn delete(
     State(dashboard): State<Dashboard>,
     Inside(place): Inside,
-    session: Session,
+    session: OwnSession,
     sent: Sent,
 ) -> Response {
     let sent = sent.on_page_above();
     let state = sent.state(&DELETE_FIELDS);
     let deleted = async {
         place.tenant.require_right(PeopleRight::ManageOrganisation)?;
-        let tenant = sent.confirmed(place.tenant.clone(), &session).await?;
-        tenants::delete_tenant(&tenant, &sent.text("confirmation")).await
+        let tenant = sent.confirmed(place.tenant.clone()).await?;
+        tenants::delete_tenant(&tenant, &sent.text("confirmation")).await?;
+        session.renew_if(tenant.is_confirmed(), &dashboard).await;
+        Ok(())
     };
     match deleted.await {
         Ok(()) => see_other("/account?did=deleted"),

@@ -1,19 +1,23 @@
 //! Signing in and out. Sessions get a new id at sign-in; `members::sign_in` decides who comes in.
 
+use std::convert::Infallible;
+
 use axum::Extension;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use tower_cookies::cookie::SameSite;
-use tower_cookies::cookie::time::Duration;
+use tower_cookies::cookie::time::{Duration, OffsetDateTime};
 use tower_cookies::{Cookie, Cookies};
 use tower_sessions::Session;
-use tronch_core::UserId;
-use tronch_engine::{Error, Origin, members, tenants};
+use tower_sessions::session::Id;
+use tronch_core::{Timestamp, UserId};
+use tronch_engine::{Error, Origin, members, sessions, tenants};
 
 use super::sent::Sent;
-use super::session_store::{ADDRESS, USER_AGENT, USER_ID};
-use super::{Dashboard, Who, see_other};
+use super::session_store::{ADDRESS, USER_AGENT, USER_ID, session_bytes};
+use super::{Dashboard, SESSION_HOURS, Who, see_other, session_cookie};
 
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
@@ -54,11 +58,11 @@ pub(crate) async fn submit(
         let (email, password) = (sent.text("email"), sent.password("password"));
         let signed_in = members::sign_in(&dashboard.engine, &email, password, kept, origin.clone()).await?;
         begin_session(&session, signed_in.user_id, &origin).await?;
-        let same = members::require_same_password(&dashboard.engine, &signed_in).await;
-        if same.is_err() {
+        let noted = members::note_sign_in(&dashboard.engine, &signed_in.password, origin.clone()).await;
+        if noted.is_err() {
             session.flush().await.map_err(store_is_away)?;
         }
-        same.map(|()| signed_in.keep)
+        noted.map(|_| signed_in.keep)
     };
     match begun.await {
         Ok(keep) => {
@@ -71,6 +75,45 @@ pub(crate) async fn submit(
             error.log_if_ours();
             state.refuse_with(&error);
             dashboard.pages.refused_form(sent.parts, &dashboard.engine, None, state, error.code()).await
+        }
+    }
+}
+
+/// The session that a request came in with, which may be given another id.
+pub(crate) struct OwnSession {
+    id: Option<Id>,
+    cookies: Option<Cookies>,
+}
+
+impl FromRequestParts<Dashboard> for OwnSession {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Dashboard) -> Result<Self, Infallible> {
+        let id = parts.extensions.get::<Session>().and_then(Session::id);
+        Ok(Self { id, cookies: parts.extensions.get::<Cookies>().cloned() })
+    }
+}
+
+impl OwnSession {
+    /// Gives whoever has just shown the password again, and done what it was for, a new session id. Where that cannot be, they go on under the
+    /// old one; where it was ended or renewed meanwhile, by another click, it stays so.
+    pub(crate) async fn renew_if(&self, confirmed: bool, dashboard: &Dashboard) {
+        let (true, Some(id), Some(cookies)) = (confirmed, self.id, &self.cookies) else { return };
+        let (next, lives) = (Id::default(), Duration::hours(SESSION_HOURS));
+        let until = OffsetDateTime::now_utc() + lives;
+        let Some(until) = Timestamp::from_timestamp(until.unix_timestamp(), 0) else { return };
+        match sessions::renew_session(&dashboard.engine, &session_bytes(id), &session_bytes(next), until).await {
+            Ok(true) => {
+                let cookie = Cookie::build((session_cookie(dashboard.secure), next.to_string()))
+                    .path("/")
+                    .secure(dashboard.secure)
+                    .http_only(true)
+                    .same_site(SameSite::Lax)
+                    .max_age(lives);
+                cookies.add(cookie.build());
+            }
+            Ok(false) => {}
+            Err(error) => error.log_if_ours(),
         }
     }
 }
@@ -113,15 +156,6 @@ pub(crate) async fn begin_session(session: &Session, user_id: UserId, origin: &O
 
 fn store_is_away(error: tower_sessions::session::Error) -> Error {
     Error::Unavailable { what: "the session store", source: Some(error.into()) }
-}
-
-/// Gives whoever has just shown the password again a new session id.
-pub(crate) async fn renew_session(session: &Session) -> Result<(), Error> {
-    let renewed = async {
-        session.cycle_id().await?;
-        session.save().await
-    };
-    renewed.await.map_err(store_is_away)
 }
 
 /// Ends this session, here and in the database.
