@@ -213,3 +213,31 @@ async fn a_person_asks_the_dashboard_only_so_often() {
     let service = app.service(&app.token("acme", &json!({ "permissions": [Permission::KeysRead] })).await);
     assert_eq!(service.get("/api/v1/keys").await.status, StatusCode::OK);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_comes_from_where_he_says_unless_a_proxy_says_so() {
+    let app = TestApp::start().await;
+    let from = "203.0.113.9";
+    let form = [("email", owner("acme")), ("password", PASSWORD.to_owned())];
+    let visitor = app.anonymous();
+    let request = visitor.request(Method::POST, "/sign-in").header("sec-fetch-site", "same-origin").form(&form);
+    let forged = [("x-forwarded-for", from), ("forwarded", "for=203.0.113.9"), ("x-real-ip", from)];
+    let request = forged.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+    assert_eq!(Visitor::send(request).await.status, StatusCode::SEE_OTHER);
+    let page = visitor.get("/account").await.text;
+    assert!(page.contains("127.0.0.1") && !page.contains(from), "{page}");
+    let database = app.database.connect_as_system().await;
+    let told = "SELECT DISTINCT coalesce(address, 'nowhere') FROM audit_events WHERE action = 'sign_in'";
+    let told: String = database.query_one(told, &[]).await.expect("one").get(0);
+    assert_eq!(told, "127.0.0.1");
+    // Nor does he have tries of his own by saying that he is somebody else each time.
+    let mut last = StatusCode::OK;
+    for number in 0..60 {
+        let email = format!("nobody-{number}@acme.example");
+        let form = [("email", email.as_str()), ("password", "wrong horse battery")];
+        let request = app.anonymous().request(Method::POST, "/sign-in").header("sec-fetch-site", "same-origin");
+        let request = request.header("x-forwarded-for", format!("203.0.113.{number}")).form(&form);
+        last = Visitor::send(request).await.status;
+    }
+    assert_eq!(last, StatusCode::TOO_MANY_REQUESTS);
+}

@@ -99,6 +99,13 @@ fn signal(pid: u32, signal: &str) {
     assert!(sent.success(), "{pid} could not be sent {signal}");
 }
 
+/// Held both at once, so that they are two.
+fn two_free_ports() -> (u16, u16) {
+    let held = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let [one, other] = held.each_ref().map(|listener| listener.local_addr().expect("an address").port());
+    (one, other)
+}
+
 pub(super) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
 }
@@ -218,7 +225,7 @@ impl Server {
     }
 
     fn spawn(data_dir: &DataDir, settings: &[(&str, &str)], adapt: &impl Fn(&mut Command)) -> Self {
-        let (port, ops_port) = (free_port(), free_port());
+        let (port, ops_port) = two_free_ports();
         let log = data_dir.path().join(format!("stderr-{port}"));
         let mut command = command(data_dir, &["serve"]);
         command
