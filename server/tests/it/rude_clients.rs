@@ -53,7 +53,7 @@ async fn drip(stream: TcpStream, byte: u8) -> Duration {
     let began = Instant::now();
     let (mut from, mut to) = stream.into_split();
     let sending = async {
-        while to.write_all(&[byte]).await.is_ok() {
+        while began.elapsed() < Duration::from_secs(10) && to.write_all(&[byte]).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
