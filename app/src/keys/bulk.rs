@@ -187,7 +187,7 @@ fn row(tenant: &Tenant, key: &KeyView, calls: u64) -> impl IntoView + use<> {
         <tr>
             <td data-label="Name">
                 <a class="row-link" href=href>{key.name.to_string()}</a>
-                <div class="mono muted small wrap">{key.display_handle.clone()}</div>
+                <div class="mono muted small truncate">{key.display_handle.clone()}</div>
             </td>
             <td data-label="Now">{with_capital(key.state.as_str())}</td>
             <td data-label="Environment">{environment_badge(key.environment)}</td>

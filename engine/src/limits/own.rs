@@ -1,4 +1,5 @@
-//! What callers of the product itself are held to, by the rules that keys are: signing in, signing up, asking for mails, and the API by service token.
+//! What callers of the product itself are held to, by the rules that keys are: signing in, signing up, giving the password
+//! again, asking for mails, the dashboard by person and the API by service token.
 //! Each process counts for itself.
 
 use std::net::IpAddr;

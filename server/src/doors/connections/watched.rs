@@ -94,7 +94,8 @@ pub(super) enum Moved {
     Idle(Duration),
 }
 
-/// One connection. Only its own task writes the moments; each of them stands alone, so no order among them is needed.
+/// One connection. Its own task writes the moments, and whoever reads the rest of a body for it the end of that; each stands alone, so no
+/// order among them is needed.
 #[derive(Debug)]
 pub(super) struct Connection {
     listener: &'static str,
@@ -158,9 +159,9 @@ impl Connection {
     pub(super) fn cut(&self, reason: Reason) {
         let labels = [("listener", self.listener), ("reason", reason.as_str())];
         metrics::counter!("tronch_connections_closed_total", &labels).increment(1);
-        // Whoever waits for the rest of a body has changed nothing yet.
-        let waits_for_us = matches!(reason, Reason::Head | Reason::Idle | Reason::Room);
-        self.tell(if waits_for_us { Told::Finish } else { Told::Cut });
+        // A request may have come just now. Whoever waits for the rest of a body has changed nothing yet.
+        let may_be_asking = matches!(reason, Reason::Head | Reason::Idle | Reason::Room);
+        self.tell(if may_be_asking { Told::Finish } else { Told::Cut });
     }
 
     /// A body has no more, or nobody wants it.

@@ -1,4 +1,5 @@
-//! Signing in and out. Sessions get a new id at sign-in; `members::sign_in` decides who comes in.
+//! Signing in and out. Sessions get a new id at sign-in, and when the password was given again; `members::sign_in` decides who comes
+//! in, and by what the browser keeps whose tries they are.
 
 use std::convert::Infallible;
 
