@@ -73,7 +73,6 @@ async fn look(engine: &Engine, token: &str, address: Option<IpAddr>) -> Result<S
 /// `ResetOver`; `TooMany`; `Unavailable`.
 pub async fn reset_by_link(engine: &Engine, token: &str, password: Password, origin: Origin) -> Result<String, Error> {
     let address = look(engine, token, origin.address).await?;
-    let known = address.clone();
     let phc = engine.passwords().hash(password.avoiding(&[&address])?.into_inner()).await?;
     let hash = LinkToken::hash_of(engine, "password reset", token);
     let mut connection = engine.db().system().await?;
@@ -112,7 +111,7 @@ pub async fn reset_by_link(engine: &Engine, token: &str, password: Password, ori
             tell(connection, &Caller { identity, origin }, "reset_password", None).await
         })
         .await?;
-    remember_browser(engine, &known)
+    remember_browser(engine, &address)
 }
 
 /// Removes links that nobody can use any more. Returns how many.

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, HttpBody as _};
 use axum::extract::Request;
 use axum::response::Response;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -29,7 +30,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use watched::{Answered, Asked, Connection, Moved, Now, Reason, Told, Watched};
+use watched::{Answering, Asked, Connection, Moved, Now, Reason, Told, Watched};
 
 /// The longest head of a request that is read, in bytes: its line and its header fields.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -140,7 +141,8 @@ where
             connection.end();
             return Ok::<_, Infallible>(response);
         }
-        Ok(response.map(|body| Body::new(Answered::new(body, Arc::clone(connection)))))
+        let answering = Answering(Arc::clone(connection));
+        Ok(response.map(|body| Body::new(body.map_frame(move |frame| answering.passes(frame)))))
     });
     let stream = TokioIo::new(Watched::new(stream, connection));
     let mut http = http1::Builder::new();

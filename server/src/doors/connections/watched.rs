@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Bytes, HttpBody};
 use futures_util::task::AtomicWaker;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
@@ -283,41 +283,19 @@ impl Drop for Asked {
     }
 }
 
-/// The body of an answer that comes bit by bit: it is being answered until the last of them.
-pub(super) struct Answered {
-    body: Body,
-    connection: Arc<Connection>,
-}
+/// An answer that comes bit by bit is being given until this is dropped, with its body.
+pub(super) struct Answering(pub(super) Arc<Connection>);
 
-impl Answered {
-    pub(super) fn new(body: Body, connection: Arc<Connection>) -> Self {
-        Self { body, connection }
+impl Answering {
+    /// Every part of the body goes by it as it is.
+    pub(super) fn passes<T>(&self, part: T) -> T {
+        part
     }
 }
 
-impl HttpBody for Answered {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Answered {
+impl Drop for Answering {
     fn drop(&mut self) {
-        self.connection.end();
+        self.0.end();
     }
 }
 
