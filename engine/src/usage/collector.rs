@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tronch_core::bounds::USAGE_CHANNEL_EVENTS;
 use tronch_core::{ServiceTokenId, Timestamp, VerdictCode};
@@ -17,6 +17,7 @@ use super::roll_up;
 use super::store::{self, BatchHead};
 use super::sums::{Event, LimitEvent, Sums, Told, minute_of};
 use super::tally::{Counted, Tallied};
+use super::uses::{Due, Uses};
 use crate::clock;
 use crate::db::Db;
 use crate::error::Error;
@@ -34,6 +35,9 @@ const SUMS_MAX: usize = 50_000;
 
 /// How long a batch that could not be stored waits before it is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long times of last use are noted at the end.
+const NOTED_AT_END: Duration = Duration::from_secs(2);
 
 /// How far the thread steps back behind those that answer, of 19.
 #[cfg(target_os = "linux")]
@@ -109,6 +113,8 @@ impl Collector {
             batches: 0,
             stored: 0,
             sums: Sums::default(),
+            uses: Uses::default(),
+            noted_at: Instant::now(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::internal)?;
         let give_up = CancellationToken::new();
@@ -142,7 +148,7 @@ impl Collector {
             Some((_, Counted::Again)) => return,
             Some((key, Counted::First)) => {
                 if !self.tallied.note(Arc::<K>::clone(key)) {
-                    self.count_dropped(key.tally().take().1);
+                    self.count_dropped(key.tally().take().count);
                 }
                 return;
             }
@@ -160,7 +166,7 @@ impl Collector {
                 Counted::Again => return,
                 Counted::First => {
                     if !self.tallied.note(Arc::<Limit>::clone(limit)) {
-                        count_dropped_of_limits(limit.tally().take().1);
+                        count_dropped_of_limits(limit.tally().take().count);
                     }
                     return;
                 }
@@ -242,6 +248,9 @@ struct Task {
     batches: i64,
     stored: u64,
     sums: Sums,
+    uses: Uses,
+    /// When times of last use were taken to be noted.
+    noted_at: Instant,
 }
 
 type Storing = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -278,7 +287,7 @@ impl Task {
                 }
             };
             if due && storing.is_none() {
-                storing = self.next_batch();
+                storing = self.next_step();
             }
         }
         self.close(told, storing).await
@@ -294,12 +303,33 @@ impl Task {
             std::mem::replace(&mut waiting.keys, rest)
         };
         for key in keys {
-            let (minute, count) = key.tally().take();
-            if count > 0 {
-                self.sums.add_passes(key.subject(), minute, count);
+            let taken = key.tally().take();
+            if taken.count > 0 {
+                self.sums.add_passes(key.subject(), taken);
             }
         }
         self.sums.merge_passes_if_many();
+    }
+
+    /// What has come together, and about once a second some times of last use.
+    fn next_step(&mut self) -> Option<Storing> {
+        let batch = self.next_batch();
+        let mut due = Due::default();
+        // Less than the interval: a tick may come a little early.
+        if self.noted_at.elapsed() >= FLUSH_INTERVAL / 2 {
+            self.noted_at = Instant::now();
+            due = self.uses.take_step();
+        }
+        if batch.is_none() && due.is_empty() {
+            return None;
+        }
+        let db = self.db.clone();
+        Some(Box::pin(async move {
+            if let Some(batch) = batch {
+                batch.await;
+            }
+            note_uses(&db, due).await;
+        }))
     }
 
     /// Takes the sums out, as a batch on its way.
@@ -308,6 +338,7 @@ impl Task {
             return None;
         }
         let sums = std::mem::take(&mut self.sums);
+        self.uses.take_in(&sums);
         self.batches += 1;
         self.stored += sums.events;
         let head = self.head();
@@ -345,6 +376,10 @@ impl Task {
             let offered = self.counts.offered.load(Ordering::Relaxed);
             tracing::info!(usage.offered = offered, usage.stored = self.stored, "usage is stored");
         }
+        let noted = note_uses(&self.db, self.uses.take_all());
+        if tokio::time::timeout(NOTED_AT_END, noted).await.is_err() {
+            tracing::warn!("some times of last use were not noted before the end");
+        }
         Ok(())
     }
 }
@@ -368,9 +403,13 @@ async fn store_until_done(db: Db, counts: Arc<Counts>, head: BatchHead, sums: Su
         tokio::time::sleep(RETRY_INTERVAL).await;
     }
     counts.failing.store(false, Ordering::Relaxed);
-    if let Err(error) = store::touch(&db, &sums).await {
+    tracing::debug!(batch = head.number, events = sums.events, "stored usage");
+}
+
+/// A time that is not noted is noted with the next minute's.
+async fn note_uses(db: &Db, due: Due) {
+    if let Err(error) = store::touch(db, due).await {
         let causes = error.causes();
         tracing::warn!(error.causes = ?causes, "some times of last use were not noted: {error}");
     }
-    tracing::debug!(batch = head.number, events = sums.events, "stored usage");
 }

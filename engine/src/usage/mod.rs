@@ -1,6 +1,6 @@
 //! Usage: how often which verdict was given, and what limits said. Validation counts passes in `tally.rs` and offers everything else as events,
-//! `collector.rs` adds both up beside the calls,
-//! `store.rs` writes the sums; `roll_up.rs` adds up hours and days, `series.rs` reads all of them.
+//! `collector.rs` adds both up beside the calls, `store.rs` writes the sums, and the times of last use that `uses.rs` says are due;
+//! `roll_up.rs` adds up hours and days, `series.rs` reads all of them.
 
 mod collector;
 mod roll_up;
@@ -8,6 +8,7 @@ mod series;
 mod store;
 mod sums;
 mod tally;
+mod uses;
 
 pub(crate) use collector::Collector;
 pub(crate) use roll_up::{DAYS, HOURS, MINUTES, make_partitions};

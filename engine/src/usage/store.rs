@@ -7,13 +7,11 @@ use tronch_core::{Environment, Timestamp};
 use uuid::Uuid;
 
 use super::sums::Sums;
+use super::uses::Due;
 use crate::clock;
 use crate::db::{Connection, Db};
 use crate::error::Error;
 use crate::schema::{usage_batches, usage_incarnations};
-
-/// How far `last_used_at` may lag behind: each move touches the index that lists are ordered by.
-const LAST_USED_STEP_SECONDS: i64 = 60;
 
 /// Keys whose time of last use is moved in one step.
 const TOUCHED_AT_ONCE: usize = 200;
@@ -139,20 +137,25 @@ async fn add(connection: &mut Connection, head: &BatchHead, sums: &Sums) -> Resu
     Ok(())
 }
 
-/// Moves the times of last use forward, never back. In small steps, each for itself: a revocation must not wait long for
-/// a row that only counting holds. A row that somebody else holds is passed over; its time is noted with its next use.
+/// Moves the times of last use forward, never back, and once in a minute of the clock, whichever process notes it first: each move
+/// touches the index that lists are ordered by. So they lag behind by less than a minute. In small steps, each for itself: a
+/// revocation must not wait long for a row that only counting holds. A row that somebody else holds is passed over; its time is noted
+/// in the next minute of its use.
 ///
 /// This crosses tenants because one batch holds what happened in all of them.
 #[expect(clippy::disallowed_methods, reason = "Diesel cannot update from unnest")]
-pub(super) async fn touch(db: &Db, sums: &Sums) -> Result<(), Error> {
+pub(super) async fn touch(db: &Db, due: Due) -> Result<(), Error> {
+    if due.is_empty() {
+        return Ok(());
+    }
     let mut connection = db.usage().await?;
-    let keys_used: (Vec<Uuid>, Vec<Timestamp>) = sums.keys_used().unzip();
-    let tokens_used = sums.tokens_used.iter().map(|(id, at)| (*id, *at)).unzip();
+    let keys_used: (Vec<Uuid>, Vec<Timestamp>) = due.keys.into_iter().unzip();
+    let tokens_used = due.tokens.into_iter().unzip();
     for (table, (ids, times)) in [("keys", keys_used), ("service_tokens", tokens_used)] {
         let sql = format!(
             "WITH due AS (SELECT {table}.id, new.at FROM {table} JOIN \
              (SELECT id, max(at) AS at FROM unnest($1, $2) AS used (id, at) GROUP BY id) AS new USING (id) \
-             WHERE last_used_at IS NULL OR last_used_at < new.at - make_interval(secs => {LAST_USED_STEP_SECONDS}) \
+             WHERE last_used_at IS NULL OR last_used_at < date_trunc('minute', new.at, 'UTC') \
              ORDER BY {table}.id FOR NO KEY UPDATE OF {table} SKIP LOCKED) \
              UPDATE {table} SET last_used_at = due.at FROM due WHERE {table}.id = due.id"
         );

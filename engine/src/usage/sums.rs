@@ -6,7 +6,8 @@ use chrono::TimeDelta;
 use tronch_core::{Environment, KeyId, LimitId, ProjectId, ServiceTokenId, TenantId, Timestamp, VerdictCode};
 use uuid::Uuid;
 
-use super::tally::Subject;
+use super::tally::{Subject, Taken};
+use super::uses::later;
 
 /// Stands for "all keys of the tenant" and for "no project", where nothing else can; so does, of environments, none.
 const NIL: Uuid = Uuid::nil();
@@ -79,6 +80,8 @@ struct Pass {
     cell: Cell,
     count: u64,
     last: Timestamp,
+    /// Whether they are the first of their minute: its time of last use is noted once in each.
+    begins: bool,
 }
 
 /// What is counted by a key that nobody outside can choose at will, so any quick hash will do.
@@ -97,7 +100,7 @@ pub(super) struct Sums {
     /// When keys that have no tally were last found valid.
     keys_used: Counted<Uuid, Timestamp>,
     /// When each service token was last let in, to the minute.
-    pub(super) tokens_used: Counted<Uuid, Timestamp>,
+    tokens_used: Counted<Uuid, Timestamp>,
 }
 
 impl Sums {
@@ -115,8 +118,8 @@ impl Sums {
         }
     }
 
-    /// So many passes of a key or a limit in one minute.
-    pub(super) fn add_passes(&mut self, subject: Subject, minute: u32, count: u64) {
+    /// Passes of a key or a limit in one minute.
+    pub(super) fn add_passes(&mut self, subject: Subject, Taken { minute, count, begins }: Taken) {
         match subject {
             Subject::Key { tenant_id, key_id, project_id, environment, last_used } => {
                 let total = Cell {
@@ -130,7 +133,7 @@ impl Sums {
                 self.count(total, None, count);
                 // It may have been asked about since, and refused.
                 let last = last_used.min(total.at() + TimeDelta::seconds(SECONDS_OF_MINUTE - 1));
-                self.passes.push(Pass { cell: Cell { key_id: key_id.uuid(), ..total }, count, last });
+                self.passes.push(Pass { cell: Cell { key_id: key_id.uuid(), ..total }, count, last, begins });
             }
             Subject::Limit { tenant_id, limit_id } => {
                 self.count_of_limit((tenant_id, limit_id), minute, VerdictCode::Valid, count);
@@ -162,6 +165,7 @@ impl Sums {
             if is_same {
                 kept.count += next.count;
                 kept.last = kept.last.max(next.last);
+                kept.begins |= next.begins;
             }
             is_same
         });
@@ -178,10 +182,16 @@ impl Sums {
         counted.chain(self.passes.iter().map(|pass| (&pass.cell, pass.count)))
     }
 
-    /// When keys were last found valid; one may come more than once.
+    /// When keys were last found valid, of each once in a minute; one may come more than once.
     pub(super) fn keys_used(&self) -> impl Iterator<Item = (Uuid, Timestamp)> {
         let used = self.keys_used.iter().map(|(id, at)| (*id, *at));
-        used.chain(self.passes.iter().map(|pass| (pass.cell.key_id, pass.last)))
+        let passes = self.passes.iter().filter(|pass| pass.begins);
+        used.chain(passes.map(|pass| (pass.cell.key_id, pass.last)))
+    }
+
+    /// When service tokens were last let in.
+    pub(super) fn tokens_used(&self) -> impl Iterator<Item = (Uuid, Timestamp)> {
+        self.tokens_used.iter().map(|(id, at)| (*id, *at))
     }
 
     fn add(&mut self, event: &Event) {
@@ -209,11 +219,6 @@ impl Sums {
             *self.counts.entry(Cell { key_id: key_id.uuid(), ..total }).or_default() += count;
         }
     }
-}
-
-fn later(times: &mut Counted<Uuid, Timestamp>, id: Uuid, at: Timestamp) {
-    let time = times.entry(id).or_insert(at);
-    *time = (*time).max(at);
 }
 
 #[cfg(test)]
@@ -254,13 +259,15 @@ mod tests {
             environment: Environment::Live,
             last_used: at(second),
         };
-        sums.add_passes(subject(50), minute_of(at(0)), 4);
-        sums.add_passes(subject(40), minute_of(at(0)), 2);
+        let taken = |count, begins| Taken { minute: minute_of(at(0)), count, begins };
+        sums.add_passes(subject(40), taken(2, true));
+        sums.add_passes(subject(50), taken(4, false));
         let limit_id = LimitId::from_uuid(Uuid::from_u128(12));
-        sums.add_passes(Subject::Limit { tenant_id, limit_id }, minute_of(at(0)), 5);
+        sums.add_passes(Subject::Limit { tenant_id, limit_id }, taken(5, true));
         for code in [VerdictCode::RateLimited, VerdictCode::Valid] {
             sums.take(&Told::Limited(LimitEvent { at: at(7), tenant_id, limit_id, code }));
         }
+        assert_eq!(sums.keys_used().count(), 2, "a minute's first passes note the use, and those after them do not");
         sums.merge_passes();
         assert_eq!(sums.held(), 8);
         let mut counts = std::collections::BTreeMap::<Cell, u64>::new();

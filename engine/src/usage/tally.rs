@@ -5,13 +5,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tronch_core::{Environment, KeyId, LimitId, ProjectId, TenantId, Timestamp};
 
-/// How often a key was found valid, or a limit was charged, in one minute, and not taken yet: the minute above, the count below.
+/// How often a key was found valid, or a limit was charged, in one minute, and not taken yet: the minute above, then whether
+/// nothing was taken of it before, the count below. A count of nothing leaves the minute of which something was taken last.
 #[derive(Debug, Default)]
 pub(crate) struct Tally(AtomicU64);
 
 /// Where the minute begins in a [`Tally`].
 const MINUTE_SHIFT: u32 = 32;
-const COUNT_MASK: u64 = (1 << MINUTE_SHIFT) - 1;
+const BEGINS: u64 = 1 << (MINUTE_SHIFT - 1);
+const COUNT_MASK: u64 = BEGINS - 1;
+
+/// What was taken out of a [`Tally`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) minute: u32,
+    pub(super) count: u64,
+    /// Nothing was taken of this minute before.
+    pub(super) begins: bool,
+}
 
 /// What became of one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,14 +37,13 @@ pub(super) enum Counted {
 
 impl Tally {
     pub(super) fn add(&self, minute: u32) -> Counted {
-        let fresh = (u64::from(minute) << MINUTE_SHIFT) | 1;
         let mut held = self.0.load(Ordering::Relaxed);
         loop {
-            let (next, counted) = match held {
-                0 => (fresh, Counted::First),
-                held if held >> MINUTE_SHIFT == u64::from(minute) && held & COUNT_MASK < COUNT_MASK => {
-                    (held + 1, Counted::Again)
-                }
+            let is_same_minute = held >> MINUTE_SHIFT == u64::from(minute);
+            let (next, counted) = match held & COUNT_MASK {
+                0 if is_same_minute => (held + 1, Counted::First),
+                0 => ((u64::from(minute) << MINUTE_SHIFT) | BEGINS | 1, Counted::First),
+                1..COUNT_MASK if is_same_minute => (held + 1, Counted::Again),
                 _ => return Counted::NotHere,
             };
             match self.0.compare_exchange_weak(held, next, Ordering::Relaxed, Ordering::Relaxed) {
@@ -43,10 +53,14 @@ impl Tally {
         }
     }
 
-    /// Takes what was counted: the minute and how often.
-    pub(super) fn take(&self) -> (u32, u64) {
-        let held = self.0.swap(0, Ordering::Relaxed);
-        (u32::try_from(held >> MINUTE_SHIFT).unwrap_or(0), held & COUNT_MASK)
+    /// Takes what was counted.
+    pub(super) fn take(&self) -> Taken {
+        let held = self.0.fetch_and(!(BEGINS | COUNT_MASK), Ordering::Relaxed);
+        Taken {
+            minute: u32::try_from(held >> MINUTE_SHIFT).unwrap_or(0),
+            count: held & COUNT_MASK,
+            begins: held & BEGINS != 0,
+        }
     }
 }
 
@@ -85,9 +99,11 @@ mod tests {
             [7, 7, 8, 6, 7].map(|minute| tally.add(minute)),
             [Counted::First, Counted::Again, Counted::NotHere, Counted::NotHere, Counted::Again]
         );
-        assert_eq!(tally.take(), (7, 3));
-        assert_eq!(tally.take().1, 0);
-        assert_eq!((tally.add(8), tally.take()), (Counted::First, (8, 1)));
+        assert_eq!(tally.take(), Taken { minute: 7, count: 3, begins: true });
+        assert_eq!(tally.take().count, 0);
+        assert_eq!([7, 7].map(|minute| tally.add(minute)), [Counted::First, Counted::Again]);
+        assert_eq!(tally.take(), Taken { minute: 7, count: 2, begins: false }, "some of that minute were taken before");
+        assert_eq!((tally.add(8), tally.take()), (Counted::First, Taken { minute: 8, count: 1, begins: true }));
     }
 
     /// Nothing is lost or counted twice, and each time something waits exactly one was told so.
@@ -102,12 +118,12 @@ mod tests {
             .collect();
         let (mut taken, mut times) = (0, 0);
         while counting.iter().any(|thread| !thread.is_finished()) {
-            let (_, count) = tally.take();
+            let count = tally.take().count;
             taken += count;
             times += usize::from(count > 0);
         }
         let told: usize = counting.into_iter().map(|thread| thread.join().expect("no panic")).sum();
-        let (_, rest) = tally.take();
+        let rest = tally.take().count;
         assert_eq!((taken + rest, times + usize::from(rest > 0)), (200_000, told));
     }
 }

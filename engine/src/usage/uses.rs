@@ -1,0 +1,118 @@
+//! Times of last use that wait to be noted. Those of all keys are due when a minute of the clock begins, and noting one touches every
+//! index of its row: so many are noted over half a minute, and whoever revokes a key meanwhile finds Postgres at leisure.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use tronch_core::Timestamp;
+use uuid::Uuid;
+
+use super::sums::Sums;
+
+/// In how many steps those are noted that wait.
+const STEPS: usize = 30;
+
+/// However few wait, so many are noted in a step.
+const STEP_MIN: usize = 1_000;
+
+/// What waits: whose, and when that was last found valid.
+#[derive(Debug, Default)]
+pub(super) struct Uses {
+    keys: HashMap<Uuid, Timestamp, ahash::RandomState>,
+    tokens: HashMap<Uuid, Timestamp, ahash::RandomState>,
+    /// How many keys waited at most since none did.
+    most: usize,
+}
+
+/// Those that are noted now.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    pub(super) keys: Vec<(Uuid, Timestamp)>,
+    pub(super) tokens: Vec<(Uuid, Timestamp)>,
+}
+
+impl Due {
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.tokens.is_empty()
+    }
+}
+
+impl Uses {
+    pub(super) fn take_in(&mut self, sums: &Sums) {
+        sums.keys_used().for_each(|(id, at)| later(&mut self.keys, id, at));
+        sums.tokens_used().for_each(|(id, at)| later(&mut self.tokens, id, at));
+        self.most = self.most.max(self.keys.len());
+    }
+
+    /// To be called about once a second.
+    pub(super) fn take_step(&mut self) -> Due {
+        let step = (self.most / STEPS).max(STEP_MIN);
+        if self.keys.len() <= step {
+            return self.take_all();
+        }
+        let keys: Vec<(Uuid, Timestamp)> = self.keys.iter().take(step).map(|(id, at)| (*id, *at)).collect();
+        for (id, _) in &keys {
+            self.keys.remove(id);
+        }
+        Due { keys, tokens: self.tokens.drain().collect() }
+    }
+
+    pub(super) fn take_all(&mut self) -> Due {
+        self.most = 0;
+        Due { keys: self.keys.drain().collect(), tokens: self.tokens.drain().collect() }
+    }
+}
+
+/// Notes a time, unless a later one is noted.
+pub(super) fn later<S: BuildHasher>(times: &mut HashMap<Uuid, Timestamp, S>, id: Uuid, at: Timestamp) {
+    let time = times.entry(id).or_insert(at);
+    *time = (*time).max(at);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::usage::sums::{Told, minute_of};
+    use crate::usage::tally::{Subject, Taken};
+    use tronch_core::{Environment, KeyId, ProjectId, ServiceTokenId, TenantId};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_timestamp(1_800_000_000 + second, 0).expect("in range")
+    }
+
+    fn used(keys: std::ops::Range<u128>, second: i64) -> Sums {
+        let mut sums = Sums::default();
+        for key in keys {
+            let subject = Subject::Key {
+                tenant_id: TenantId::from_uuid(Uuid::nil()),
+                key_id: KeyId::from_uuid(Uuid::from_u128(key)),
+                project_id: ProjectId::from_uuid(Uuid::nil()),
+                environment: Environment::Live,
+                last_used: at(second),
+            };
+            sums.add_passes(subject, Taken { minute: minute_of(at(second)), count: 1, begins: true });
+        }
+        sums
+    }
+
+    #[test]
+    fn few_are_noted_at_once_and_many_over_half_a_minute_each_with_its_latest_time() {
+        let mut uses = Uses::default();
+        let mut few = used(0..900, 1);
+        few.take(&Told::TokenUsed(ServiceTokenId::from_uuid(Uuid::from_u128(7)), at(2)));
+        uses.take_in(&few);
+        let due = uses.take_step();
+        assert_eq!((due.keys.len(), due.tokens), (900, vec![(Uuid::from_u128(7), at(2))]));
+        assert!(uses.take_step().is_empty());
+
+        uses.take_in(&used(0..60_000, 3));
+        uses.take_in(&used(0..10, 9));
+        uses.take_in(&used(0..10, 4));
+        let steps: Vec<Due> = std::iter::from_fn(|| Some(uses.take_step()).filter(|due| !due.is_empty())).collect();
+        assert_eq!(steps.len(), STEPS);
+        let mut noted: Vec<(Uuid, Timestamp)> = steps.into_iter().flat_map(|due| due.keys).collect();
+        noted.sort_unstable();
+        let expected = (0..60_000).map(|key| (Uuid::from_u128(key), at(if key < 10 { 9 } else { 3 })));
+        assert!(noted.into_iter().eq(expected), "each once");
+    }
+}
