@@ -36,7 +36,6 @@ pub struct KeyFacts {
     pub(super) tag: Tag,
     pub(super) tag_key: TagKeyId,
     key_id: KeyId,
-    handle: Handle,
     environment: Environment,
     disabled: bool,
     /// In place, where it is short: a place of its own would be one more to wait for.
@@ -127,11 +126,6 @@ impl KeyFacts {
     /// Which key.
     pub fn key_id(&self) -> KeyId {
         self.key_id
-    }
-
-    /// Its public part.
-    pub fn handle(&self) -> Handle {
-        self.handle
     }
 
     /// What it is called.
@@ -330,7 +324,6 @@ fn of_row(engine: &Engine, row: Row, limits: Box<[KeyLimit]>) -> Result<Found<Ke
         tag: Tag::of_stored(&row.tag)?,
         tag_key: TagKeyId::of_stored(&row.tag_key)?,
         key_id: KeyId::from_uuid(row.id),
-        handle: row.handle.parse().map_err(Error::internal)?,
         environment: row.environment.parse().map_err(Error::internal)?,
         disabled: row.disabled_at.is_some(),
         name: CompactString::new(name.as_str()),

@@ -253,8 +253,8 @@ impl<F: Facts> Memory<F> {
 
     fn remember(&self, node: &Node, handle: Handle, read_at: Position, facts: F) -> Arc<Remembered<F>> {
         let dependencies = Dependencies::new(node.hash_handle(F::KIND, handle), facts.shared(node));
-        let entry = Arc::new(Remembered::new(read_at, dependencies, facts, Moment::now()));
-        self.cache.insert(handle, Arc::clone(&entry));
+        let entry = Arc::new(Remembered::new(handle, (read_at, dependencies), facts, Moment::now()));
+        self.cache.insert(Arc::clone(&entry));
         entry
     }
 

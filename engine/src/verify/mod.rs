@@ -20,8 +20,8 @@ use std::time::Duration;
 use metrics::Counter;
 use tokio::time::Instant;
 use tronch_core::{
-    Ask, Environment, KeyState, MalformedReason, PermissionQuery, PresentedKey, ProjectId, ProjectSlug, Timestamp,
-    VerdictCode, decide, state,
+    Ask, Environment, Handle, KeyState, MalformedReason, PermissionQuery, PresentedKey, ProjectId, ProjectSlug,
+    Timestamp, VerdictCode, decide, state,
 };
 
 use crate::Engine;
@@ -75,16 +75,23 @@ pub struct Verdict {
     limits: Vec<Said>,
     /// How old the knowledge behind the answer is; zero when it was read for this call.
     pub data_age: Duration,
+    /// When it was found out, of a key.
+    at: Option<Moment>,
 }
 
 impl Verdict {
     fn bare(code: VerdictCode, reason: Option<MalformedReason>) -> Self {
-        Self { code, reason, known: None, limits: Vec::new(), data_age: Duration::ZERO }
+        Self { code, reason, known: None, limits: Vec::new(), data_age: Duration::ZERO, at: None }
     }
 
     /// What the service may know of the key: with every code but MALFORMED and NOT_FOUND.
     pub fn facts(&self) -> Option<&KeyFacts> {
         self.known.as_ref().map(|entry| &entry.facts)
+    }
+
+    /// Of which key, with the same codes.
+    pub fn handle(&self) -> Option<Handle> {
+        self.known.as_ref().map(|entry| entry.handle())
     }
 
     /// What each limit said that the call was charged to, or refused by.
@@ -148,7 +155,7 @@ impl Verifier {
     }
 
     fn count(&self, token: &ServiceToken, asked: Environment, verdict: &Verdict) {
-        let at = clock::now();
+        let at = verdict.at.map_or_else(clock::now, clock::at);
         let passed = verdict.known.as_ref().filter(|_| verdict.code == VerdictCode::Valid);
         let usage = self.engine.usage();
         usage.offer(at, passed, || event(token, asked, verdict, at));
@@ -247,7 +254,7 @@ impl Verifier {
             }
             code => (code, Vec::new()),
         };
-        Ok(Verdict { code, reason: None, known: Some(known.entry), limits, data_age: known.age })
+        Ok(Verdict { code, reason: None, known: Some(known.entry), limits, data_age: known.age, at: Some(known.now) })
     }
 
     /// A moment, as long as there is time left.
@@ -303,7 +310,7 @@ fn unproven_key<'a>(facts: &KeyFacts, presented: &'a PresentedKey) -> Unproven<'
     Unproven {
         label: TagLabel::Key,
         id: facts.key_id().uuid(),
-        handle: facts.handle(),
+        handle: presented.handle(),
         tenant_id: facts.tenant_id(),
         tag_key: facts.tag_key,
         text: presented.expose(),

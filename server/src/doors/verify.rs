@@ -165,20 +165,20 @@ async fn answer(door: &DataPlane, call: &mut Call, request: Request) -> Result<A
     let verdict = door.verifier().verify(&token, asked).await.map_err(|error| call.problem(error))?;
     call.outcome = verdict.code.as_str();
     let (code, request_id) = (verdict.code, Some(call.request_id_text.as_str()));
-    let out = match verdict.facts() {
-        Some(facts) => VerifyOut::Known(known(&verdict, request_id, facts)),
+    let out = match verdict.handle().zip(verdict.facts()) {
+        Some((handle, facts)) => VerifyOut::Known(known(&verdict, request_id, handle, facts)),
         None => VerifyOut::Bare(BareVerdictOut { valid: false, code, reason: verdict.reason, request_id }),
     };
     Ok((call.written(&out)?, LimitHeaders::of(verdict.limits())))
 }
 
-fn known<'a>(verdict: &'a Verdict, request_id: Option<&'a str>, facts: &'a KeyFacts) -> VerdictOut<'a> {
+fn known<'a>(verdict: &'a Verdict, request_id: Option<&'a str>, handle: Handle, facts: &'a KeyFacts) -> VerdictOut<'a> {
     VerdictOut {
         valid: verdict.code == VerdictCode::Valid,
         code: verdict.code,
         request_id,
         key_id: facts.key_id(),
-        handle: facts.handle(),
+        handle,
         name: facts.name(),
         tenant: facts.tenant().as_str(),
         project: facts.project().as_str(),
