@@ -27,10 +27,11 @@ const BOOT_CLOCK: ClockId = ClockId::Monotonic;
 
 /// Nanoseconds since this machine was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(u64);
+pub struct Moment(u64);
 
 impl Moment {
-    pub(crate) fn now() -> Self {
+    /// This one.
+    pub fn now() -> Self {
         let time = clock_gettime(BOOT_CLOCK);
         let part = |number: i64| u64::try_from(number).unwrap_or(0);
         Self(part(time.tv_sec) * 1_000_000_000 + part(time.tv_nsec))
@@ -44,8 +45,8 @@ impl Moment {
         self.0
     }
 
-    /// Nothing for one that is still to come.
-    pub(crate) fn since(self, earlier: Self) -> Duration {
+    /// How long ago `earlier` was. Nothing for one that is still to come.
+    pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 

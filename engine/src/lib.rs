@@ -46,6 +46,7 @@ use node::{Node, Others};
 
 pub use argon::ArgonCost;
 pub use caller::{Caller, Origin};
+pub use clock::Moment;
 pub use db::OpenError;
 pub use error::Error;
 pub use keyring::{Master, MasterView, activate_master, keyring_status};
@@ -341,7 +342,7 @@ pub fn new_form_word() -> String {
     random::bytes::<16>().map(|bytes| keyring::hex(&bytes)).unwrap_or_default()
 }
 
-/// A fresh id for one request.
-pub fn new_request_id() -> tronch_core::RequestId {
-    tronch_core::RequestId::generate(clock::now(), random::unique_bytes())
+/// A fresh id for one request, which began at that moment.
+pub fn new_request_id(began: Moment) -> tronch_core::RequestId {
+    tronch_core::RequestId::generate(clock::at(began), random::unique_bytes())
 }

@@ -7,7 +7,7 @@ use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -18,8 +18,8 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use tronch_core::bounds::{BODY_BYTES_MAX, NAMED_LIMITS_MAX};
 use tronch_core::{Cost, ErrorCode, Handle, IdText, LimitName, PresentedToken, RequestId};
-use tronch_engine::Error;
 use tronch_engine::verify::{Costs, ServiceToken, Verifier};
+use tronch_engine::{Error, Moment};
 use utoipa::ToSchema;
 
 use super::api::json;
@@ -76,7 +76,7 @@ impl DataPlane {
         Query::read(&parts.uri, &[])?;
         let mut token = self.authenticate(call, &parts.headers).await?;
         let (bytes, was_here) = read_whole(&parts.headers, body).await?;
-        if !was_here && call.began.elapsed() > BODY_AT_ONCE {
+        if !was_here && Moment::now().since(call.began) > BODY_AT_ONCE {
             token = self.authenticate(call, &parts.headers).await?;
         }
         Ok((token, bytes))
@@ -200,7 +200,7 @@ pub(super) fn parse_quickly<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T
 
 /// A call under way, and its line in the log when it is over: also when its client goes away before.
 pub(super) struct Call {
-    began: Instant,
+    began: Moment,
     request_id: RequestId,
     /// The same as text, which is needed more than once.
     pub(super) request_id_text: IdText,
@@ -217,9 +217,10 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn begin(method: &'static str, route: &'static str) -> Self {
-        let request_id = tronch_engine::new_request_id();
+        let began = Moment::now();
+        let request_id = tronch_engine::new_request_id(began);
         Self {
-            began: Instant::now(),
+            began,
             request_id,
             request_id_text: request_id.text(),
             method,
@@ -296,7 +297,7 @@ impl Drop for Call {
             route: self.route,
             status: self.status.map(|status| status.as_u16()),
             outcome: self.outcome,
-            took: self.began.elapsed(),
+            took: Moment::now().since(self.began),
             tenant: self.tenant.as_ref().map(ServiceToken::tenant),
             key: self.key,
             token: self.token,

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument as _;
-use tronch_engine::Origin;
+use tronch_engine::{Moment, Origin};
 
 use crate::config::Cidr;
 
@@ -25,7 +25,7 @@ pub(crate) async fn origin_layer(
     next: Next,
 ) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    let request_id = tronch_engine::new_request_id();
+    let request_id = tronch_engine::new_request_id(Moment::now());
     let origin = Origin {
         address: peer.map(|peer| client_address(peer, request.headers(), &trusted_proxies)),
         user_agent: user_agent(request.headers()),
