@@ -25,12 +25,12 @@ use utoipa::ToSchema;
 use super::api::json;
 use super::api::query::Query;
 use super::check;
-use super::headers::add_headers;
+use super::headers::{add_headers, put};
 use super::linger;
 use super::origin::REQUEST_ID;
 use super::problem::{CALL_BUDGET, Problem, problem_layer};
 use super::request_log::known_method;
-use super::told_limits::LimitHeaders;
+use super::told_limits::{LimitHeaders, RATE_LIMIT, RATE_LIMIT_POLICY};
 use super::verify;
 use crate::config::Config;
 use crate::logging::{RequestLine, write_request};
@@ -50,8 +50,10 @@ pub(crate) struct DataPlane(Arc<Inside>);
 struct Inside {
     verifier: Verifier,
     is_https: bool,
-    /// Those of every answer, but for the request's id.
+    /// Those of every answer, with a place for the request's id.
     headers: HeaderMap,
+    /// The same, with places for what limits say.
+    headers_with_limits: HeaderMap,
 }
 
 impl DataPlane {
@@ -62,7 +64,12 @@ impl DataPlane {
         // A place for it, so that none has to be made for each answer.
         headers.insert(&REQUEST_ID, HeaderValue::from_static(""));
         add_headers(&mut headers, is_https);
-        Self(Arc::new(Inside { verifier: verifier.clone(), is_https, headers }))
+        let mut headers_with_limits = headers.clone();
+        for name in [RATE_LIMIT_POLICY, RATE_LIMIT] {
+            headers_with_limits.insert(name, HeaderValue::from_static(""));
+        }
+        // A copy has no room to spare, and need not have.
+        Self(Arc::new(Inside { verifier: verifier.clone(), is_https, headers, headers_with_limits }))
     }
 
     pub(super) fn verifier(&self) -> &Verifier {
@@ -261,10 +268,14 @@ impl Call {
         let response = match answered {
             Ok(Ok((body, limits))) => {
                 let mut response = Response::new(Body::from(body));
-                *response.headers_mut() = door.0.headers.clone();
-                if let Some(limits) = limits {
-                    limits.add_to(response.headers_mut());
-                }
+                *response.headers_mut() = match limits {
+                    None => door.0.headers.clone(),
+                    Some(limits) => {
+                        let mut headers = door.0.headers_with_limits.clone();
+                        limits.add_to(&mut headers);
+                        headers
+                    }
+                };
                 response
             }
             Ok(Err(problem)) => self.refused(problem, door),
@@ -280,10 +291,7 @@ impl Call {
     pub(super) fn end(mut self, mut response: Response) -> Response {
         self.status = Some(response.status());
         if let Ok(value) = HeaderValue::from_str(self.request_id_text.as_str()) {
-            match response.headers_mut().get_mut(&REQUEST_ID) {
-                Some(place) => *place = value,
-                None => drop(response.headers_mut().insert(&REQUEST_ID, value)),
-            }
+            put(response.headers_mut(), &REQUEST_ID, value);
         }
         response
     }

@@ -10,6 +10,8 @@ use tronch_core::{LimitHalf, Reading};
 use tronch_engine::verify::LimitTold;
 use utoipa::ToSchema;
 
+use super::headers::put;
+
 pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
@@ -97,8 +99,8 @@ impl LimitHeaders {
     }
 
     pub(crate) fn add_to(self, headers: &mut HeaderMap) {
-        insert(headers, RATE_LIMIT_POLICY, self.policies);
-        insert(headers, RATE_LIMIT, self.states);
+        put_text(headers, RATE_LIMIT_POLICY, self.policies);
+        put_text(headers, RATE_LIMIT, self.states);
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
@@ -134,8 +136,10 @@ pub(crate) fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
-    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
-        headers.insert(name, value);
+fn put_text(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    match HeaderValue::from_maybe_shared(Bytes::from(value)) {
+        Ok(value) => put(headers, &name, value),
+        // A name of a limit has no character that a header must not have.
+        Err(_) => drop(headers.remove(name)),
     }
 }
