@@ -23,7 +23,7 @@ use crate::db::Db;
 use crate::error::Error;
 use crate::limits::Limit;
 
-/// How long events are added up before they are stored: with the next bound, what a killed process loses at most while
+/// How long events are added up before they are stored: with the next bound, what a killed process loses of counts at most while
 /// Postgres keeps up.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -253,7 +253,8 @@ struct Task {
     noted_at: Instant,
 }
 
-type Storing = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Gives back what could not be noted.
+type Storing = Pin<Box<dyn Future<Output = Due> + Send>>;
 
 impl Task {
     async fn run(mut self, mut told: mpsc::Receiver<Told>, stop: CancellationToken) -> Result<(), Error> {
@@ -267,8 +268,9 @@ impl Task {
             let has_room = self.sums.held() < SUMS_MAX;
             let due = tokio::select! {
                 () = stop.cancelled() => break,
-                () = done(&mut storing), if storing.is_some() => {
+                left = done(&mut storing), if storing.is_some() => {
                     storing = None;
+                    self.uses.give_back(left);
                     false
                 }
                 _ = ticks.tick() => {
@@ -328,12 +330,13 @@ impl Task {
             if let Some(batch) = batch {
                 batch.await;
             }
-            note_uses(&db, due).await;
+            note_uses(&db, &mut due).await;
+            due
         }))
     }
 
     /// Takes the sums out, as a batch on its way.
-    fn next_batch(&mut self) -> Option<Storing> {
+    fn next_batch(&mut self) -> Option<impl Future<Output = ()> + Send + use<>> {
         if self.sums.is_empty() {
             return None;
         }
@@ -342,7 +345,7 @@ impl Task {
         self.batches += 1;
         self.stored += sums.events;
         let head = self.head();
-        Some(Box::pin(store_until_done(self.db.clone(), Arc::clone(&self.counts), head, sums)))
+        Some(store_until_done(self.db.clone(), Arc::clone(&self.counts), head, sums))
     }
 
     fn head(&self) -> BatchHead {
@@ -363,7 +366,8 @@ impl Task {
         }
         self.tallied.keys().is_over = true;
         if let Some(storing) = storing {
-            storing.await;
+            let left = storing.await;
+            self.uses.give_back(left);
         }
         self.take_tallies();
         while let Some(rest) = self.next_batch() {
@@ -376,15 +380,16 @@ impl Task {
             let offered = self.counts.offered.load(Ordering::Relaxed);
             tracing::info!(usage.offered = offered, usage.stored = self.stored, "usage is stored");
         }
-        let noted = note_uses(&self.db, self.uses.take_all());
-        if tokio::time::timeout(NOTED_AT_END, noted).await.is_err() {
-            tracing::warn!("some times of last use were not noted before the end");
+        let mut due = self.uses.take_all();
+        let noted = tokio::time::timeout(NOTED_AT_END, note_uses(&self.db, &mut due)).await;
+        if noted.is_err() {
+            tracing::warn!(keys = due.keys.len(), "some times of last use were not noted before the end");
         }
         Ok(())
     }
 }
 
-async fn done(storing: &mut Option<Storing>) {
+async fn done(storing: &mut Option<Storing>) -> Due {
     match storing {
         Some(storing) => storing.await,
         None => std::future::pending().await,
@@ -406,10 +411,10 @@ async fn store_until_done(db: Db, counts: Arc<Counts>, head: BatchHead, sums: Su
     tracing::debug!(batch = head.number, events = sums.events, "stored usage");
 }
 
-/// A time that is not noted is noted with the next minute's.
-async fn note_uses(db: &Db, due: Due) {
+/// What is left of it was not noted.
+async fn note_uses(db: &Db, due: &mut Due) {
     if let Err(error) = store::touch(db, due).await {
         let causes = error.causes();
-        tracing::warn!(error.causes = ?causes, "some times of last use were not noted: {error}");
+        tracing::warn!(error.causes = ?causes, "some times of last use could not be noted; trying again: {error}");
     }
 }

@@ -138,33 +138,34 @@ async fn add(connection: &mut Connection, head: &BatchHead, sums: &Sums) -> Resu
 }
 
 /// Moves the times of last use forward, never back, and once in a minute of the clock, whichever process notes it first: each move
-/// touches the index that lists are ordered by. So they lag behind by less than a minute. In small steps, each for itself: a
-/// revocation must not wait long for a row that only counting holds. A row that somebody else holds is passed over; its time is noted
-/// in the next minute of its use.
+/// touches the index that lists are ordered by. In small steps, each for itself: a revocation must not wait long for a row that only
+/// counting holds. A row that somebody else holds is passed over; its time is noted in the next minute of its use. What was noted is
+/// taken off the list; what is left of it after an error was not.
 ///
 /// This crosses tenants because one batch holds what happened in all of them.
 #[expect(clippy::disallowed_methods, reason = "Diesel cannot update from unnest")]
-pub(super) async fn touch(db: &Db, due: Due) -> Result<(), Error> {
+pub(super) async fn touch(db: &Db, due: &mut Due) -> Result<(), Error> {
     if due.is_empty() {
         return Ok(());
     }
     let mut connection = db.usage().await?;
-    let keys_used: (Vec<Uuid>, Vec<Timestamp>) = due.keys.into_iter().unzip();
-    let tokens_used = due.tokens.into_iter().unzip();
-    for (table, (ids, times)) in [("keys", keys_used), ("service_tokens", tokens_used)] {
+    // Tokens first: they are few.
+    for (table, times) in [("service_tokens", &mut due.tokens), ("keys", &mut due.keys)] {
         let sql = format!(
-            "WITH due AS (SELECT {table}.id, new.at FROM {table} JOIN \
-             (SELECT id, max(at) AS at FROM unnest($1, $2) AS used (id, at) GROUP BY id) AS new USING (id) \
-             WHERE last_used_at IS NULL OR last_used_at < date_trunc('minute', new.at, 'UTC') \
+            "WITH due AS (SELECT {table}.id, used.at FROM {table} JOIN unnest($1, $2) AS used (id, at) USING (id) \
+             WHERE last_used_at IS NULL OR last_used_at < date_trunc('minute', used.at, 'UTC') \
              ORDER BY {table}.id FOR NO KEY UPDATE OF {table} SKIP LOCKED) \
              UPDATE {table} SET last_used_at = due.at FROM due WHERE {table}.id = due.id"
         );
-        for (ids, times) in ids.chunks(TOUCHED_AT_ONCE).zip(times.chunks(TOUCHED_AT_ONCE)) {
+        while !times.is_empty() {
+            let rest = times.len().saturating_sub(TOUCHED_AT_ONCE);
+            let (ids, moments): (Vec<Uuid>, Vec<Timestamp>) = times[rest..].iter().copied().unzip();
             diesel::sql_query(&sql)
                 .bind::<Array<SqlUuid>, _>(ids)
-                .bind::<Array<Timestamptz>, _>(times)
+                .bind::<Array<Timestamptz>, _>(moments)
                 .execute(&mut connection)
                 .await?;
+            times.truncate(rest);
         }
     }
     Ok(())

@@ -131,8 +131,8 @@ impl Sums {
                     code: VerdictCode::Valid,
                 };
                 self.count(total, None, count);
-                // It may have been asked about since, and refused.
-                let last = last_used.min(total.at() + TimeDelta::seconds(SECONDS_OF_MINUTE - 1));
+                // It may have been asked about since, and refused; and seconds of the machine's clock begin when they do.
+                let last = last_used.clamp(total.at(), total.at() + TimeDelta::seconds(SECONDS_OF_MINUTE - 1));
                 self.passes.push(Pass { cell: Cell { key_id: key_id.uuid(), ..total }, count, last, begins });
             }
             Subject::Limit { tenant_id, limit_id } => {
@@ -182,7 +182,7 @@ impl Sums {
         counted.chain(self.passes.iter().map(|pass| (&pass.cell, pass.count)))
     }
 
-    /// When keys were last found valid, of each once in a minute; one may come more than once.
+    /// When keys were last found valid, of most once in a minute; one may come more than once.
     pub(super) fn keys_used(&self) -> impl Iterator<Item = (Uuid, Timestamp)> {
         let used = self.keys_used.iter().map(|(id, at)| (*id, *at));
         let passes = self.passes.iter().filter(|pass| pass.begins);

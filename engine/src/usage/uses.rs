@@ -1,7 +1,8 @@
 //! Times of last use that wait to be noted. Those of all keys are due when a minute of the clock begins, and noting one touches every
 //! index of its row: so many are noted over half a minute, and whoever revokes a key meanwhile finds Postgres at leisure.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 
 use tronch_core::Timestamp;
@@ -19,6 +20,8 @@ const STEP_MIN: usize = 1_000;
 #[derive(Debug, Default)]
 pub(super) struct Uses {
     keys: HashMap<Uuid, Timestamp, ahash::RandomState>,
+    /// Each of those once, as they came: none waits for ever behind those that are used more often.
+    order: VecDeque<Uuid>,
     tokens: HashMap<Uuid, Timestamp, ahash::RandomState>,
     /// How many keys waited at most since none did.
     most: usize,
@@ -39,27 +42,45 @@ impl Due {
 
 impl Uses {
     pub(super) fn take_in(&mut self, sums: &Sums) {
-        sums.keys_used().for_each(|(id, at)| later(&mut self.keys, id, at));
+        sums.keys_used().for_each(|(id, at)| self.key_used(id, at));
         sums.tokens_used().for_each(|(id, at)| later(&mut self.tokens, id, at));
         self.most = self.most.max(self.keys.len());
+    }
+
+    /// Those that could not be noted wait again.
+    pub(super) fn give_back(&mut self, due: Due) {
+        due.keys.into_iter().for_each(|(id, at)| self.key_used(id, at));
+        due.tokens.into_iter().for_each(|(id, at)| later(&mut self.tokens, id, at));
+        self.most = self.most.max(self.keys.len());
+    }
+
+    fn key_used(&mut self, id: Uuid, at: Timestamp) {
+        match self.keys.entry(id) {
+            Entry::Occupied(mut held) => *held.get_mut() = at.max(*held.get()),
+            Entry::Vacant(place) => {
+                place.insert(at);
+                self.order.push_back(id);
+            }
+        }
     }
 
     /// To be called about once a second.
     pub(super) fn take_step(&mut self) -> Due {
         let step = (self.most / STEPS).max(STEP_MIN);
-        if self.keys.len() <= step {
-            return self.take_all();
-        }
-        let keys: Vec<(Uuid, Timestamp)> = self.keys.iter().take(step).map(|(id, at)| (*id, *at)).collect();
-        for (id, _) in &keys {
-            self.keys.remove(id);
-        }
-        Due { keys, tokens: self.tokens.drain().collect() }
+        self.take(step)
     }
 
     pub(super) fn take_all(&mut self) -> Due {
-        self.most = 0;
-        Due { keys: self.keys.drain().collect(), tokens: self.tokens.drain().collect() }
+        self.take(usize::MAX)
+    }
+
+    fn take(&mut self, most: usize) -> Due {
+        let ids = self.order.drain(..most.min(self.order.len()));
+        let keys = ids.filter_map(|id| self.keys.remove_entry(&id)).collect();
+        if self.keys.is_empty() {
+            self.most = 0;
+        }
+        Due { keys, tokens: self.tokens.drain().collect() }
     }
 }
 
@@ -114,5 +135,13 @@ mod tests {
         noted.sort_unstable();
         let expected = (0..60_000).map(|key| (Uuid::from_u128(key), at(if key < 10 { 9 } else { 3 })));
         assert!(noted.into_iter().eq(expected), "each once");
+
+        uses.take_in(&used(0..3_000, 5));
+        let first = uses.take_step();
+        uses.take_in(&used(0..1_000, 6));
+        uses.give_back(Due { keys: vec![(Uuid::from_u128(2_000), at(4))], ..Due::default() });
+        let [second, third, fourth] = [(); 3].map(|()| uses.take_step().keys);
+        assert!(first.keys.iter().chain(&second).chain(&third).all(|(_, noted)| *noted == at(5)), "in their order");
+        assert!(fourth.len() == 1_000 && fourth.iter().all(|(_, noted)| *noted == at(6)), "and then who came again");
     }
 }

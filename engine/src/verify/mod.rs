@@ -75,7 +75,7 @@ pub struct Verdict {
     limits: Vec<Said>,
     /// How old the knowledge behind the answer is; zero when it was read for this call.
     pub data_age: Duration,
-    /// When it was found out, of a key.
+    /// When it was found out, where that is a moment ago.
     at: Option<Moment>,
 }
 
@@ -254,7 +254,9 @@ impl Verifier {
             }
             code => (code, Vec::new()),
         };
-        Ok(Verdict { code, reason: None, known: Some(known.entry), limits, data_age: known.age, at: Some(known.now) })
+        // Charging limits may have taken a while.
+        let at = limits.is_empty().then_some(known.now);
+        Ok(Verdict { code, reason: None, known: Some(known.entry), limits, data_age: known.age, at })
     }
 
     /// A moment, as long as there is time left.

@@ -246,7 +246,7 @@ impl ServiceToken {
         let minute = at.timestamp().div_euclid(60);
         let noted = &self.facts().noted_minute;
         // Most calls find the minute noted already, and leave the line to other cores.
-        noted.load(Ordering::Relaxed) != minute && noted.swap(minute, Ordering::Relaxed) != minute
+        noted.load(Ordering::Relaxed) < minute && noted.fetch_max(minute, Ordering::Relaxed) < minute
     }
 
     pub(super) fn unknown_keys(&self) -> &Arc<Budget> {

@@ -68,7 +68,7 @@ impl DataPlane {
         for name in [RATE_LIMIT_POLICY, RATE_LIMIT] {
             headers_with_limits.insert(name, HeaderValue::from_static(""));
         }
-        // A copy has no room to spare, and need not have.
+        // A copy has no room to spare: only `Retry-After` makes one grow.
         Self(Arc::new(Inside { verifier: verifier.clone(), is_https, headers, headers_with_limits }))
     }
 

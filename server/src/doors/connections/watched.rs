@@ -1,6 +1,6 @@
 //! What is known of one connection: when something last moved on it, and what its task was told to do.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
@@ -18,6 +18,9 @@ use tokio::net::TcpStream;
 type Moment = u32;
 
 const QUARTER: Duration = Duration::from_millis(250);
+
+/// Answers up to this length are written in one piece. Those about keys are, and a connection holds on to no more.
+const TOGETHER_BYTES_MAX: usize = 2048;
 
 /// The moment that it is, as of the last look at all connections.
 #[derive(Debug)]
@@ -203,11 +206,13 @@ impl Connection {
 pub(super) struct Watched<'a> {
     stream: TcpStream,
     connection: &'a Connection,
+    /// Where what is short is put together.
+    together: Vec<u8>,
 }
 
 impl<'a> Watched<'a> {
     pub(super) fn new(stream: TcpStream, connection: &'a Connection) -> Self {
-        Self { stream, connection }
+        Self { stream, connection, together: Vec::new() }
     }
 
     fn has_read(&self) {
@@ -317,10 +322,28 @@ impl AsyncWrite for Watched<'_> {
         written
     }
 
-    /// A head and its body are written in one piece: copying a few hundred bytes together costs less than what the system does
-    /// about two.
+    /// A head and its short body are handed over in one piece: copying a few hundred bytes together costs less than what the system
+    /// does about two. What is long is not copied.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let Self { stream, together, .. } = &mut *self;
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        let written = if length <= TOGETHER_BYTES_MAX {
+            together.clear();
+            parts.iter().for_each(|part| together.extend_from_slice(part));
+            Pin::new(stream).poll_write(context, together)
+        } else {
+            Pin::new(stream).poll_write_vectored(context, parts)
+        };
+        self.has_written(&written);
+        written
+    }
+
     fn is_write_vectored(&self) -> bool {
-        false
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
