@@ -1,6 +1,9 @@
 //! Honest questions at a fixed rate, without and with forged ones beside them.
 
+use std::process::Command;
 use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
 
 use crate::open_loop::{Answers, Stream};
 use crate::product::{Installation, Running, Start};
@@ -70,11 +73,22 @@ pub async fn run(measured: &Measured) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// On a thread of its own: what is to be seen is whether the server keeps the honest waiting, not whether one client does.
+/// On a thread of its own, which steps back behind the other: what is to be seen is whether the server keeps the honest waiting, not
+/// whether one client does.
 async fn apart(flood: Stream, count: u64) -> anyhow::Result<Answers> {
     let asking = move || {
+        step_back()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(flood.run(count))
     };
     tokio::task::spawn_blocking(asking).await?
+}
+
+/// For good: the runtime's other threads are not the same ones.
+fn step_back() -> anyhow::Result<()> {
+    let thread = std::fs::read_link("/proc/thread-self")?;
+    let thread = thread.file_name().context("a thread")?.to_owned();
+    let status = Command::new("chrt").args(["--idle", "--pid", "0"]).arg(thread).status()?;
+    ensure!(status.success(), "chrt failed");
+    Ok(())
 }
