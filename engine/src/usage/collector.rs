@@ -415,6 +415,6 @@ async fn store_until_done(db: Db, counts: Arc<Counts>, head: BatchHead, sums: Su
 async fn note_uses(db: &Db, due: &mut Due) {
     if let Err(error) = store::touch(db, due).await {
         let causes = error.causes();
-        tracing::warn!(error.causes = ?causes, "some times of last use could not be noted; trying again: {error}");
+        tracing::warn!(error.causes = ?causes, "some times of last use could not be noted: {error}");
     }
 }
