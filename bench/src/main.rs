@@ -44,6 +44,9 @@ enum Command {
         /// Connections of wrk.
         #[arg(long, default_value_t = 64)]
         connections: u32,
+        /// Other builds that take turns with it, of the same migrations. Figures of different runs do not compare.
+        #[arg(long)]
+        beside: Vec<PathBuf>,
     },
     /// Warm keys at a fixed rate: how late the latest answers are, the product's and the bare handler's.
     Steady {
@@ -153,7 +156,9 @@ fn main() -> anyhow::Result<()> {
     }
     match command {
         Command::Bare { port } => runtime()?.block_on(bare::serve(port)),
-        Command::Warm { measured, connections } => runtime()?.block_on(run_warm(&measured, connections)),
+        Command::Warm { measured, connections, beside } => {
+            runtime()?.block_on(run_warm(&measured, connections, &beside))
+        }
         Command::Steady { measured, per_second, sign_ins } => {
             runtime()?.block_on(steady::run(&measured, per_second, sign_ins))
         }
@@ -175,37 +180,45 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are what it is for")]
-async fn run_warm(warm: &Measured, connections: u32) -> anyhow::Result<()> {
+async fn run_warm(warm: &Measured, connections: u32, beside: &[PathBuf]) -> anyhow::Result<()> {
     let installation = product::Installation::prepare(&warm.tronch, &warm.database_url)?;
     let keys = fill::keys(&installation, warm.keys).await?;
     let asked = &keys[..warm.asked.min(keys.len())];
     let script = wrk::script(&installation.folder, &installation.token, asked)?;
-    let product = product::Running::product(&installation, &product::Start::default())?;
-    let bare = product::Running::bare()?;
-    product.wait_until_ready().await?;
-    product.warm(&installation.token, asked).await?;
     println!("{} keys in Postgres, {} asked about, {} connections", keys.len(), asked.len(), connections);
-    println!("resident: {} MiB", product.resident_bytes()? / 1024 / 1024);
-    let hashes = probe::counter(&product, "tronch_argon2_runs_total").await?;
-    let mut turns = Vec::new();
+    let mut products = Vec::new();
+    for build in std::iter::once(&warm.tronch).chain(beside) {
+        let start = product::Start { build: Some(build), ..product::Start::default() };
+        let product = product::Running::product(&installation, &start)?;
+        product.wait_until_ready().await?;
+        product.warm(&installation.token, asked).await?;
+        println!("{}: resident {} MiB", build.display(), product.resident_bytes()? / 1024 / 1024);
+        products.push(product);
+    }
+    let (product, bare) = (&products[0], product::Running::bare()?);
+    let hashes = probe::counter(product, "tronch_argon2_runs_total").await?;
+    let all: Vec<&product::Running> = products.iter().chain([&bare]).collect();
+    let mut turns = vec![Vec::new(); products.len()];
     for pair in 0..warm.pairs {
-        // In slices of a second, so that a slow moment of the machine is both's.
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for slice in 0..warm.seconds {
-            // Who begins takes turns, too.
-            let order = if slice % 2 == 0 { [true, false] } else { [false, true] };
-            for is_ours in order {
-                let (running, turns) = if is_ours { (&product, &mut ours) } else { (&bare, &mut theirs) };
-                turns.push(wrk::run(&script, running, connections, 1)?);
+        // In slices of a second, so that a slow moment of the machine is everybody's; who begins takes turns, too.
+        let mut slices = vec![Vec::new(); all.len()];
+        for slice in 0..warm.seconds as usize {
+            for place in (0..all.len()).map(|place| (place + slice) % all.len()) {
+                slices[place].push(wrk::run(&script, all[place], connections, 1)?);
             }
         }
-        let (ours, theirs) = (wrk::Turn::of_slices(&ours), wrk::Turn::of_slices(&theirs));
-        println!("pair {}: product {ours}; bare {theirs}", pair + 1);
-        turns.push((ours, theirs));
+        let means: Vec<wrk::Turn> = slices.iter().map(|slices| wrk::Turn::of_slices(slices)).collect();
+        let theirs = means[products.len()];
+        for (ours, turns) in means.into_iter().zip(&mut turns) {
+            println!("pair {}: product {ours}; bare {theirs}", pair + 1);
+            turns.push((ours, theirs));
+        }
     }
-    print!("{}", report::ratios(&turns));
-    let hashes = probe::counter(&product, "tronch_argon2_runs_total").await? - hashes;
-    let verdicts = probe::counter(&product, "tronch_verdicts_total").await?;
+    for (build, turns) in std::iter::once(&warm.tronch).chain(beside).zip(&turns) {
+        print!("{}:\n{}", build.display(), report::ratios(turns));
+    }
+    let hashes = probe::counter(product, "tronch_argon2_runs_total").await? - hashes;
+    let verdicts = probe::counter(product, "tronch_verdicts_total").await?;
     println!("slow hashes computed meanwhile: {hashes}, with {verdicts} verdicts");
     Ok(())
 }

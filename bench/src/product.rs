@@ -77,6 +77,8 @@ pub struct Running {
 /// How a product is started.
 #[derive(Default)]
 pub struct Start<'a> {
+    /// Which build, if not the installation's.
+    pub build: Option<&'a Path>,
     /// Where Postgres is, if not where the installation has it: behind a proxy.
     pub database_url: Option<&'a str>,
     /// Settings beside the installation's.
@@ -107,7 +109,7 @@ impl Running {
         if let Some(url) = start.database_url {
             serve.env("DATABASE_URL", url);
         }
-        command.args(["-c", SERVER_CORE]).arg(&installation.tronch).arg("serve");
+        command.args(["-c", SERVER_CORE]).arg(start.build.unwrap_or(&installation.tronch)).arg("serve");
         for (name, value) in serve.get_envs().filter_map(|(name, value)| Some((name, value?))) {
             command.env(name, value);
         }
