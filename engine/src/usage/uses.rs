@@ -1,7 +1,6 @@
 //! Times of last use that wait to be noted. Those of all keys are due when a minute of the clock begins, and noting one touches every
 //! index of its row: so many are noted over half a minute, and whoever revokes a key meanwhile finds Postgres at leisure.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 
@@ -55,13 +54,10 @@ impl Uses {
     }
 
     fn key_used(&mut self, id: Uuid, at: Timestamp) {
-        match self.keys.entry(id) {
-            Entry::Occupied(mut held) => *held.get_mut() = at.max(*held.get()),
-            Entry::Vacant(place) => {
-                place.insert(at);
-                self.order.push_back(id);
-            }
+        if !self.keys.contains_key(&id) {
+            self.order.push_back(id);
         }
+        later(&mut self.keys, id, at);
     }
 
     /// To be called about once a second.

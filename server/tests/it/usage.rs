@@ -81,6 +81,48 @@ async fn every_call_is_counted_by_verdict_for_its_key_and_for_its_tenant() {
     assert!(page.contains("Disabled: 1") && page.contains("Valid: 3"), "the key's chart is not there");
 }
 
+/// What other processes noted meanwhile stands in the row: a later time stays, and within a minute of the clock none is written again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_last_use_moves_once_a_minute_and_never_back() {
+    let app = TestApp::start().await;
+    let (service, database) = (app.everything_in("acme").await, app.database.connect_as_system().await);
+    let noted_by_others = [
+        ("later", Some("now() + interval '1 hour'"), false),
+        ("this minute", Some("date_trunc('minute', now())"), false),
+        ("the minute before", Some("date_trunc('minute', now()) - interval '1 millisecond'"), true),
+        ("never", None, true),
+    ];
+    let mut secrets = Vec::new();
+    for (name, ..) in noted_by_others {
+        secrets.push(service.create_key(&json!({ "name": name, "environment": "live" })).await.1);
+    }
+    // The minute must not end in the middle of it.
+    let left = "SELECT extract(second FROM now())::float8";
+    while database.query_one(left, &[]).await.expect("seconds").get::<_, f64>(0) > 40.0 {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    for (name, noted, _) in noted_by_others {
+        let noted = noted.unwrap_or("NULL");
+        let sql = format!("UPDATE keys SET last_used_at = {noted} WHERE name = '{name}'");
+        database.execute(&sql, &[]).await.expect("a time");
+    }
+    let times = async || {
+        let sql = "SELECT last_used_at FROM keys ORDER BY created_at, id";
+        let rows = database.query(sql, &[]).await.expect("times");
+        rows.iter().map(|row| row.get(0)).collect::<Vec<Option<std::time::SystemTime>>>()
+    };
+    let before = times().await;
+    // In this order: once the last is noted, all were looked at.
+    for secret in &secrets {
+        assert_eq!(service.verify(&json!({ "key": secret })).await["code"], "VALID");
+    }
+    eventually("the last is noted", async || times().await[3].is_some()).await;
+    for (((name, _, moves), before), after) in noted_by_others.into_iter().zip(before).zip(times().await) {
+        assert_eq!(after != before, moves, "{name}: {before:?}, then {after:?}");
+        assert!(after >= before, "{name} went back");
+    }
+}
+
 /// Each limit counts what it let pass and what it refused itself, for all keys that are held to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_limits_said_is_counted_for_each_limit() {
