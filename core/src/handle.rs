@@ -24,6 +24,11 @@ impl Handle {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("a handle is made of base-62 characters only")
     }
+
+    /// The same, of which nobody has to look whether they are text: ASCII letters and digits.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl fmt::Display for Handle {

@@ -51,6 +51,11 @@ impl IdText {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("prefixes and the alphabet are ASCII")
     }
+
+    /// The same, of which nobody has to look whether they are text: ASCII letters, digits and `_`.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 fn decode(digits: &str) -> Option<Uuid> {

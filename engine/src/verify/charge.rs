@@ -56,10 +56,25 @@ pub struct LimitTold<'a> {
     pub window_seconds: Option<u64>,
 }
 
-impl Said {
-    pub(super) fn of<'a>(&self, limits: &'a [KeyLimit]) -> Option<LimitTold<'a>> {
-        let limit = &limits.get(self.place)?.limit;
-        let (outcome, window_seconds) = (self.outcome, self.window_seconds);
+/// What each limit said of a call.
+#[derive(Debug, Clone, Default)]
+pub struct LimitsTold<'a> {
+    said: std::slice::Iter<'a, Said>,
+    of: &'a [KeyLimit],
+}
+
+impl<'a> LimitsTold<'a> {
+    pub(super) fn new(said: &'a [Said], of: &'a [KeyLimit]) -> Self {
+        Self { said: said.iter(), of }
+    }
+}
+
+impl<'a> Iterator for LimitsTold<'a> {
+    type Item = LimitTold<'a>;
+
+    fn next(&mut self) -> Option<LimitTold<'a>> {
+        let Said { place, outcome, window_seconds } = *self.said.next()?;
+        let limit = &self.of.get(place)?.limit;
         Some(LimitTold { name: &limit.name, rule: &limit.rule, outcome, window_seconds })
     }
 }
@@ -111,30 +126,26 @@ fn charge_once(
     beyond: Beyond,
 ) -> Result<(VerdictCode, Vec<Said>), Vec<Lacking>> {
     let stores = engine.limit_stores();
-    let mut places = Vec::with_capacity(limits.len());
+    let touched = || limits.iter().enumerate().filter_map(|(place, one)| Some((place, one, costs.of(one)?)));
     let mut charges = Vec::with_capacity(limits.len());
-    for (place, one) in limits.iter().enumerate() {
-        if let Some(cost) = costs.of(one) {
-            places.push(place);
-            let (limit, cell) = (&one.limit, &one.count.cell);
-            charges.push(Charge::new(&limit.rule, cell, stores.ways(limit), limit.time(now), cost));
-        }
-    }
+    charges.extend(touched().map(|(_, KeyLimit { limit, count }, cost)| {
+        Charge::new(&limit.rule, &count.cell, stores.ways(limit), limit.time(now), cost)
+    }));
     let charged = charge(&mut charges, beyond);
     if charged == Charged::Short {
-        let lacking = places.iter().zip(&charges).map(|(place, charge)| (*place, charge.lacks()));
+        let lacking = touched().zip(&charges).map(|((place, ..), charge)| (place, charge.lacks()));
         return Err(lacking.filter(|(_, lacks)| *lacks != Lacks::default()).collect());
     }
     let (at, mut said) = (clock::at(now), Vec::with_capacity(charges.len()));
     let mut longest: Option<Refusal> = None;
-    for (place, charge) in places.into_iter().zip(&charges) {
+    for ((place, one, _), charge) in touched().zip(&charges) {
         if charge.low() != Low::default() {
-            stores.ask_ahead(&limits[place], charge.low(), charge.only_reads());
+            stores.ask_ahead(one, charge.low(), charge.only_reads());
         }
         let Some(outcome) = charge.outcome() else { continue };
         if let Some(code) = charge.counts(charged) {
             stores.count(charge.ways(), code != VerdictCode::Valid);
-            engine.usage().offer_of_limit(at, &limits[place].limit, code);
+            engine.usage().offer_of_limit(at, &one.limit, code);
         }
         if let Err(refusal) = outcome {
             longest = Some(longest.map_or(refusal, |earlier| earlier.or_longer(refusal)));

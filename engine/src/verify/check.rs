@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tronch_core::{Identifier, Namespace, Permission, TenantId, VerdictCode};
 
 use super::budget::NoneLeft;
-use super::charge::{Costs, LimitTold, Said, charge_limits};
+use super::charge::{Costs, LimitsTold, Said, charge_limits};
 use super::memory::{self, Missing};
 use super::token::ServiceToken;
 use super::{Verifier, clock};
@@ -59,8 +59,8 @@ pub struct Checked {
 
 impl Checked {
     /// What each limit said that the call was charged to, or refused by.
-    pub fn limits(&self) -> impl Iterator<Item = LimitTold<'_>> {
-        self.said.iter().filter_map(|said| said.of(&self.held_to))
+    pub fn limits(&self) -> LimitsTold<'_> {
+        LimitsTold::new(&self.said, &self.held_to)
     }
 }
 

@@ -38,7 +38,7 @@ use memory::{Known, Memory, Presented};
 use recover::{Proof, Recovery, Unproven};
 use token::TokenFacts;
 
-pub use charge::{Costs, LimitTold};
+pub use charge::{Costs, LimitTold, LimitsTold};
 pub use check::{CheckRequest, Checked};
 pub use key::KeyFacts;
 pub(crate) use key::Places;
@@ -95,9 +95,8 @@ impl Verdict {
     }
 
     /// What each limit said that the call was charged to, or refused by.
-    pub fn limits(&self) -> impl Iterator<Item = LimitTold<'_>> {
-        let of_key = self.facts().map_or(&[][..], KeyFacts::limits);
-        self.limits.iter().filter_map(|said| said.of(of_key))
+    pub fn limits(&self) -> LimitsTold<'_> {
+        LimitsTold::new(&self.limits, self.facts().map_or(&[], KeyFacts::limits))
     }
 }
 

@@ -14,7 +14,8 @@ use utoipa::ToSchema;
 use super::data_plane::{Answered, Call, DataPlane, NamedCostIn, costs, parse_quickly};
 use super::entry::{Access, Entry, post};
 use super::problem::Problem;
-use super::told_limits::{LimitHeaders, LimitToldOut};
+use super::quick_json::{Quick, QuickJson};
+use super::told_limits::{LimitHeaders, LimitToldOut, LimitsToldOut};
 
 /// The address.
 pub(super) const ROUTE: &str = "/api/v1/limits/check";
@@ -49,9 +50,21 @@ pub(crate) struct LimitCheckOut<'a> {
     code: &'static str,
     request_id: &'a str,
     /// The limits that were charged, or of which one was exceeded. Without any the call passed.
-    limits: Vec<LimitToldOut<'a>>,
+    #[schema(value_type = Vec<LimitToldOut<'static>>)]
+    limits: LimitsToldOut<'a>,
     /// How old the knowledge of the limits is: 0 when it was read for this call.
     data_age_ms: u32,
+}
+
+impl Quick for LimitCheckOut<'_> {
+    fn put(&self, json: &mut QuickJson) -> serde_json::Result<()> {
+        json.raw("{\"passed\":").truth(self.passed).raw(",\"code\":").word(self.code);
+        json.raw(",\"request_id\":").word(self.request_id);
+        json.raw(",\"limits\":");
+        self.limits.put(json)?;
+        json.raw(",\"data_age_ms\":").number(self.data_age_ms.into()).raw("}");
+        Ok(())
+    }
 }
 
 /// The door's table.
@@ -90,8 +103,26 @@ async fn answer(door: &DataPlane, call: &mut Call, request: Request) -> Result<A
         passed,
         code: call.outcome,
         request_id: call.request_id_text.as_str(),
-        limits: checked.limits().map(LimitToldOut::from).collect(),
+        limits: LimitsToldOut(checked.limits()),
         data_age_ms: u32::try_from(checked.data_age.as_millis()).unwrap_or(u32::MAX),
     };
     Ok((call.written(&out)?, LimitHeaders::of(checked.limits())))
+}
+
+#[cfg(test)]
+mod tests {
+    use tronch_engine::verify::LimitsTold;
+
+    use super::super::quick_json::tests::assert_written_alike;
+    use super::*;
+
+    #[test]
+    fn an_answer_is_written_as_it_is_described() {
+        for (passed, code) in [(true, "PASSED"), (false, "RATE_LIMITED"), (false, "QUOTA_EXCEEDED")] {
+            for data_age_ms in [0, 7, u32::MAX] {
+                let limits = LimitsToldOut(LimitsTold::default());
+                assert_written_alike(&LimitCheckOut { passed, code, request_id: "req_x", limits, data_age_ms });
+            }
+        }
+    }
 }

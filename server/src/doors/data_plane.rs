@@ -15,7 +15,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware;
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tronch_core::bounds::{BODY_BYTES_MAX, NAMED_LIMITS_MAX};
 use tronch_core::{Cost, ErrorCode, Handle, IdText, LimitName, PresentedToken, RequestId};
 use tronch_engine::verify::{Costs, ServiceToken, Verifier};
@@ -25,10 +25,11 @@ use utoipa::ToSchema;
 use super::api::json;
 use super::api::query::Query;
 use super::check;
-use super::headers::{add_headers, put};
+use super::headers::{add_headers, add_headers_of_verdict, put};
 use super::linger;
 use super::origin::REQUEST_ID;
 use super::problem::{CALL_BUDGET, Problem, problem_layer};
+use super::quick_json::{Quick, QuickJson};
 use super::request_log::known_method;
 use super::told_limits::{LimitHeaders, RATE_LIMIT, RATE_LIMIT_POLICY};
 use super::verify;
@@ -63,7 +64,7 @@ impl DataPlane {
         headers.insert(header::CONTENT_TYPE, JSON);
         // A place for it, so that none has to be made for each answer.
         headers.insert(&REQUEST_ID, HeaderValue::from_static(""));
-        add_headers(&mut headers, is_https);
+        add_headers_of_verdict(&mut headers, is_https);
         let mut headers_with_limits = headers.clone();
         for name in [RATE_LIMIT_POLICY, RATE_LIMIT] {
             headers_with_limits.insert(name, HeaderValue::from_static(""));
@@ -253,10 +254,10 @@ impl Call {
     }
 
     /// An answer in JSON.
-    pub(super) fn written(&self, out: &impl Serialize) -> Result<Vec<u8>, Problem> {
-        let mut body = Vec::with_capacity(ANSWER_BYTES);
-        serde_json::to_writer(&mut body, out).map_err(|error| self.problem(Error::Internal(Box::new(error))))?;
-        Ok(body)
+    pub(super) fn written(&self, out: &impl Quick) -> Result<Vec<u8>, Problem> {
+        let mut json = QuickJson::with_capacity(ANSWER_BYTES);
+        out.put(&mut json).map_err(|error| self.problem(Error::Internal(Box::new(error))))?;
+        Ok(json.into_bytes())
     }
 
     /// Whatever came of it, panics too.
@@ -290,7 +291,7 @@ impl Call {
 
     pub(super) fn end(mut self, mut response: Response) -> Response {
         self.status = Some(response.status());
-        if let Ok(value) = HeaderValue::from_str(self.request_id_text.as_str()) {
+        if let Ok(value) = HeaderValue::from_bytes(self.request_id_text.as_bytes()) {
             put(response.headers_mut(), &REQUEST_ID, value);
         }
         response
@@ -300,7 +301,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         write_request(&RequestLine {
-            request_id: self.request_id_text.as_str(),
+            request_id: &self.request_id_text,
             method: self.method,
             route: self.route,
             status: self.status.map(|status| status.as_u16()),

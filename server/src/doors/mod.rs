@@ -14,6 +14,7 @@ mod ops;
 mod origin;
 mod problem;
 mod public;
+mod quick_json;
 mod reference;
 mod request_log;
 mod target;

@@ -23,8 +23,9 @@ use super::api::out::{OwnerOut, RotationOut};
 use super::data_plane::{Answered, Call, DataPlane, NamedCostIn, bearer_text, costs, parse_quickly};
 use super::entry::{Access, Entry, post};
 use super::problem::Problem;
+use super::quick_json::{Quick, QuickJson};
 use super::request_log::Notes;
-use super::told_limits::{LimitHeaders, LimitToldOut};
+use super::told_limits::{LimitHeaders, LimitToldOut, LimitsToldOut};
 
 /// The address.
 pub(super) const ROUTE: &str = "/api/v1/keys/verify";
@@ -93,10 +94,54 @@ pub(crate) struct VerdictOut<'a> {
     permissions: &'a [KeyPermission],
     expires_at: Option<String>,
     /// The limits that were charged, or of which one was exceeded; a key without limits has none.
-    limits: Vec<LimitToldOut<'a>>,
+    #[schema(value_type = Vec<LimitToldOut<'static>>)]
+    limits: LimitsToldOut<'a>,
     rotation: Option<RotationOut>,
     /// How old the knowledge behind the verdict is: 0 when it was read for this call.
     data_age_ms: u32,
+}
+
+impl Quick for VerdictOut<'_> {
+    fn put(&self, json: &mut QuickJson) -> serde_json::Result<()> {
+        let Self { valid, code, request_id, key_id, handle, name, tenant, project, environment, .. } = self;
+        json.raw("{\"valid\":").truth(*valid).raw(",\"code\":").word(code.as_str());
+        json.raw(",\"request_id\":").word_or_null(*request_id);
+        json.raw(",\"key_id\":").word(key_id.text().as_bytes());
+        json.raw(",\"handle\":").word(handle.as_bytes());
+        json.raw(",\"name\":").text(name)?;
+        json.raw(",\"tenant\":").word(tenant).raw(",\"project\":").word(project);
+        json.raw(",\"environment\":").word(environment);
+        match &self.owner {
+            Some(owner) => json.raw(",\"owner\":{\"external_id\":").text(owner.external_id)?.raw("}"),
+            None => json.raw(",\"owner\":null"),
+        };
+        json.raw(",\"metadata\":").raw(match self.metadata {
+            Metadata::Some(metadata) => metadata.get(),
+            Metadata::Empty {} => "{}",
+        });
+        json.raw(",\"permissions\":").list(self.permissions, |json, permission| {
+            json.word(permission.as_str());
+            Ok(())
+        })?;
+        json.raw(",\"expires_at\":").word_or_null(self.expires_at.as_deref());
+        json.raw(",\"limits\":");
+        self.limits.put(json)?;
+        match &self.rotation {
+            Some(rotation) => json.raw(",\"rotation\":").other(rotation)?,
+            None => json.raw(",\"rotation\":null"),
+        };
+        json.raw(",\"data_age_ms\":").number(self.data_age_ms.into()).raw("}");
+        Ok(())
+    }
+}
+
+impl Quick for VerifyOut<'_> {
+    fn put(&self, json: &mut QuickJson) -> serde_json::Result<()> {
+        match self {
+            Self::Known(known) => known.put(json),
+            Self::Bare(bare) => json.other(bare).map(drop),
+        }
+    }
 }
 
 /// As [`OwnerOut`], without a copy.
@@ -187,7 +232,7 @@ fn known<'a>(verdict: &'a Verdict, request_id: Option<&'a str>, handle: Handle, 
         metadata: facts.metadata().map_or(Metadata::Empty {}, Metadata::Some),
         permissions: facts.permissions(),
         expires_at: facts.expires_at().map(format_timestamp),
-        limits: verdict.limits().map(LimitToldOut::from).collect(),
+        limits: LimitsToldOut(verdict.limits()),
         rotation: facts.rotation().cloned().map(RotationOut::from),
         data_age_ms: u32::try_from(verdict.data_age.as_millis()).unwrap_or(u32::MAX),
     }
@@ -213,4 +258,57 @@ impl FromRequestParts<Verifier> for Bearer {
 /// Where a call came from, for the audit log.
 pub(crate) fn origin_of(parts: &Parts) -> Origin {
     parts.extensions.get::<Origin>().cloned().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use tronch_engine::verify::LimitsTold;
+
+    use super::super::quick_json::tests::{ODD_TEXTS, assert_written_alike};
+    use super::*;
+
+    /// Verdicts that differ in what may be there or not, and in texts that people choose.
+    #[test]
+    fn a_verdict_is_written_as_it_is_described() {
+        let metadata = RawValue::from_string("{\"a\":[1,\"\\\"\",null]}".to_owned()).expect("JSON");
+        let permissions: Vec<KeyPermission> =
+            ["a", "b.c:*", "d/e"].iter().map(|text| KeyPermission::parse(text).expect("a permission")).collect();
+        let handle: Handle = "0Uz3kQ9aB12".parse().expect("a handle");
+        let key_id = KeyId::from_uuid(uuid::Uuid::from_u128(7));
+        let rotation = |number: usize| match number % 4 {
+            0 => None,
+            1 => Some(RotationOut::Successor { predecessor_id: key_id.to_string() }),
+            2 => Some(RotationOut::Predecessor { grace_ends_at: None, successor_id: key_id.to_string() }),
+            _ => Some(RotationOut::Predecessor {
+                grace_ends_at: Some("2026-11-27T00:00:00.000Z".to_owned()),
+                successor_id: key_id.to_string(),
+            }),
+        };
+        for (number, text) in ODD_TEXTS.into_iter().cycle().take(120).enumerate() {
+            let code = VerdictCode::ALL[number % VerdictCode::ALL.len()];
+            assert_written_alike(&VerifyOut::Known(VerdictOut {
+                valid: code == VerdictCode::Valid,
+                code,
+                request_id: (number % 5 > 0).then_some("req_01kb0vx6s2e0r8s9q7xw3k4m5n"),
+                key_id,
+                handle,
+                name: text,
+                tenant: "acme",
+                project: "default",
+                environment: if number % 2 == 0 { "live" } else { "test" },
+                owner: (number % 3 > 0).then_some(OwnerRef { external_id: text }),
+                metadata: if number % 7 == 0 { Metadata::Some(&metadata) } else { Metadata::Empty {} },
+                permissions: &permissions[..number % 4],
+                expires_at: (number % 11 > 5).then(|| "2026-11-27T00:00:00.000Z".to_owned()),
+                limits: LimitsToldOut(LimitsTold::default()),
+                rotation: rotation(number),
+                data_age_ms: u32::try_from(number).expect("few") * 1_000,
+            }));
+        }
+        for reason in [None, Some(MalformedReason::Gate)] {
+            let code = VerdictCode::Malformed;
+            let bare = BareVerdictOut { valid: false, code, reason, request_id: Some("req_x") };
+            assert_written_alike(&VerifyOut::Bare(bare));
+        }
+    }
 }

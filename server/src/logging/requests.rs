@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat};
 use tracing::Level;
-use tronch_core::{Handle, TenantSlug};
+use tronch_core::{Handle, IdText, TenantSlug};
 
 use super::numbered::Numbers;
 use super::writer::Lines;
@@ -26,7 +26,7 @@ pub(super) fn write_directly(lines: Lines, numbers: Arc<Numbers>) {
 
 /// What a validation leaves in the log.
 pub(crate) struct RequestLine<'a> {
-    pub(crate) request_id: &'a str,
+    pub(crate) request_id: &'a IdText,
     pub(crate) method: &'static str,
     pub(crate) route: &'static str,
     /// Nothing when nobody was answered.
@@ -47,47 +47,44 @@ pub(crate) fn write_request(line: &RequestLine<'_>) {
         Some((lines, numbers)) => TEXT.with_borrow_mut(|text| {
             text.clear();
             push_json(text, line, numbers);
-            lines.push(text.as_bytes());
+            lines.push(text);
         }),
         None => write_as_others(line),
     }
 }
 
 /// Nothing in it needs to be escaped: words of ours, slugs, handles and ids.
-fn push_json(text: &mut String, line: &RequestLine<'_>, numbers: &Numbers) {
+fn push_json(text: &mut Vec<u8>, line: &RequestLine<'_>, numbers: &Numbers) {
     let RequestLine { request_id, method, route, status, outcome, took, tenant, key, token } = line;
-    let mut push = |parts: &[&str]| parts.iter().for_each(|part| text.push_str(part));
     let mut digits = [itoa::Buffer::new(), itoa::Buffer::new()];
     let [first, second] = &mut digits;
     let (sequence, process_id) = (first.format(numbers.next()), second.format(numbers.process_id));
-    push(&["{\"sequence\":", sequence, ",\"pid\":", process_id, ",\"timestamp\":\""]);
+    push(text, ["{\"sequence\":", sequence, ",\"pid\":", process_id, ",\"timestamp\":\""]);
     push_now(text);
-    let mut push = |parts: &[&str]| parts.iter().for_each(|part| text.push_str(part));
-    push(&["\",\"level\":\"INFO\",\"fields\":{"]);
-    push(&["\"message\":\"request\",\"request.method\":\"", method, "\",\"request.route\":\"", route, "\""]);
+    push(text, ["\",\"level\":\"INFO\",\"fields\":{\"message\":\"request\",\"request.method\":\"", method]);
+    push(text, ["\",\"request.route\":\"", route, "\""]);
     if let Some(status) = status {
-        push(&[",\"response.status\":", first.format(*status)]);
+        push(text, [",\"response.status\":", first.format(*status)]);
     }
-    push(&[",\"outcome\":\"", outcome, "\",\"latency_us\":", first.format(took.as_micros())]);
+    push(text, [",\"outcome\":\"", outcome, "\",\"latency_us\":", first.format(took.as_micros())]);
     if let Some(tenant) = tenant {
-        push(&[",\"tenant.slug\":\"", tenant.as_str(), "\""]);
+        push(text, [",\"tenant.slug\":\"", tenant.as_str(), "\""]);
     }
-    for (name, handle) in [("key.handle", key), ("token.handle", token)] {
+    for (name, handle) in [(",\"key.handle\":\"", key), (",\"token.handle\":\"", token)] {
         if let Some(handle) = handle {
-            push(&[",\"", name, "\":\"", handle.as_str(), "\""]);
+            push(text, [name.as_bytes(), handle.as_bytes(), b"\""]);
         }
     }
-    push(&[
-        "},\"target\":\"",
-        REQUEST_TARGET,
-        "\",\"span\":{\"request.id\":\"",
-        request_id,
-        "\",\"name\":\"request\"}}\n",
-    ]);
+    push(text, ["},\"target\":\"", REQUEST_TARGET, "\",\"span\":{\"request.id\":\""]);
+    push(text, [request_id.as_bytes(), b"\",\"name\":\"request\"}}\n"]);
+}
+
+fn push<T: AsRef<[u8]>, const N: usize>(text: &mut Vec<u8>, parts: [T; N]) {
+    parts.iter().for_each(|part| text.extend_from_slice(part.as_ref()));
 }
 
 /// The time as RFC 3339 has it, to the microsecond.
-fn push_now(text: &mut String) {
+fn push_now(text: &mut Vec<u8>) {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     SECOND.with_borrow_mut(|(second, head)| {
         if *second != since.as_secs() {
@@ -96,24 +93,22 @@ fn push_now(text: &mut String) {
             let at = DateTime::from_timestamp(since.as_secs().cast_signed(), 0).unwrap_or_default();
             head.push_str(at.to_rfc3339_opts(SecondsFormat::Secs, true).trim_end_matches('Z'));
         }
-        text.push_str(head);
+        text.extend_from_slice(head.as_bytes());
     });
-    // The leading one keeps the zeros.
-    text.push('.');
-    text.push_str(&itoa::Buffer::new().format(1_000_000 + since.subsec_micros())[1..]);
-    text.push('Z');
+    // The leading one keeps the zeros, and gives its place to the point.
+    push(text, [".", &itoa::Buffer::new().format(1_000_000 + since.subsec_micros())[1..], "Z"]);
 }
 
 thread_local! {
     /// Where a line is put together: one for each thread, so that none has to be made and overwritten again.
-    static TEXT: RefCell<String> = RefCell::new(String::with_capacity(LINE_BYTES));
+    static TEXT: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(LINE_BYTES));
 
     /// The last second that was written, and how: taking a time apart costs more than the rest of a line.
     static SECOND: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
 }
 
 fn write_as_others(line: &RequestLine<'_>) {
-    let span = tracing::error_span!("request", request.id = %line.request_id);
+    let span = tracing::error_span!("request", request.id = line.request_id.as_str());
     let _inside = span.enter();
     tracing::event!(
         target: REQUEST_TARGET,
@@ -133,13 +128,14 @@ fn write_as_others(line: &RequestLine<'_>) {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use tronch_core::RequestId;
 
     use super::*;
 
     fn line_of(line: &RequestLine<'_>, numbers: &Numbers) -> String {
-        let mut text = String::new();
+        let mut text = Vec::new();
         push_json(&mut text, line, numbers);
-        text
+        String::from_utf8(text).expect("text")
     }
 
     #[test]
@@ -147,8 +143,9 @@ mod tests {
         let numbers = Numbers::of_this_process();
         let handle: Handle = "0Uz3kQ9aB12".parse().expect("a handle");
         let tenant = TenantSlug::parse("acme").expect("a slug");
+        let request_id = RequestId::from_uuid(uuid::Uuid::from_u128(7)).text();
         let whole = RequestLine {
-            request_id: "req_x",
+            request_id: &request_id,
             method: "POST",
             route: "/api/v1/keys/verify",
             status: Some(200),
@@ -166,7 +163,7 @@ mod tests {
         let age = chrono::Utc::now() - told.parse::<DateTime<chrono::Utc>>().expect("RFC 3339");
         assert!(age.num_seconds() < 5 && told.len() == "2026-11-26T10:00:00.000000Z".len(), "{told}");
         assert_eq!((&read["level"], &read["target"]), (&json!("INFO"), &json!(REQUEST_TARGET)));
-        assert_eq!(read["span"], json!({ "request.id": "req_x", "name": "request" }));
+        assert_eq!(read["span"], json!({ "request.id": request_id.as_str(), "name": "request" }));
         assert_eq!(
             read["fields"],
             json!({

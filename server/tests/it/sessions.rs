@@ -48,6 +48,9 @@ async fn cookies_are_the_hosts_own_and_no_scripts_and_stay_on_https() {
         let told = app.anonymous().get(path).await;
         assert_eq!(told.header("strict-transport-security"), "max-age=31536000; includeSubDomains", "{path}");
     }
+    let verdict = app.everything_in("acme").await.post("/api/v1/keys/verify", &json!({ "key": "none" })).await;
+    assert_eq!(verdict.status, StatusCode::OK, "{}", verdict.text);
+    assert_eq!(verdict.header("strict-transport-security"), "max-age=31536000; includeSubDomains");
 }
 
 #[tokio::test(flavor = "multi_thread")]

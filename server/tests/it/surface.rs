@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use reqwest::header::HeaderName;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tronch_core::Permission;
 use tronch_server::doors::surface;
 
+use crate::limits::set;
 use crate::support::{TestApp, Visitor, Wish, owner};
 
 async fn description(app: &TestApp) -> Value {
@@ -165,6 +167,40 @@ async fn every_answer_carries_the_headers_that_keep_it_safe() {
     assert!(policy.contains("script-src 'nonce-") && !policy.contains("script-src 'self'"), "{policy}");
     let wrong_method = Visitor::send(app.anonymous().request(Method::PUT, "/sign-in")).await;
     assert_eq!(wrong_method.status, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+/// Services get one with every request they serve, so it carries what keeps JSON safe and nothing that only pages need.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verdict_carries_the_headers_of_json_and_no_more() {
+    const OF_VERDICTS: [(&str, &str); 5] = [
+        ("content-type", "application/json"),
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ];
+    let app = TestApp::start().await;
+    let service = app.everything_in("acme").await;
+    let (_, secret) = service.create_key(&json!({ "name": "k", "environment": "live" })).await;
+    let check = json!({ "namespace": "sign-ups", "identifier": "192.0.2.1" });
+    let burst = json!({ "capacity": 9, "refill": 1, "period_seconds": 60 });
+    set(&service, &json!({ "name": "default", "namespace": "sign-ups", "burst": burst })).await;
+    let of_limits = ["ratelimit", "ratelimit-policy"];
+    for (path, body, more) in [
+        ("keys/verify", json!({ "key": secret }), &[][..]),
+        ("keys/verify", json!({ "key": "x" }), &[]),
+        ("limits/check", check, &of_limits),
+    ] {
+        let answer = service.post(&format!("/api/v1/{path}"), &body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        for (name, value) in OF_VERDICTS {
+            assert_eq!(answer.header(name), value, "{path}");
+        }
+        assert!(answer.header("x-request-id").starts_with("req_"), "{path}");
+        let names: BTreeSet<&str> = answer.headers.keys().map(HeaderName::as_str).collect();
+        let usual = OF_VERDICTS.map(|(name, _)| name).into_iter().chain(["content-length", "date", "x-request-id"]);
+        assert_eq!(names, usual.chain(more.iter().copied()).collect(), "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
