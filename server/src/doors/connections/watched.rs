@@ -14,15 +14,15 @@ use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A moment, in quarters of a second since the listener was opened, from 1. 0 is never.
-type Moment = u32;
+/// Quarters of a second since the listener was opened, from 1. 0 is never.
+type Quarters = u32;
 
 const QUARTER: Duration = Duration::from_millis(250);
 
 /// Answers up to this length are written in one piece. Those about keys are, and a connection holds on to no more.
 const TOGETHER_BYTES_MAX: usize = 2048;
 
-/// The moment that it is, as of the last look at all connections.
+/// What time it is, as of the last look at all connections.
 #[derive(Debug)]
 pub(super) struct Now(AtomicU32);
 
@@ -33,14 +33,14 @@ impl Default for Now {
 }
 
 impl Now {
-    pub(super) fn set(&self, since_opened: Duration) -> Moment {
+    pub(super) fn set(&self, since_opened: Duration) -> Quarters {
         let quarters = since_opened.as_millis() / QUARTER.as_millis();
-        let moment = Moment::try_from(quarters).unwrap_or(Moment::MAX).saturating_add(1);
-        self.0.store(moment, Ordering::Relaxed);
-        moment
+        let now = Quarters::try_from(quarters).unwrap_or(Quarters::MAX).saturating_add(1);
+        self.0.store(now, Ordering::Relaxed);
+        now
     }
 
-    fn get(&self) -> Moment {
+    fn get(&self) -> Quarters {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -97,7 +97,7 @@ pub(super) enum Moved {
     Idle(Duration),
 }
 
-/// One connection. Its own task writes the moments, and whoever reads the rest of a body for it the end of that; each stands alone, so no
+/// One connection. Its own task writes the times, and whoever reads the rest of a body for it the end of that; each stands alone, so no
 /// order among them is needed.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -146,8 +146,8 @@ impl Connection {
         self.answering.store(false, Ordering::Relaxed);
     }
 
-    pub(super) fn moved(&self, now: Moment) -> Moved {
-        let since = |moment: Moment| QUARTER * now.saturating_sub(moment);
+    pub(super) fn moved(&self, now: Quarters) -> Moved {
+        let since = |then: Quarters| QUARTER * now.saturating_sub(then);
         match (self.unread.load(Ordering::Relaxed), self.head.load(Ordering::Relaxed)) {
             (0, _) if self.answering.load(Ordering::Relaxed) => match self.body.load(Ordering::Relaxed) {
                 0 => Moved::Answering,
