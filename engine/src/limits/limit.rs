@@ -59,7 +59,11 @@ impl Limit {
 
     /// What time it is for it.
     pub(crate) fn time(&self, now: Moment) -> LimitTime {
-        let date = clock::at(now);
+        self.time_on(now, clock::at(now))
+    }
+
+    /// The same, where the date is known already.
+    pub(crate) fn time_on(&self, now: Moment, date: Timestamp) -> LimitTime {
         LimitTime { passed: Duration::from_nanos(now.as_nanos()), now: date, span: self.span(date) }
     }
 

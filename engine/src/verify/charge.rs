@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use smallvec::SmallVec;
 use tokio::time::{Instant, timeout_at};
 use tronch_core::{Cost, LimitName, LimitRule, Refusal, VerdictCode};
 
@@ -11,6 +12,9 @@ use crate::clock::{self, Moment};
 use crate::error::Error;
 use crate::limits::cells::KeyLimit;
 use crate::limits::charge::{Beyond, Charge, Charged, Lacks, Low, Outcome, charge};
+
+/// So many limits are charged without asking for memory.
+const FEW: usize = 3;
 
 /// What a call costs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,8 +83,8 @@ impl<'a> Iterator for LimitsTold<'a> {
     }
 }
 
-/// Charges the limits of a key; gives VALID or why not, and what each limit said. What is not held here is asked for, for as long as the second
-/// of `when` says.
+/// Charges the limits of a key; gives VALID or why not, what each limit said, and when. What is not held here is asked for, for as long as
+/// the second of `when` says.
 ///
 /// # Errors
 /// `Unavailable` when nobody can know what is left of credits, or so many take from a limit that none is left for this call.
@@ -89,10 +93,10 @@ pub(super) async fn charge_limits(
     limits: &[KeyLimit],
     costs: &Costs,
     (now, patience): (Moment, Duration),
-) -> Result<(VerdictCode, Vec<Said>), Error> {
+) -> Result<(VerdictCode, Vec<Said>, Moment), Error> {
     let stores = engine.limit_stores();
     let mut lacking = match charge_once(engine, limits, costs, now, Beyond::MayBe) {
-        Ok(charged) => return Ok(charged),
+        Ok((code, said)) => return Ok((code, said, now)),
         Err(lacking) => lacking,
     };
     let deadline = Instant::now() + patience;
@@ -106,7 +110,7 @@ pub(super) async fn charge_limits(
             stores.stand_in(&limits[place], lacks, now)?;
         }
         lacking = match charge_once(engine, limits, costs, now, beyond) {
-            Ok(charged) => return Ok(charged),
+            Ok((code, said)) => return Ok((code, said, now)),
             Err(lacking) => lacking,
         };
     }
@@ -125,18 +129,18 @@ fn charge_once(
     now: Moment,
     beyond: Beyond,
 ) -> Result<(VerdictCode, Vec<Said>), Vec<Lacking>> {
-    let stores = engine.limit_stores();
+    let (stores, date) = (engine.limit_stores(), clock::at(now));
     let touched = || limits.iter().enumerate().filter_map(|(place, one)| Some((place, one, costs.of(one)?)));
-    let mut charges = Vec::with_capacity(limits.len());
-    charges.extend(touched().map(|(_, KeyLimit { limit, count }, cost)| {
-        Charge::new(&limit.rule, &count.cell, stores.ways(limit), limit.time(now), cost)
-    }));
+    let mut charges: SmallVec<[Charge<'_>; FEW]> = SmallVec::new();
+    for (_, KeyLimit { limit, count }, cost) in touched() {
+        charges.push(Charge::new(&limit.rule, &count.cell, stores.ways(limit), limit.time_on(now, date), cost));
+    }
     let charged = charge(&mut charges, beyond);
     if charged == Charged::Short {
         let lacking = touched().zip(&charges).map(|((place, ..), charge)| (place, charge.lacks()));
         return Err(lacking.filter(|(_, lacks)| *lacks != Lacks::default()).collect());
     }
-    let (at, mut said) = (clock::at(now), Vec::with_capacity(charges.len()));
+    let mut said = Vec::with_capacity(charges.len());
     let mut longest: Option<Refusal> = None;
     for ((place, one, _), charge) in touched().zip(&charges) {
         if charge.low() != Low::default() {
@@ -145,7 +149,7 @@ fn charge_once(
         let Some(outcome) = charge.outcome() else { continue };
         if let Some(code) = charge.counts(charged) {
             stores.count(charge.ways(), code != VerdictCode::Valid);
-            engine.usage().offer_of_limit(at, &one.limit, code);
+            engine.usage().offer_of_limit(date, &one.limit, code);
         }
         if let Err(refusal) = outcome {
             longest = Some(longest.map_or(refusal, |earlier| earlier.or_longer(refusal)));

@@ -150,7 +150,7 @@ impl Verifier {
         }
         let held_to = known.limits.of(self.engine.cells(), &request.identifier);
         let when = (Moment::now(), self.patience);
-        let (code, said) = charge_limits(&self.engine, &held_to, &request.costs, when).await?;
+        let (code, said, _) = charge_limits(&self.engine, &held_to, &request.costs, when).await?;
         Ok(Checked { code, held_to, said, data_age })
     }
 

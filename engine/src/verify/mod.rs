@@ -75,7 +75,7 @@ pub struct Verdict {
     limits: Vec<Said>,
     /// How old the knowledge behind the answer is; zero when it was read for this call.
     pub data_age: Duration,
-    /// When it was found out, where that is a moment ago.
+    /// When it was found out, and charged; nothing where no key is known.
     at: Option<Moment>,
 }
 
@@ -245,17 +245,15 @@ impl Verifier {
             environment: expected.environment,
             permissions: expected.permissions,
         };
-        let (code, limits) = match decide(&facts.snapshot(), &ask, clock::at(known.now)) {
+        let (code, limits, at) = match decide(&facts.snapshot(), &ask, clock::at(known.now)) {
             VerdictCode::NotFound => return Ok(not_found()),
             // Only what may pass otherwise is charged.
             VerdictCode::Valid if !facts.limits().is_empty() => {
                 charge_limits(&self.engine, facts.limits(), expected.costs, (known.now, self.patience)).await?
             }
-            code => (code, Vec::new()),
+            code => (code, Vec::new(), known.now),
         };
-        // Charging limits may have taken a while.
-        let at = limits.is_empty().then_some(known.now);
-        Ok(Verdict { code, reason: None, known: Some(known.entry), limits, data_age: known.age, at })
+        Ok(Verdict { code, reason: None, known: Some(known.entry), limits, data_age: known.age, at: Some(at) })
     }
 
     /// A moment, as long as there is time left.

@@ -24,21 +24,25 @@ impl QuickJson {
     }
 
     /// As it is: punctuation, names of fields, and JSON that was made elsewhere.
+    #[inline]
     pub(super) fn raw(&mut self, text: &str) -> &mut Self {
         self.0.extend_from_slice(text.as_bytes());
         self
     }
 
     /// `true` or `false`.
+    #[inline]
     pub(super) fn truth(&mut self, truth: bool) -> &mut Self {
         self.raw(if truth { "true" } else { "false" })
     }
 
+    #[inline]
     pub(super) fn number(&mut self, number: u64) -> &mut Self {
         self.raw(itoa::Buffer::new().format(number))
     }
 
     /// A word, a slug or an id, of which we know that nothing in it has to be escaped.
+    #[inline]
     pub(super) fn word(&mut self, word: impl AsRef<[u8]>) -> &mut Self {
         let word = word.as_ref();
         debug_assert!(word.iter().all(|byte| is_plain(*byte) && byte.is_ascii()), "{word:?}");
@@ -57,6 +61,7 @@ impl QuickJson {
     }
 
     /// `null` for nothing.
+    #[inline]
     pub(super) fn word_or_null(&mut self, word: Option<impl AsRef<[u8]>>) -> &mut Self {
         match word {
             Some(word) => self.word(word),

@@ -1,9 +1,9 @@
 //! What limits said of a call: in the verdict, and in headers that a service can pass on (draft-ietf-httpapi-ratelimit-headers,
 //! RFC 9651, RFC 9110).
 
+use std::cell::RefCell;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::{Serialize, Serializer};
 use tronch_core::{LimitHalf, Reading};
@@ -101,17 +101,19 @@ pub(crate) struct LimitHeaders {
     retry_after: Option<u64>,
 }
 
+thread_local! {
+    /// Where a field is put together: a value of just its length is made of it.
+    static FIELD: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
 impl LimitHeaders {
     /// `t` is when all is there again, or when the call that was refused passes; `Retry-After` is never before that. Nothing
     /// where no limit was charged.
     pub(crate) fn of(limits: LimitsTold<'_>) -> Option<Self> {
+        let policies =
+            list(limits.clone(), |told, reading, _| [(";q=", Some(reading.limit)), (";w=", told.window_seconds)])?;
         let mut retry_after = Some(0);
-        // Both fields are parts of one piece of memory.
-        let mut fields = String::with_capacity(FIELDS_BYTES);
-        for told in limits.clone() {
-            let (reading, refused) = reading_of(told);
-            let parameters = [(";q=", Some(reading.limit)), (";w=", told.window_seconds)];
-            write_item(&mut fields, 0, name_of(&told, &reading), parameters);
+        let states = list(limits, |_, reading, refused| {
             match refused {
                 None => {}
                 Some(None) => retry_after = None,
@@ -119,25 +121,9 @@ impl LimitHeaders {
                     retry_after = retry_after.map(|longest: u64| longest.max(whole_seconds(wait)).max(1));
                 }
             }
-        }
-        if fields.is_empty() {
-            return None;
-        }
-        let begin = fields.len();
-        for told in limits {
-            let (reading, refused) = reading_of(told);
             let until = refused.flatten().or(reading.reset_after).map(whole_seconds);
-            write_item(
-                &mut fields,
-                begin,
-                name_of(&told, &reading),
-                [(";r=", Some(reading.remaining)), (";t=", until)],
-            );
-        }
-        let fields = Bytes::from(fields);
-        // A name of a limit has no character that a header must not have.
-        let value = |part: Bytes| HeaderValue::from_maybe_shared(part).ok();
-        let (policies, states) = (value(fields.slice(..begin))?, value(fields.slice(begin..))?);
+            [(";r=", Some(reading.remaining)), (";t=", until)]
+        })?;
         Some(Self { policies, states, retry_after: retry_after.filter(|seconds| *seconds > 0) })
     }
 
@@ -160,25 +146,29 @@ fn name_of<'a>(told: &LimitTold<'a>, reading: &Reading) -> [&'a str; 2] {
     [told.name.as_str(), half]
 }
 
-/// One more item of the list that begins there. By hand: it is written for each call.
-fn write_item(field: &mut String, begin: usize, name: [&str; 2], parameters: [(&str, Option<u64>); 2]) {
-    if field.len() > begin {
-        field.push_str(", ");
-    }
-    let mut push = |text: &str| field.push_str(text);
-    push("\"");
-    name.into_iter().for_each(&mut push);
-    push("\"");
-    for (parameter, value) in parameters {
-        if let Some(value) = value {
-            push(parameter);
-            push(itoa::Buffer::new().format(value));
+/// An item for each limit, with the parameters that have a value. By hand: it is written for each call.
+fn list<'a>(
+    limits: LimitsTold<'a>,
+    mut parameters: impl FnMut(&LimitTold<'a>, &Reading, Option<Option<Duration>>) -> [(&'static str, Option<u64>); 2],
+) -> Option<HeaderValue> {
+    FIELD.with_borrow_mut(|field| {
+        field.clear();
+        for told in limits {
+            let (reading, refused) = reading_of(told);
+            field.push_str(if field.is_empty() { "\"" } else { ", \"" });
+            name_of(&told, &reading).into_iter().for_each(|part| field.push_str(part));
+            field.push('"');
+            for (parameter, value) in parameters(&told, &reading, refused) {
+                if let Some(value) = value {
+                    field.push_str(parameter);
+                    field.push_str(itoa::Buffer::new().format(value));
+                }
+            }
         }
-    }
+        // A name of a limit has no character that a header must not have.
+        (!field.is_empty()).then(|| HeaderValue::from_str(field).ok()).flatten()
+    })
 }
-
-/// Room for both fields about two limits.
-const FIELDS_BYTES: usize = 192;
 
 /// Rounded up.
 pub(crate) fn whole_millis(duration: Duration) -> u64 {

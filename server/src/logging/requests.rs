@@ -79,6 +79,7 @@ fn push_json(text: &mut Vec<u8>, line: &RequestLine<'_>, numbers: &Numbers) {
     push(text, [request_id.as_bytes(), b"\",\"name\":\"request\"}}\n"]);
 }
 
+#[inline]
 fn push<T: AsRef<[u8]>, const N: usize>(text: &mut Vec<u8>, parts: [T; N]) {
     parts.iter().for_each(|part| text.extend_from_slice(part.as_ref()));
 }
