@@ -186,8 +186,12 @@ async fn run_warm(warm: &Measured, connections: u32, beside: &[PathBuf]) -> anyh
     let asked = &keys[..warm.asked.min(keys.len())];
     let script = wrk::script(&installation.folder, &installation.token, asked)?;
     println!("{} keys in Postgres, {} asked about, {} connections", keys.len(), asked.len(), connections);
+    let mut builds = vec![installation.tronch.clone()];
+    for build in beside {
+        builds.push(build.canonicalize().with_context(|| format!("{} is not built", build.display()))?);
+    }
     let mut products = Vec::new();
-    for build in std::iter::once(&warm.tronch).chain(beside) {
+    for build in &builds {
         let start = product::Start { build: Some(build), ..product::Start::default() };
         let product = product::Running::product(&installation, &start)?;
         product.wait_until_ready().await?;
@@ -200,25 +204,31 @@ async fn run_warm(warm: &Measured, connections: u32, beside: &[PathBuf]) -> anyh
     let all: Vec<&product::Running> = products.iter().chain([&bare]).collect();
     let mut turns = vec![Vec::new(); products.len()];
     for pair in 0..warm.pairs {
-        // In slices of a second, so that a slow moment of the machine is everybody's; who begins takes turns, too.
+        // In slices of a second, so that a slow moment of the machine is everybody's. Every other one goes back the way that the last came: what
+        // one leaves to be stored is nobody's alone.
         let mut slices = vec![Vec::new(); all.len()];
         for slice in 0..warm.seconds as usize {
-            for place in (0..all.len()).map(|place| (place + slice) % all.len()) {
+            let mut order: Vec<usize> = (0..all.len()).collect();
+            order.rotate_left((pair + slice / 2) % all.len());
+            if slice % 2 == 1 {
+                order.reverse();
+            }
+            for place in order {
                 slices[place].push(wrk::run(&script, all[place], connections, 1)?);
             }
         }
         let means: Vec<wrk::Turn> = slices.iter().map(|slices| wrk::Turn::of_slices(slices)).collect();
         let theirs = means[products.len()];
-        for (ours, turns) in means.into_iter().zip(&mut turns) {
-            println!("pair {}: product {ours}; bare {theirs}", pair + 1);
+        for (build, (ours, turns)) in builds.iter().zip(means.into_iter().zip(&mut turns)) {
+            println!("pair {}: {} {ours}; bare {theirs}", pair + 1, build.display());
             turns.push((ours, theirs));
         }
     }
-    for (build, turns) in std::iter::once(&warm.tronch).chain(beside).zip(&turns) {
+    for (build, turns) in builds.iter().zip(&turns) {
         print!("{}:\n{}", build.display(), report::ratios(turns));
     }
     let hashes = probe::counter(product, "tronch_argon2_runs_total").await? - hashes;
     let verdicts = probe::counter(product, "tronch_verdicts_total").await?;
-    println!("slow hashes computed meanwhile: {hashes}, with {verdicts} verdicts");
+    println!("slow hashes that {} computed meanwhile: {hashes}, with {verdicts} verdicts", builds[0].display());
     Ok(())
 }
