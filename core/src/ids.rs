@@ -58,6 +58,12 @@ impl IdText {
     }
 }
 
+impl Serialize for IdText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 fn decode(digits: &str) -> Option<Uuid> {
     // 26 digits hold 130 bits; the first may use only three of its five.
     if digits.len() != TEXT_DIGITS || digits.as_bytes()[0] > b'7' {

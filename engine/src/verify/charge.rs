@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::limits::cells::KeyLimit;
 use crate::limits::charge::{Beyond, Charge, Charged, Lacks, Low, Outcome, charge};
 
-/// So many limits are charged without asking for memory.
+/// So many limits are weighed without asking for memory.
 const FEW: usize = 3;
 
 /// What a call costs.
@@ -84,7 +84,7 @@ impl<'a> Iterator for LimitsTold<'a> {
 }
 
 /// Charges the limits of a key; gives VALID or why not, what each limit said, and when. What is not held here is asked for, for as long as
-/// the second of `when` says.
+/// `patience` says.
 ///
 /// # Errors
 /// `Unavailable` when nobody can know what is left of credits, or so many take from a limit that none is left for this call.

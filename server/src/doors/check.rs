@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
-use tronch_core::{ErrorCode, Identifier, Namespace, Permission, VerdictCode};
+use tronch_core::{ErrorCode, IdText, Identifier, Namespace, Permission, VerdictCode};
 use tronch_engine::verify::CheckRequest;
 use utoipa::ToSchema;
 
@@ -48,7 +48,8 @@ pub(crate) struct LimitCheckOut<'a> {
     /// `PASSED`, `RATE_LIMITED` or `QUOTA_EXCEEDED`.
     #[schema(example = "PASSED")]
     code: &'static str,
-    request_id: &'a str,
+    #[schema(value_type = String)]
+    request_id: &'a IdText,
     /// The limits that were charged, or of which one was exceeded. Without any the call passed.
     #[schema(value_type = Vec<LimitToldOut<'static>>)]
     limits: LimitsToldOut<'a>,
@@ -58,7 +59,7 @@ pub(crate) struct LimitCheckOut<'a> {
 
 impl Quick for LimitCheckOut<'_> {
     fn put(&self, json: &mut QuickJson) -> serde_json::Result<()> {
-        json.raw("{\"passed\":").truth(self.passed).raw(",\"code\":").word(self.code);
+        json.raw("{\"passed\":").truth(self.passed).raw(",\"code\":").word(&self.code);
         json.raw(",\"request_id\":").word(self.request_id);
         json.raw(",\"limits\":");
         self.limits.put(json)?;
@@ -102,7 +103,7 @@ async fn answer(door: &DataPlane, call: &mut Call, request: Request) -> Result<A
     let out = LimitCheckOut {
         passed,
         code: call.outcome,
-        request_id: call.request_id_text.as_str(),
+        request_id: &call.request_id_text,
         limits: LimitsToldOut(checked.limits()),
         data_age_ms: u32::try_from(checked.data_age.as_millis()).unwrap_or(u32::MAX),
     };
@@ -111,6 +112,7 @@ async fn answer(door: &DataPlane, call: &mut Call, request: Request) -> Result<A
 
 #[cfg(test)]
 mod tests {
+    use tronch_core::RequestId;
     use tronch_engine::verify::LimitsTold;
 
     use super::super::quick_json::tests::assert_written_alike;
@@ -118,10 +120,11 @@ mod tests {
 
     #[test]
     fn an_answer_is_written_as_it_is_described() {
+        let request_id = RequestId::from_uuid(uuid::Uuid::from_u128(8)).text();
         for (passed, code) in [(true, "PASSED"), (false, "RATE_LIMITED"), (false, "QUOTA_EXCEEDED")] {
             for data_age_ms in [0, 7, u32::MAX] {
                 let limits = LimitsToldOut(LimitsTold::default());
-                assert_written_alike(&LimitCheckOut { passed, code, request_id: "req_x", limits, data_age_ms });
+                assert_written_alike(&LimitCheckOut { passed, code, request_id: &request_id, limits, data_age_ms });
             }
         }
     }

@@ -51,7 +51,7 @@ pub(crate) struct DataPlane(Arc<Inside>);
 struct Inside {
     verifier: Verifier,
     is_https: bool,
-    /// Those of every answer, with a place for the request's id.
+    /// Those of every verdict, with a place for the request's id.
     headers: HeaderMap,
     /// The same, with places for what limits say.
     headers_with_limits: HeaderMap,

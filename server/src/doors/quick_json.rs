@@ -4,15 +4,54 @@
 use std::io;
 
 use serde::Serialize;
+use tronch_core::{Handle, IdText, KeyPermission, LimitName, ProjectSlug, TenantSlug};
 
 /// An object under construction, in the order in which its fields are written.
 pub(super) struct QuickJson(Vec<u8>);
 
-/// What writes itself that way. Its `Serialize` stays what the description of the API is made of, and what tests compare it to.
+/// What writes itself that way. The description of the API is made of the same struct (`ToSchema`); its `Serialize` is what tests compare
+/// this to, and written by nobody else.
 pub(super) trait Quick {
     /// Puts the whole value behind what is there.
     fn put(&self, json: &mut QuickJson) -> serde_json::Result<()>;
 }
+
+/// Ids, slugs and words, whose type says that nothing in them has to be escaped.
+pub(super) trait Plain {
+    /// Its characters.
+    fn plain(&self) -> &[u8];
+}
+
+/// Words of ours. What somebody sent or chose lives shorter.
+impl Plain for &'static str {
+    fn plain(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+impl Plain for Handle {
+    fn plain(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+impl Plain for IdText {
+    fn plain(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+macro_rules! plain {
+    ($($name:ident),*) => { $(
+        impl Plain for $name {
+            fn plain(&self) -> &[u8] {
+                self.as_str().as_bytes()
+            }
+        }
+    )* };
+}
+
+plain!(KeyPermission, LimitName, ProjectSlug, TenantSlug);
 
 impl QuickJson {
     pub(super) fn with_capacity(bytes: usize) -> Self {
@@ -41,10 +80,10 @@ impl QuickJson {
         self.raw(itoa::Buffer::new().format(number))
     }
 
-    /// A word, a slug or an id, of which we know that nothing in it has to be escaped.
+    /// Between quotes, as it is.
     #[inline]
-    pub(super) fn word(&mut self, word: impl AsRef<[u8]>) -> &mut Self {
-        let word = word.as_ref();
+    pub(super) fn word(&mut self, word: &impl Plain) -> &mut Self {
+        let word = word.plain();
         debug_assert!(word.iter().all(|byte| is_plain(*byte) && byte.is_ascii()), "{word:?}");
         self.0.push(b'"');
         self.0.extend_from_slice(word);
@@ -62,7 +101,7 @@ impl QuickJson {
 
     /// `null` for nothing.
     #[inline]
-    pub(super) fn word_or_null(&mut self, word: Option<impl AsRef<[u8]>>) -> &mut Self {
+    pub(super) fn word_or_null(&mut self, word: Option<&impl Plain>) -> &mut Self {
         match word {
             Some(word) => self.word(word),
             None => self.raw("null"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::{Serialize, Serializer};
-use tronch_core::{LimitHalf, Reading};
+use tronch_core::{LimitHalf, LimitName, Reading};
 use tronch_engine::verify::{LimitTold, LimitsTold};
 use utoipa::ToSchema;
 
@@ -19,8 +19,8 @@ pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("rateli
 /// What a limit said of the call.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct LimitToldOut<'a> {
-    #[schema(example = "default")]
-    name: &'a str,
+    #[schema(value_type = String, example = "default")]
+    name: &'a LimitName,
     /// The most that can be left.
     #[schema(example = 100)]
     limit: u64,
@@ -55,7 +55,7 @@ impl<'a> From<LimitTold<'a>> for LimitToldOut<'a> {
     fn from(told: LimitTold<'a>) -> Self {
         let (reading, refused) = reading_of(told);
         Self {
-            name: told.name.as_str(),
+            name: told.name,
             limit: reading.limit,
             remaining: reading.remaining,
             reset_after_ms: reading.reset_after.map(whole_millis),
@@ -187,10 +187,11 @@ mod tests {
 
     #[test]
     fn what_a_limit_said_is_written_as_it_is_described() {
+        let name = LimitName::parse("a-limit-1").expect("a name");
         for (limit, remaining) in [(0, 0), (1, 1), (100, 99), (u64::MAX, u64::MAX)] {
             for reset_after_ms in [None, Some(0), Some(600), Some(u64::MAX)] {
                 for (exceeded, never) in [(false, false), (true, false), (true, true)] {
-                    let told = LimitToldOut { name: "a.limit-1", limit, remaining, reset_after_ms, exceeded, never };
+                    let told = LimitToldOut { name: &name, limit, remaining, reset_after_ms, exceeded, never };
                     assert_written_alike(&told);
                 }
             }

@@ -12,8 +12,8 @@ use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tronch_core::{
-    Environment, ErrorCode, Handle, KeyId, KeyPermission, MalformedReason, Permission, PermissionQuery, PresentedKey,
-    PresentedToken, ProjectSlug, VerdictCode, format_timestamp,
+    Environment, ErrorCode, Handle, IdText, KeyId, KeyPermission, MalformedReason, Permission, PermissionQuery,
+    PresentedKey, PresentedToken, ProjectSlug, TenantSlug, VerdictCode, format_timestamp,
 };
 use tronch_engine::verify::{KeyFacts, ServiceToken, Verdict, Verifier, VerifyRequest};
 use tronch_engine::{Error, Origin};
@@ -66,7 +66,8 @@ pub(crate) struct BareVerdictOut<'a> {
     /// With `MALFORMED`: `length`, `prefix`, `alphabet`, `timestamp`, `random` or `gate`.
     #[schema(value_type = Option<String>)]
     reason: Option<MalformedReason>,
-    request_id: Option<&'a str>,
+    #[schema(value_type = Option<String>)]
+    request_id: Option<&'a IdText>,
 }
 
 /// The verdict on a key of the caller's tenant.
@@ -77,15 +78,18 @@ pub(crate) struct VerdictOut<'a> {
     /// `VALID`, or the first check that failed.
     #[schema(value_type = String, example = "VALID")]
     code: VerdictCode,
-    request_id: Option<&'a str>,
+    #[schema(value_type = Option<String>)]
+    request_id: Option<&'a IdText>,
     #[schema(value_type = String)]
     key_id: KeyId,
     #[schema(value_type = String)]
     handle: Handle,
     name: &'a str,
-    tenant: &'a str,
-    project: &'a str,
-    environment: &'a str,
+    #[schema(value_type = String)]
+    tenant: &'a TenantSlug,
+    #[schema(value_type = String)]
+    project: &'a ProjectSlug,
+    environment: &'static str,
     #[schema(value_type = Option<OwnerOut>)]
     owner: Option<OwnerRef<'a>>,
     #[schema(value_type = Object)]
@@ -104,12 +108,12 @@ pub(crate) struct VerdictOut<'a> {
 impl Quick for VerdictOut<'_> {
     fn put(&self, json: &mut QuickJson) -> serde_json::Result<()> {
         let Self { valid, code, request_id, key_id, handle, name, tenant, project, environment, .. } = self;
-        json.raw("{\"valid\":").truth(*valid).raw(",\"code\":").word(code.as_str());
+        json.raw("{\"valid\":").truth(*valid).raw(",\"code\":").word(&code.as_str());
         json.raw(",\"request_id\":").word_or_null(*request_id);
-        json.raw(",\"key_id\":").word(key_id.text().as_bytes());
-        json.raw(",\"handle\":").word(handle.as_bytes());
+        json.raw(",\"key_id\":").word(&key_id.text());
+        json.raw(",\"handle\":").word(handle);
         json.raw(",\"name\":").text(name)?;
-        json.raw(",\"tenant\":").word(tenant).raw(",\"project\":").word(project);
+        json.raw(",\"tenant\":").word(*tenant).raw(",\"project\":").word(*project);
         json.raw(",\"environment\":").word(environment);
         match &self.owner {
             Some(owner) => json.raw(",\"owner\":{\"external_id\":").text(owner.external_id)?.raw("}"),
@@ -120,10 +124,13 @@ impl Quick for VerdictOut<'_> {
             Metadata::Empty {} => "{}",
         });
         json.raw(",\"permissions\":").list(self.permissions, |json, permission| {
-            json.word(permission.as_str());
+            json.word(permission);
             Ok(())
         })?;
-        json.raw(",\"expires_at\":").word_or_null(self.expires_at.as_deref());
+        match &self.expires_at {
+            Some(at) => json.raw(",\"expires_at\":").text(at)?,
+            None => json.raw(",\"expires_at\":null"),
+        };
         json.raw(",\"limits\":");
         self.limits.put(json)?;
         match &self.rotation {
@@ -209,7 +216,7 @@ async fn answer(door: &DataPlane, call: &mut Call, request: Request) -> Result<A
     let asked = VerifyRequest { key, project: asked.project, environment: asked.environment, permissions, costs };
     let verdict = door.verifier().verify(&token, asked).await.map_err(|error| call.problem(error))?;
     call.outcome = verdict.code.as_str();
-    let (code, request_id) = (verdict.code, Some(call.request_id_text.as_str()));
+    let (code, request_id) = (verdict.code, Some(&call.request_id_text));
     let out = match verdict.handle().zip(verdict.facts()) {
         Some((handle, facts)) => VerifyOut::Known(known(&verdict, request_id, handle, facts)),
         None => VerifyOut::Bare(BareVerdictOut { valid: false, code, reason: verdict.reason, request_id }),
@@ -217,7 +224,12 @@ async fn answer(door: &DataPlane, call: &mut Call, request: Request) -> Result<A
     Ok((call.written(&out)?, LimitHeaders::of(verdict.limits())))
 }
 
-fn known<'a>(verdict: &'a Verdict, request_id: Option<&'a str>, handle: Handle, facts: &'a KeyFacts) -> VerdictOut<'a> {
+fn known<'a>(
+    verdict: &'a Verdict,
+    request_id: Option<&'a IdText>,
+    handle: Handle,
+    facts: &'a KeyFacts,
+) -> VerdictOut<'a> {
     VerdictOut {
         valid: verdict.code == VerdictCode::Valid,
         code: verdict.code,
@@ -225,8 +237,8 @@ fn known<'a>(verdict: &'a Verdict, request_id: Option<&'a str>, handle: Handle, 
         key_id: facts.key_id(),
         handle,
         name: facts.name(),
-        tenant: facts.tenant().as_str(),
-        project: facts.project().as_str(),
+        tenant: facts.tenant(),
+        project: facts.project(),
         environment: facts.environment().as_str(),
         owner: facts.owner().map(|external_id| OwnerRef { external_id }),
         metadata: facts.metadata().map_or(Metadata::Empty {}, Metadata::Some),
@@ -262,6 +274,7 @@ pub(crate) fn origin_of(parts: &Parts) -> Origin {
 
 #[cfg(test)]
 mod tests {
+    use tronch_core::RequestId;
     use tronch_engine::verify::LimitsTold;
 
     use super::super::quick_json::tests::{ODD_TEXTS, assert_written_alike};
@@ -275,6 +288,9 @@ mod tests {
             ["a", "b.c:*", "d/e"].iter().map(|text| KeyPermission::parse(text).expect("a permission")).collect();
         let handle: Handle = "0Uz3kQ9aB12".parse().expect("a handle");
         let key_id = KeyId::from_uuid(uuid::Uuid::from_u128(7));
+        let request_id = RequestId::from_uuid(uuid::Uuid::from_u128(8)).text();
+        let (tenant, project) = (TenantSlug::parse("acme"), ProjectSlug::parse("default"));
+        let (tenant, project) = (tenant.expect("a slug"), project.expect("a slug"));
         let rotation = |number: usize| match number % 4 {
             0 => None,
             1 => Some(RotationOut::Successor { predecessor_id: key_id.to_string() }),
@@ -289,12 +305,12 @@ mod tests {
             assert_written_alike(&VerifyOut::Known(VerdictOut {
                 valid: code == VerdictCode::Valid,
                 code,
-                request_id: (number % 5 > 0).then_some("req_01kb0vx6s2e0r8s9q7xw3k4m5n"),
+                request_id: (number % 5 > 0).then_some(&request_id),
                 key_id,
                 handle,
                 name: text,
-                tenant: "acme",
-                project: "default",
+                tenant: &tenant,
+                project: &project,
                 environment: if number % 2 == 0 { "live" } else { "test" },
                 owner: (number % 3 > 0).then_some(OwnerRef { external_id: text }),
                 metadata: if number % 7 == 0 { Metadata::Some(&metadata) } else { Metadata::Empty {} },
@@ -307,7 +323,7 @@ mod tests {
         }
         for reason in [None, Some(MalformedReason::Gate)] {
             let code = VerdictCode::Malformed;
-            let bare = BareVerdictOut { valid: false, code, reason, request_id: Some("req_x") };
+            let bare = BareVerdictOut { valid: false, code, reason, request_id: Some(&request_id) };
             assert_written_alike(&VerifyOut::Bare(bare));
         }
     }

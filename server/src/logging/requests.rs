@@ -109,7 +109,7 @@ thread_local! {
 }
 
 fn write_as_others(line: &RequestLine<'_>) {
-    let span = tracing::error_span!("request", request.id = line.request_id.as_str());
+    let span = tracing::error_span!("request", request.id = %line.request_id.as_str());
     let _inside = span.enter();
     tracing::event!(
         target: REQUEST_TARGET,

@@ -179,7 +179,9 @@ async fn probes_metrics_and_assets_are_logged_for_those_who_ask() {
     let url = database.url();
     let settings =
         [("DATABASE_URL", url.as_str()), ("TRONCH_LOG_FORMAT", "text"), ("TRONCH_LOG", "info,tronch::request=debug")];
+    let token = bootstrap(&data_dir, &settings, "acme", PASSWORD);
     let server = Server::start(&data_dir, &settings).await;
+    let verdict = server.service(&token).verify(&json!({ "key": "x" })).await;
     for path in ["/startupz", "/pkg/none/absent.css"] {
         server.anonymous().get(path).await;
     }
@@ -200,6 +202,14 @@ async fn probes_metrics_and_assets_are_logged_for_those_who_ask() {
         assert!(words[1].starts_with(&format!("{pid}#")) && words[2] == "DEBUG", "{}", found[0]);
         assert!(words[3].starts_with("request{request.id=req_"), "{}", found[0]);
     }
+    // A validation writes its line another way, and it reads alike.
+    let id = format!("request{{request.id={}}}:", verdict["request_id"].as_str().expect("an id"));
+    let found: Vec<&str> = log.lines().filter(|line| line.contains(&id)).collect();
+    assert_eq!(found.len(), 1, "{id}\nin\n{log}");
+    assert!(
+        found[0].contains("request.route=\"/api/v1/keys/verify\" response.status=200 outcome=\"MALFORMED\""),
+        "{found:?}"
+    );
 }
 
 /// A server whose standard error is something else than a file.

@@ -177,29 +177,45 @@ async fn a_verdict_carries_the_headers_of_json_and_no_more() {
         ("cache-control", "no-store"),
         ("x-content-type-options", "nosniff"),
         ("x-frame-options", "DENY"),
-        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+        ("content-security-policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
     ];
+    const OF_LIMITS: &[&str] = &["ratelimit", "ratelimit-policy"];
+    const OF_REFUSALS: &[&str] = &["ratelimit", "ratelimit-policy", "retry-after"];
     let app = TestApp::start().await;
     let service = app.everything_in("acme").await;
-    let (_, secret) = service.create_key(&json!({ "name": "k", "environment": "live" })).await;
+    let (_, free) = service.create_key(&json!({ "name": "free", "environment": "live" })).await;
+    let (limited_id, limited) = service.create_key(&json!({ "name": "limited", "environment": "live" })).await;
     let check = json!({ "namespace": "sign-ups", "identifier": "192.0.2.1" });
-    let burst = json!({ "capacity": 9, "refill": 1, "period_seconds": 60 });
+    let burst = json!({ "capacity": 1, "refill": 1, "period_seconds": 60 });
     set(&service, &json!({ "name": "default", "namespace": "sign-ups", "burst": burst })).await;
-    let of_limits = ["ratelimit", "ratelimit-policy"];
-    for (path, body, more) in [
-        ("keys/verify", json!({ "key": secret }), &[][..]),
-        ("keys/verify", json!({ "key": "x" }), &[]),
-        ("limits/check", check, &of_limits),
+    set(&service, &json!({ "name": "burst", "key_id": limited_id, "burst": burst })).await;
+    set(&service, &json!({ "name": "daily", "key_id": limited_id, "window": { "total": 9, "calendar": "day" } })).await;
+    for (path, body, code, more) in [
+        ("keys/verify", json!({ "key": free }), "VALID", &[][..]),
+        ("keys/verify", json!({ "key": "x" }), "MALFORMED", &[]),
+        ("keys/verify", json!({ "key": limited }), "VALID", OF_LIMITS),
+        ("keys/verify", json!({ "key": limited }), "RATE_LIMITED", OF_REFUSALS),
+        ("limits/check", check.clone(), "PASSED", OF_LIMITS),
+        ("limits/check", check, "RATE_LIMITED", OF_REFUSALS),
     ] {
         let answer = service.post(&format!("/api/v1/{path}"), &body).await;
-        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        assert_eq!((answer.status, &answer.json()["code"]), (StatusCode::OK, &json!(code)), "{}", answer.text);
         for (name, value) in OF_VERDICTS {
             assert_eq!(answer.header(name), value, "{path}");
         }
         assert!(answer.header("x-request-id").starts_with("req_"), "{path}");
         let names: BTreeSet<&str> = answer.headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(answer.headers.len(), names.len(), "{path} says something twice");
         let usual = OF_VERDICTS.map(|(name, _)| name).into_iter().chain(["content-length", "date", "x-request-id"]);
         assert_eq!(names, usual.chain(more.iter().copied()).collect(), "{path}");
+    }
+    // Whoever opens the address in a browser is refused, with all that everything else carries.
+    for path in ["/api/v1/keys/verify", "/api/v1/limits/check"] {
+        let answer = app.anonymous().get(path).await;
+        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        for (name, value) in SAFE {
+            assert_eq!(answer.header(name), value, "{name} at {path}");
+        }
     }
 }
 

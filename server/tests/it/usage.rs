@@ -97,8 +97,8 @@ async fn the_time_of_last_use_moves_once_a_minute_and_never_back() {
         secrets.push(service.create_key(&json!({ "name": name, "environment": "live" })).await.1);
     }
     // The minute must not end in the middle of it.
-    let left = "SELECT extract(second FROM now())::float8";
-    while database.query_one(left, &[]).await.expect("seconds").get::<_, f64>(0) > 40.0 {
+    let passed = "SELECT extract(second FROM now())::float8";
+    while database.query_one(passed, &[]).await.expect("seconds").get::<_, f64>(0) > 40.0 {
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }
     for (name, noted, _) in noted_by_others {
