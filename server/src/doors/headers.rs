@@ -7,12 +7,19 @@ use axum::response::Response;
 
 const NOTHING: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-const ALWAYS: [(HeaderName, HeaderValue); 9] = [
+/// What OWASP's REST Security Cheat Sheet has answers in JSON carry, and everything else carries, too.
+const ALWAYS: [(HeaderName, HeaderValue); 4] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-    (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
     // Of what is no page nothing is ever run. Pages say what they need.
     (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(NOTHING)),
+    // What may be kept says so itself.
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+];
+
+/// What is about documents.
+const OF_DOCUMENTS: [(HeaderName, HeaderValue); 5] = [
+    (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
     (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
     (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
     (
@@ -20,8 +27,6 @@ const ALWAYS: [(HeaderName, HeaderValue); 9] = [
         HeaderValue::from_static("camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
     ),
     (HeaderName::from_static("x-permitted-cross-domain-policies"), HeaderValue::from_static("none")),
-    // What may be kept says so itself.
-    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
 
 /// A year, as RFC 6797 suggests, for whatever may stand below the host as well: what came without TLS from there could plant cookies. Only
@@ -37,30 +42,20 @@ pub(crate) async fn security_headers(State(https): State<bool>, request: Request
 
 /// The same for an answer outside of that layer.
 pub(crate) fn add_headers(headers: &mut HeaderMap, https: bool) {
+    add_headers_of_verdict(headers, https);
+    for (name, value) in OF_DOCUMENTS {
+        headers.entry(name).or_insert(value);
+    }
+}
+
+/// The part of them for JSON that nobody gets without a token in a header, so that no browser ever shows it. Services get one with every
+/// request they serve: what is about documents was a quarter of it.
+pub(crate) fn add_headers_of_verdict(headers: &mut HeaderMap, https: bool) {
     for (name, value) in ALWAYS {
         headers.entry(name).or_insert(value);
     }
     if https {
         headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(HSTS);
-    }
-}
-
-/// What OWASP's REST Security Cheat Sheet has such answers carry.
-const OF_VERDICTS: [(HeaderName, HeaderValue); 4] = [
-    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(NOTHING)),
-    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-];
-
-/// The same for JSON that nobody gets without a token in a header, so that no browser ever shows it. Services get one with every request
-/// they serve: what keeps pages safe was a quarter of it.
-pub(crate) fn add_headers_of_verdict(headers: &mut HeaderMap, https: bool) {
-    for (name, value) in OF_VERDICTS {
-        headers.insert(name, value);
-    }
-    if https {
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
     }
 }
 

@@ -1,5 +1,5 @@
 //! JSON for the answers that services wait for on every request they serve: the same bytes that `serde_json` writes of the same
-//! struct, in a third of the time, because most texts in them are ids, slugs and words that need no escaping.
+//! struct, in less time, because most texts in them are ids, slugs and words that nobody has to look through for what must be escaped.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use tronch_core::{Handle, IdText, KeyPermission, LimitName, ProjectSlug, TenantS
 pub(super) struct QuickJson(Vec<u8>);
 
 /// What writes itself that way. The description of the API is made of the same struct (`ToSchema`); its `Serialize` is what tests compare
-/// this to, and written by nobody else.
+/// this to, and nobody else writes it.
 pub(super) trait Quick {
     /// Puts the whole value behind what is there.
     fn put(&self, json: &mut QuickJson) -> serde_json::Result<()>;
