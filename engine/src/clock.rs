@@ -123,9 +123,9 @@ impl ProductClock {
 
     /// Gives the milliseconds of a jump when one is seen for the first time.
     fn adopt(&self, sent: Moment, received: Moment, database_ms: i64, now: Moment) -> Option<i64> {
-        // The answer was given somewhere between; nobody can know where.
-        let asked_ms = sent.as_millis() + (received.as_millis() - sent.as_millis()) / 2;
-        let measured = database_ms - asked_ms;
+        // The answer was given somewhere between; nobody can know where. So what came late proves little.
+        let off_by = (received.as_millis() - sent.as_millis()) / 2;
+        let measured = database_ms - (sent.as_millis() + off_by);
         let current = self.offset_ms.load(Ordering::Acquire);
         if current == UNSET {
             self.follow(now, measured);
@@ -134,9 +134,12 @@ impl ProductClock {
         let apart = measured - current;
         if apart.abs() <= JUMP_MS {
             self.apart_since.store(0, Ordering::Relaxed);
-            if apart.abs() > UNSTEADY_MS {
+            if apart.abs() > UNSTEADY_MS + off_by {
                 self.follow(now, measured);
             }
+            return None;
+        }
+        if apart.abs() <= JUMP_MS + off_by {
             return None;
         }
         match self.apart_since.load(Ordering::Relaxed) {
@@ -190,6 +193,23 @@ mod tests {
         assert_eq!(at(&clock, 2_000), 52_000);
         assert_eq!(ask(&clock, 3_000, 50_500), None);
         assert_eq!(at(&clock, 3_000), 53_500);
+    }
+
+    #[test]
+    fn what_the_network_may_have_done_moves_nothing() {
+        let clock = ProductClock::new();
+        ask(&clock, 1_000, 50_000);
+        // Asked, answered at once, and heard late, by a clock that is as far ahead as it was.
+        let heard = |at: u64, late: u64, ahead: i64| {
+            let said = i64::try_from(at).unwrap() + ahead;
+            clock.adopt(moment(at), moment(at + late), said, moment(at + late))
+        };
+        assert_eq!(heard(2_000, 700, 50_000), None);
+        assert_eq!(heard(3_000, 5_000, 50_000), None);
+        assert_eq!(at(&clock, 8_000), 58_000);
+        // More than it may have done is the clock's.
+        assert_eq!(heard(9_000, 700, 49_600), None);
+        assert_eq!(at(&clock, 11_000), 60_250);
     }
 
     #[test]

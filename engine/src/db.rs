@@ -150,7 +150,7 @@ impl Db {
         // What a lease says may be lost with Postgres: then it was not heard either.
         // And nobody waits longer for its answer, so that none is worked on in vain. What came after a number is found by
         // the index, however many numbers the planner expects; it makes the costs look high, which alone would compile.
-        let lease = "-c statement_timeout=800 -c lock_timeout=500 -c synchronous_commit=off \
+        let lease = "-c statement_timeout=5000 -c lock_timeout=500 -c synchronous_commit=off \
                      -c enable_seqscan=off -c jit=off";
         let some = (connections / 2).max(2);
         Ok(Self {

@@ -1,22 +1,29 @@
 //! The thread that renews the lease and takes in what has changed. It has connections and a runtime of its own, so that no
 //! flood of requests comes before it.
+//!
+//! Where Postgres is slow, answers that come too late to make anything live still tell what has changed, and how old memory
+//! is. So they are waited for, on a connection that is kept for as long as anything comes on it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
-use futures_util::StreamExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 
 use super::Node;
-use super::lease::{Keeper, LEASE, RENEWAL_INTERVAL, UNANSWERED};
+use super::lease::{Keeper, LEASE, PATIENCE, RENEWAL_INTERVAL, UNANSWERED};
 use super::log::{self, Kind, Renewal};
 use super::marks::Touched;
 use crate::clock::{self, Moment};
 use crate::db;
 use crate::error::Error;
+
+/// How long a connection may take. A network that is back hears the next attempt by then.
+const CONNECT: Duration = Duration::from_secs(2);
 
 /// How long the listener waits before it connects again, and for a sign of life.
 const LISTENER_RETRY: Duration = Duration::from_secs(1);
@@ -37,9 +44,40 @@ pub(super) fn start(node: Arc<Node>, url: String) -> std::io::Result<std::thread
     })
 }
 
+/// A connection, and since when.
+type Connected = (Arc<AsyncPgConnection>, Moment);
+
+/// A connection, or the attempt to make one, for which several wait.
+#[derive(Clone)]
+struct Line {
+    number: u64,
+    connection: Shared<BoxFuture<'static, Result<Connected, Arc<Error>>>>,
+    /// When it last answered.
+    heard: Moment,
+}
+
+impl Line {
+    fn dial(number: u64, url: String) -> Self {
+        let connected = async move {
+            let late = |late| Err(Error::database_unavailable(late));
+            let connection = timeout(CONNECT, connect(&url)).await.unwrap_or_else(late);
+            connection.map(|connection| (Arc::new(connection), Moment::now())).map_err(Arc::new)
+        };
+        Self { number, connection: connected.boxed().shared(), heard: Moment::from_nanos(0) }
+    }
+
+    /// For how long nothing has come on it. `None` while it is not connected: an attempt has its own end.
+    fn silence(&self, now: Moment) -> Option<Duration> {
+        let (_, since) = self.connection.peek()?.as_ref().ok()?;
+        Some(now.since(self.heard.max(*since)))
+    }
+}
+
 /// A renewal under way.
 struct Asked {
     number: u64,
+    /// On which it was sent.
+    line: u64,
     sent: Moment,
     /// Where this process was when it asked.
     applied: u64,
@@ -50,7 +88,8 @@ struct Asked {
 /// What became of one.
 struct Answered {
     number: u64,
-    outcome: Result<(Arc<AsyncPgConnection>, Renewal), Error>,
+    line: Line,
+    outcome: Result<Renewal, Arc<Error>>,
     received: Moment,
 }
 
@@ -58,8 +97,10 @@ struct Follower {
     node: Arc<Node>,
     url: String,
     keeper: Keeper,
-    /// The connection that answered last.
-    line: Option<Arc<AsyncPgConnection>>,
+    /// The one that answered last, or the next.
+    line: Option<Line>,
+    /// The latest that has answered. What an earlier one says is of a server that may be none any more.
+    answering: u64,
     lineage: Option<String>,
     asked: Vec<Asked>,
     answers: JoinSet<Answered>,
@@ -78,6 +119,7 @@ impl Follower {
             url,
             keeper: Keeper::new(Moment::now()),
             line: None,
+            answering: 0,
             lineage: None,
             asked: Vec::new(),
             answers: JoinSet::new(),
@@ -126,21 +168,30 @@ impl Follower {
         let (number, sent) = (self.count, Moment::now());
         let applied = self.node.marks.position().number();
         let unanswered_at = Instant::now() + UNANSWERED;
-        self.asked.push(Asked { number, sent, applied, unanswered_at, is_counted: false });
-        let (line, url, id) = (self.line.clone(), self.url.clone(), self.node.id);
+        let (line, id) = (self.line_at(sent), self.node.id);
+        self.asked.push(Asked { number, line: line.number, sent, applied, unanswered_at, is_counted: false });
         self.answers.spawn(async move {
             let renewed = async {
-                let line = match line {
-                    Some(line) => line,
-                    None => Arc::new(connect(&url).await?),
-                };
-                let renewal = log::renew(&line, id, applied).await?;
-                Ok((line, renewal))
+                let (connection, _) = line.connection.clone().await?;
+                log::renew(&connection, id, applied).await.map_err(Arc::new)
             };
-            let outcome = timeout(LEASE, renewed).await.unwrap_or_else(|late| Err(Error::database_unavailable(late)));
-            Answered { number, outcome, received: Moment::now() }
+            let late = |late| Err(Arc::new(Error::database_unavailable(late)));
+            let outcome = timeout(PATIENCE, renewed).await.unwrap_or_else(late);
+            Answered { number, line, outcome, received: Moment::now() }
         });
         number
+    }
+
+    /// The line there is; another when nothing has come on it for longer than a renewal counts, though it was asked.
+    fn line_at(&mut self, now: Moment) -> Line {
+        if let Some(line) = &self.line
+            && line.silence(now).is_some_and(|silence| silence > LEASE)
+            && self.asked.iter().any(|asked| asked.line == line.number && now.since(asked.sent) > LEASE)
+        {
+            self.line = None;
+            self.wished = None;
+        }
+        self.line.get_or_insert_with(|| Line::dial(self.count, self.url.clone())).clone()
     }
 
     async fn take(&mut self, answered: Answered) {
@@ -149,14 +200,20 @@ impl Follower {
         if self.wished == Some(asked.number) {
             self.wished = None;
         }
+        let mut line = answered.line;
         match answered.outcome {
-            Ok((line, renewal)) => {
+            Ok(renewal) if line.number >= self.answering => {
+                line.heard = answered.received;
+                self.answering = line.number;
                 self.line = Some(line);
                 self.renewed(&asked, answered.received, renewal).await;
             }
+            Ok(_) => tracing::debug!("a renewal was answered on a connection that another took the place of"),
             Err(error) => {
                 // Those still on it fail by themselves.
-                self.line = None;
+                if self.line.as_ref().is_some_and(|current| current.number == line.number) {
+                    self.line = None;
+                }
                 self.lost(&asked, &error);
             }
         }
@@ -308,7 +365,7 @@ async fn listen(node: Arc<Node>, url: String) {
 
 async fn listen_once(node: &Node, url: &str) -> Result<(), Error> {
     let late = |elapsed: tokio::time::error::Elapsed| Error::database_unavailable(elapsed);
-    let mut connection = timeout(LISTENER_RETRY, connect(url)).await.map_err(late)??;
+    let mut connection = timeout(CONNECT, connect(url)).await.map_err(late)??;
     let listening = connection.batch_execute("LISTEN tronch_changes");
     timeout(LISTENER_RETRY, listening).await.map_err(late)?.map_err(Error::from)?;
     // What was said before is heard by nobody.

@@ -15,11 +15,12 @@ pub(crate) const LEASE: Duration = Duration::from_millis(800);
 /// How often one is sent.
 pub(crate) const RENEWAL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// After so long without an answer a renewal speaks for an outage; it is given up after [`LEASE`].
+/// After so long without an answer a renewal speaks for an outage. Two of them tell it from a hiccup, and are noticed when
+/// the lease ends, so that nobody waits in between.
 pub(crate) const UNANSWERED: Duration = Duration::from_millis(400);
 
-/// So many renewals, one after the other, tell an outage from a hiccup.
-const FAILURES_FOR_OUTAGE: u32 = 2;
+/// How long an answer is waited for. One after [`LEASE`] makes nothing live, but tells what has changed and how old memory is.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whoever looks every [`RENEWAL_INTERVAL`] and has not for so long was stopped, and knows nothing of the meantime.
 const STOPPED: Duration = Duration::from_millis(1_000);
@@ -66,32 +67,39 @@ impl Lease {
 
 /// The thread's side of a [`Lease`].
 pub(crate) struct Keeper {
-    failures: u32,
+    /// When the latest renewal that was answered was sent.
+    answered: Moment,
+    /// The latest that failed, and the one before it.
+    failed: [Moment; 2],
     woke: Moment,
     looked: Moment,
 }
 
+/// Before anything was sent.
+const NEVER: Moment = Moment::from_nanos(0);
+
 impl Keeper {
     pub(crate) fn new(now: Moment) -> Self {
-        Self { failures: 0, woke: now, looked: now }
+        Self { answered: NEVER, failed: [NEVER; 2], woke: now, looked: now }
     }
 
     /// To be called at least every [`RENEWAL_INTERVAL`]: who was not, was stopped.
     pub(crate) fn look(&mut self, lease: &Lease, now: Moment) {
         if now.since(self.looked) >= STOPPED {
             self.woke = now;
-            self.failures = 0;
-            lease.offline.store(false, Ordering::Release);
+            self.failed = [NEVER; 2];
+            self.weigh(lease);
         }
         self.looked = now;
         lease.looked.store(now.as_nanos(), Ordering::Release);
     }
 
-    /// A renewal of `sent` was answered, and all that it told was taken in.
+    /// A renewal of `sent` was answered, and all that it told was taken in. It says nothing of those that were sent after it: where
+    /// each answer comes late, there is always one, and always some that are missing.
     pub(crate) fn renewed(&mut self, lease: &Lease, sent: Moment) {
-        self.failures = 0;
-        lease.offline.store(false, Ordering::Release);
+        self.answered = self.answered.max(sent);
         lease.sent.fetch_max(sent.as_nanos(), Ordering::AcqRel);
+        self.weigh(lease);
     }
 
     /// A renewal of `sent` failed, or has had no answer for [`UNANSWERED`]. To be told once for each.
@@ -99,10 +107,14 @@ impl Keeper {
         if sent < self.woke {
             return;
         }
-        self.failures += 1;
-        if self.failures >= FAILURES_FOR_OUTAGE {
-            lease.offline.store(true, Ordering::Release);
-        }
+        let [latest, before] = self.failed;
+        self.failed = if sent >= latest { [sent, latest] } else { [latest, before.max(sent)] };
+        self.weigh(lease);
+    }
+
+    /// An outage is two renewals without an answer, sent after the last that has one.
+    fn weigh(&self, lease: &Lease) {
+        lease.offline.store(self.failed[1] > self.answered, Ordering::Release);
     }
 }
 
@@ -124,6 +136,10 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    fn ms_of(duration: Duration) -> u64 {
+        u64::try_from(duration.as_millis()).expect("short")
+    }
+
     #[test]
     fn a_renewal_counts_from_when_it_was_sent_and_its_end_is_exclusive() {
         let (lease, mut keeper) = kept();
@@ -143,6 +159,22 @@ mod tests {
     }
 
     #[test]
+    fn what_failed_before_the_last_that_was_answered_is_of_no_account() {
+        let (lease, mut keeper) = kept();
+        for (sent, answered) in [(1_000, true), (1_200, false), (1_600, true), (1_400, false), (1_800, false)] {
+            if answered { keeper.renewed(&lease, at(sent)) } else { keeper.failed(&lease, at(sent)) }
+        }
+        keeper.look(&lease, at(1_900));
+        keeper.look(&lease, at(2_400));
+        assert_eq!(lease.standing(at(2_400)), Standing::Unknown);
+        keeper.failed(&lease, at(2_000));
+        assert_eq!(lease.standing(at(2_400)), Standing::Offline { age: ms(800) });
+        // An old question that is answered now does not tell that Postgres is there now.
+        keeper.renewed(&lease, at(1_700));
+        assert_eq!(lease.standing(at(2_500)), Standing::Offline { age: ms(800) });
+    }
+
+    #[test]
     fn two_failures_in_a_row_are_an_outage_and_one_answer_ends_it() {
         let (lease, mut keeper) = kept();
         keeper.renewed(&lease, at(1_000));
@@ -157,6 +189,31 @@ mod tests {
         assert_eq!(lease.standing(at(2_100)), Standing::Live { age: ms(100) });
         keeper.look(&lease, at(2_700));
         assert_eq!(lease.standing(at(2_900)), Standing::Unknown);
+    }
+
+    #[test]
+    fn answers_that_all_come_late_leave_no_gap() {
+        for latency in (0..4_000).step_by(10) {
+            let (lease, mut keeper) = kept();
+            let is_due = |now: u64, after: u64| now >= 1_000 + after && (now - 1_000 - after).is_multiple_of(200);
+            for now in (1_000..10_000).step_by(10) {
+                keeper.look(&lease, at(now));
+                if latency > ms_of(UNANSWERED) && is_due(now, ms_of(UNANSWERED)) {
+                    keeper.failed(&lease, at(now - ms_of(UNANSWERED)));
+                }
+                if is_due(now, latency) {
+                    keeper.renewed(&lease, at(now - latency));
+                }
+                let standing = lease.standing(at(now));
+                match standing {
+                    Standing::Unknown => assert!(now < 1_000 + latency, "{latency} ms late, at {now}"),
+                    Standing::Live { age } => assert!(age < LEASE),
+                    Standing::Offline { age } => assert!(age < ms(latency + 200), "{latency} ms late: {age:?}"),
+                }
+                // In time, and nothing is ever out of reach.
+                assert!(latency > 600 || !matches!(standing, Standing::Offline { .. }), "{latency} ms late, at {now}");
+            }
+        }
     }
 
     #[test]

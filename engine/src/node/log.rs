@@ -1,7 +1,9 @@
 //! The change log and the list of nodes, as SQL: one statement renews a lease and tells what has changed.
 
+use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Binary, Bool, Double, Nullable, Text, Uuid as SqlUuid};
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Double, Nullable, Text, Untyped, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
@@ -9,8 +11,8 @@ use super::NodeName;
 use crate::error::Error;
 use crate::keyring::TagKeyId;
 
-/// When more has changed, it is cheaper to forget everything than to read what. An import may be one number and many rows.
-const CHANGES_MAX: usize = 1_000;
+/// When so much has changed, it is cheaper to forget everything than to read what. An import may be one number and many rows.
+const CHANGES_END: i64 = 1_001;
 
 /// A node that was not heard of for so long is not counted among those that share what is left of limits.
 pub(super) const HEARD_OF_SECONDS: f64 = 5.0;
@@ -102,39 +104,68 @@ struct Row {
     at_ms: Option<i64>,
 }
 
+/// One statement, so that the head and the changes belong together; the log is looked at only when the head has moved, for
+/// a large change that is still committing has many rows there that nobody may see yet. A server that only follows another
+/// refuses: it may be behind.
+///
+/// Diesel's `sql_query` has each statement prepared anew, and all others on its connection wait meanwhile. Where Postgres is
+/// far away, renewals would stand in line. This one is prepared once.
+struct Renew {
+    node: Uuid,
+    applied: i64,
+}
+
+impl QueryFragment<Pg> for Renew {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("WITH asked (node, applied) AS (VALUES (");
+        out.push_bind_param::<SqlUuid, _>(&self.node)?;
+        out.push_sql(", ");
+        out.push_bind_param::<BigInt, _>(&self.applied)?;
+        out.push_sql(
+            ")), beat AS (UPDATE nodes SET applied = asked.applied, renewed_at = clock_timestamp() FROM asked \
+             WHERE id = asked.node RETURNING id) \
+             SELECT head.n AS head, head.pruned, (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS clock_ms, \
+             (SELECT system_identifier FROM pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) \
+             || '/' || 'change_log_head'::regclass::oid || '/' || \
+             (SELECT oid FROM pg_database WHERE datname = current_database()) AS lineage, \
+             EXISTS (SELECT FROM beat) AS is_known, \
+             (SELECT count(*) FROM nodes WHERE id = asked.node \
+             OR renewed_at > clock_timestamp() - make_interval(secs => ",
+        );
+        out.push_bind_param::<Double, _>(&HEARD_OF_SECONDS)?;
+        out.push_sql(
+            ")) AS nodes, (SELECT id FROM master_keys WHERE current) AS current_master, log.n, log.kind, log.subject, \
+             (extract(epoch FROM log.logged_at) * 1000)::bigint AS at_ms \
+             FROM change_log_head AS head CROSS JOIN asked \
+             LEFT JOIN LATERAL (SELECT n, kind, subject, logged_at FROM change_log \
+             WHERE head.n > asked.applied AND n > asked.applied AND head.pruned <= asked.applied LIMIT ",
+        );
+        out.push_bind_param::<BigInt, _>(&CHANGES_END)?;
+        out.push_sql(") AS log ON true");
+        Ok(())
+    }
+}
+
+impl QueryId for Renew {
+    type QueryId = Self;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for Renew {
+    type SqlType = Untyped;
+}
+
 /// This crosses tenants because a process answers for all of them.
 ///
-/// Tells Postgres that everything up to `applied` is taken in, and asks what came after. One statement, so that the head
-/// and the changes belong together; the log is looked at only when the head has moved, for a large change that is still
-/// committing has many rows there that nobody may see yet. A server that only follows another refuses: it may be behind.
-#[expect(clippy::disallowed_methods, reason = "Diesel has no words for a change inside a query")]
+/// Tells Postgres that everything up to `applied` is taken in, and asks what came after.
 pub(super) async fn renew(mut connection: &AsyncPgConnection, node: Uuid, applied: u64) -> Result<Renewal, Error> {
     let applied = number_in(applied);
-    let rows: Vec<Row> = diesel::sql_query(
-        "WITH beat AS (UPDATE nodes SET applied = $2, renewed_at = clock_timestamp() WHERE id = $1 RETURNING id) \
-         SELECT head.n AS head, head.pruned, (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS clock_ms, \
-         (SELECT system_identifier FROM pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) \
-         || '/' || 'change_log_head'::regclass::oid || '/' || (SELECT oid FROM pg_database WHERE datname = current_database()) \
-         AS lineage, EXISTS (SELECT FROM beat) AS is_known, \
-         (SELECT count(*) FROM nodes WHERE id = $1 OR renewed_at > clock_timestamp() - make_interval(secs => $4)) AS nodes, \
-         (SELECT id FROM master_keys WHERE current) AS current_master, log.n, log.kind, log.subject, \
-         (extract(epoch FROM log.logged_at) * 1000)::bigint AS at_ms \
-         FROM change_log_head AS head \
-         LEFT JOIN LATERAL (SELECT n, kind, subject, logged_at FROM change_log \
-         WHERE head.n > $2 AND n > $2 AND head.pruned <= $2 LIMIT $3) AS log \
-         ON true",
-    )
-    .bind::<SqlUuid, _>(node)
-    .bind::<BigInt, _>(applied)
-    .bind::<BigInt, _>(i64::try_from(CHANGES_MAX + 1).unwrap_or(i64::MAX))
-    .bind::<Double, _>(HEARD_OF_SECONDS)
-    .load(&mut connection)
-    .await?;
+    let rows: Vec<Row> = Renew { node, applied }.load(&mut connection).await?;
     let first = rows.as_slice().first().ok_or_else(|| Error::internal("the change log has no head"))?;
     let (head, pruned, clock_ms, is_known) = (first.head, first.pruned, first.clock_ms, first.is_known);
     let nodes = number_out(first.nodes);
     let (lineage, current_master) = (first.lineage.clone(), first.current_master.clone().unwrap_or_default());
-    let is_readable = pruned <= applied && rows.len() <= CHANGES_MAX;
+    let is_readable = pruned <= applied && i64::try_from(rows.len()).is_ok_and(|count| count < CHANGES_END);
     let changes = if is_readable { rows.into_iter().filter_map(change).collect() } else { None };
     Ok(Renewal { head: number_out(head), lineage, clock_ms, current_master, is_known, nodes, changes })
 }

@@ -1,10 +1,10 @@
 //! A small world to explore: a database that commits late and answers slowly, a node with its real lease and marks that is
 //! stopped, cut off and resumed, and calls at any moment. Thousands of histories, each from a number, and in each the
-//! promise is held against every answer. Each rule is also taken out, and then a history must be found that breaks it.
+//! promise is held against every answer, and against there being none. Each rule is also taken out, and then a history must be found that breaks it.
 
 use std::time::Duration;
 
-use super::lease::{Keeper, LEASE, Lease, RENEWAL_INTERVAL, Standing, UNANSWERED};
+use super::lease::{Keeper, LEASE, Lease, PATIENCE, RENEWAL_INTERVAL, Standing, UNANSWERED};
 use super::marks::{Dependencies, Marks, Position, Touched};
 use crate::clock::Moment;
 
@@ -27,6 +27,8 @@ enum Broken {
     FailuresSurviveAStop,
     /// A node says that it has taken in what it has only heard of.
     AppliedBeforeTakenIn,
+    /// An answer makes up for those that are missing to what was asked after it.
+    AnswersMakeUp,
 }
 
 /// Numbers that look random and are the same every time.
@@ -43,8 +45,16 @@ impl Dice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Weather {
     Fair,
+    /// Each answer comes, and late.
+    Slow,
     Hanging,
     Cut,
+}
+
+impl Weather {
+    fn passes(self) -> bool {
+        matches!(self, Self::Fair | Self::Slow)
+    }
 }
 
 struct Renewal {
@@ -74,6 +84,10 @@ struct World {
     revoked: Option<u64>,
     /// What the list of nodes says that ours has taken in.
     told: u64,
+    /// How late answers are where they are late.
+    lateness: u64,
+    /// Whether a renewal was ever answered.
+    has_begun: bool,
     confirmed: Option<u64>,
     paused_until: u64,
     /// When it last went on after a stop.
@@ -106,6 +120,8 @@ impl World {
             weather: Weather::Fair,
             revoked: None,
             told: 0,
+            lateness: 0,
+            has_begun: false,
             confirmed: None,
             paused_until: 0,
             resumed: None,
@@ -138,7 +154,11 @@ impl World {
         match self.dice.throw(400) {
             0 => self.weather = Weather::Hanging,
             1 => self.weather = Weather::Cut,
-            2..=8 => self.weather = Weather::Fair,
+            2..=7 => self.weather = Weather::Fair,
+            8 => {
+                self.weather = Weather::Slow;
+                self.lateness = self.dice.throw(2_000);
+            }
             9 if self.now >= self.paused_until => {
                 let pause = 100 + self.dice.throw(3_000);
                 self.paused_until = self.now + pause;
@@ -159,7 +179,7 @@ impl World {
     fn postgres(&mut self) {
         let (now, head, revoked) = (self.now, self.head(), self.revoked.is_some());
         for renewal in &mut self.renewals {
-            if renewal.head.is_none() && now >= renewal.executed && self.weather == Weather::Fair {
+            if renewal.head.is_none() && now >= renewal.executed && self.weather.passes() {
                 renewal.head = Some(head);
                 self.told = self.told.max(renewal.applied);
             }
@@ -167,7 +187,7 @@ impl World {
         if let Some(read) = &mut self.read
             && read.saw_revoked.is_none()
             && now >= read.executed
-            && self.weather == Weather::Fair
+            && self.weather.passes()
         {
             read.saw_revoked = Some(revoked);
         }
@@ -204,7 +224,8 @@ impl World {
             return self.keeper.failed(&self.lease, moment(self.now));
         }
         let executed = self.now + self.dice.throw(40);
-        let answered = executed + self.dice.throw(300);
+        let late = if self.weather == Weather::Slow { self.lateness } else { 0 };
+        let answered = executed + self.dice.throw(300) + late;
         let mut applied = self.marks.position().number();
         if self.broken == Broken::AppliedBeforeTakenIn {
             applied = applied.max(self.renewals.iter().filter_map(|renewal| renewal.head).max().unwrap_or(0));
@@ -216,7 +237,7 @@ impl World {
         let (now, weather) = (self.now, self.weather);
         let mut waiting = Vec::new();
         for mut renewal in std::mem::take(&mut self.renewals) {
-            let is_answered = renewal.head.is_some() && now >= renewal.answered && weather == Weather::Fair;
+            let is_answered = renewal.head.is_some() && now >= renewal.answered && weather.passes();
             let is_late = now >= renewal.sent + ms(UNANSWERED);
             if let Some(head) = renewal.head.filter(|_| is_answered) {
                 let counted = if self.broken == Broken::CountedFromAnswer { now } else { renewal.sent };
@@ -230,8 +251,12 @@ impl World {
                 if head > self.marks.position().number() {
                     self.marks.advance(head, [Touched::Handle(0)]);
                 }
+                if self.broken == Broken::AnswersMakeUp {
+                    self.keeper = Keeper::new(moment(now));
+                }
                 self.keeper.renewed(&self.lease, moment(counted));
-            } else if weather == Weather::Cut || now >= renewal.sent + ms(LEASE) {
+                self.has_begun = true;
+            } else if weather == Weather::Cut || now >= renewal.sent + ms(PATIENCE) {
                 self.cut = now;
                 if !renewal.is_counted {
                     self.keeper.failed(&self.lease, moment(renewal.sent));
@@ -250,7 +275,7 @@ impl World {
     fn take_read(&mut self) {
         let Some(read) = self.read.take() else { return };
         match read.saw_revoked {
-            Some(saw_revoked) if self.now >= read.answered && self.weather == Weather::Fair => {
+            Some(saw_revoked) if self.now >= read.answered && self.weather.passes() => {
                 let latest = self.broken == Broken::ReadAsNewAsItsAnswer;
                 let read_at = if latest { self.marks.position() } else { read.read_at };
                 if self.entry.is_none_or(|(held, _)| held <= read_at) {
@@ -265,6 +290,11 @@ impl World {
     fn call(&self) -> Result<(), String> {
         let Some((read_at, is_revoked)) = self.entry else { return Ok(()) };
         let standing = self.lease.standing(moment(self.now));
+        // Whoever runs knows, or has asked twice without an answer.
+        let may_be_unknown = self.paused_until + ms(RENEWAL_INTERVAL + UNANSWERED);
+        if standing == Standing::Unknown && self.has_begun && self.now > may_be_unknown {
+            return Err(format!("nothing is known at {}", self.now));
+        }
         if is_revoked || standing == Standing::Unknown || !self.marks.counts(read_at, &Dependencies::of_handle(0)) {
             return Ok(());
         }
@@ -307,6 +337,7 @@ fn without_any_one_of_the_rules_some_history_does() {
         Broken::ReadAsNewAsItsAnswer,
         Broken::FailuresSurviveAStop,
         Broken::AppliedBeforeTakenIn,
+        Broken::AnswersMakeUp,
     ] {
         assert!(first_failure(broken).is_some(), "{broken:?} goes unnoticed");
     }

@@ -90,7 +90,7 @@ async fn stops_right_behind_calls_lose_nothing() {
     let (id, key) = key(&service, json!({})).await;
     set(&service, &json!({ "name": "monthly", "key_id": id, "window": total(1_000) })).await;
     for round in 1..=2 {
-        proxy.set(Weather::AnswersLate);
+        proxy.set(Weather::AnswersLate(Duration::from_millis(30)));
         // Of a block of ten the sixth finds less than half left.
         for _ in 0..6 {
             assert_eq!(passed(&service, &key, 1, 1).await, 1);

@@ -144,6 +144,48 @@ async fn while_postgres_is_away_warm_keys_go_on_for_as_long_as_their_tenant_allo
     }
 }
 
+/// Slow is neither there nor away: what it says late makes nothing live, and still tells what has changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_postgres_is_slow_warm_keys_go_on_and_changes_are_followed() {
+    let mut nodes = Nodes::start_with(1, "100").await;
+    nodes.join().await;
+    let (slow, fair) = (nodes.service(0), nodes.service(1));
+    let url = nodes.database.url();
+    let settings = [("DATABASE_URL", url.as_str()), ("TRONCH_MASTER_KEY", MASTER)];
+    let short = ["tenant", "offline-lease", "--tenant", "acme", "--seconds", "3"];
+    assert!(run(command(&nodes.folders[0], &short).envs(settings), "").status.success());
+    for late in [300, 700, 1_500].map(Duration::from_millis) {
+        let (id, ask) = nodes.warm_key().await;
+        nodes.proxies[0].set(Weather::AnswersLate(late));
+        let since = Instant::now();
+        let mut oldest = 0;
+        // For longer than the tenant allows without Postgres.
+        while since.elapsed() < Duration::from_secs(5) {
+            let asked = Instant::now();
+            let answer = slow.verify(&ask).await;
+            assert!(asked.elapsed() < Duration::from_millis(300), "{late:?}: {:?}", asked.elapsed());
+            assert_eq!(answer["code"], "VALID", "{late:?} late, after {:?}", since.elapsed());
+            oldest = oldest.max(answer["data_age_ms"].as_u64().expect("an age"));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let bound = late + Duration::from_millis(900);
+        assert!(u128::from(oldest) < bound.as_millis(), "{late:?} late, and up to {oldest} ms old");
+
+        assert!(fair.delete(&format!("/api/v1/keys/{id}")).await.status.is_success());
+        let revoked = Instant::now();
+        let mut last_valid = Duration::ZERO;
+        while revoked.elapsed() < bound * 2 {
+            let asked = revoked.elapsed();
+            if code(&slow, &ask).await == "VALID" {
+                last_valid = asked;
+            }
+        }
+        assert!(last_valid < bound, "{late:?} late, and VALID {last_valid:?} after it was revoked");
+        nodes.proxies[0].set(Weather::Fair);
+        eventually("it is refused as what it is", async || code(&slow, &ask).await == "REVOKED").await;
+    }
+}
+
 /// It has read the keys that were used last before anybody asked, and opens no other door.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_may_only_validate_and_begin_warm() {

@@ -7,10 +7,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-
-/// How much later.
-const LATE: Duration = Duration::from_millis(30);
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 
 /// What the network does right now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +25,8 @@ pub enum Weather {
     ReadsHeld,
     /// Postgres hears everything, and nothing that it says arrives.
     AnswersHeld,
-    /// Everything passes; what Postgres says arrives a while later.
-    AnswersLate,
+    /// Everything passes; what Postgres says arrives so much later.
+    AnswersLate(Duration),
 }
 
 /// What a connection is for, by what it asks for.
@@ -108,30 +106,50 @@ async fn pass(
     purpose: Arc<watch::Sender<Purpose>>,
     asking: Option<Arc<AtomicUsize>>,
 ) {
-    let mut buffer = vec![0; 64 * 1024];
-    while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        if let Some(reads) = &asking {
-            if let Some(found) = purpose_of(&buffer[..count]) {
-                purpose.send_replace(found);
+    let (on_the_way, mut arriving) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let (is_asking, now) = (asking.is_some(), weather.clone());
+    let reading = async {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            let bytes = buffer[..count].to_vec();
+            if let Some(reads) = &asking {
+                if let Some(found) = purpose_of(&bytes) {
+                    purpose.send_replace(found);
+                }
+                if *purpose.borrow() == Purpose::Reads {
+                    reads.fetch_add(executions(&bytes), Ordering::Relaxed);
+                }
             }
-            if *purpose.borrow() == Purpose::Reads {
-                reads.fetch_add(executions(&buffer[..count]), Ordering::Relaxed);
+            let late = match *now.borrow() {
+                Weather::AnswersLate(late) if !is_asking => late,
+                _ => Duration::ZERO,
+            };
+            if on_the_way.send((Instant::now() + late, bytes)).is_err() {
+                return;
             }
         }
-        let (purpose, is_asking) = (*purpose.borrow(), asking.is_some());
-        let held = |weather: Weather| match weather {
-            Weather::Hanging => true,
-            Weather::AnswersHeld => !is_asking,
-            Weather::WordLost => !is_asking && purpose == Purpose::Listener,
-            Weather::ReadsHeld => !is_asking && purpose == Purpose::Reads,
-            Weather::Fair | Weather::Cut | Weather::AnswersLate => false,
-        };
-        if *weather.borrow() == Weather::AnswersLate && !is_asking {
-            tokio::time::sleep(LATE).await;
+        drop(on_the_way);
+        // What is on the way still arrives.
+        std::future::pending::<()>().await;
+    };
+    let held = |weather: Weather| match weather {
+        Weather::Hanging => true,
+        Weather::AnswersHeld => !is_asking,
+        Weather::WordLost => !is_asking && *purpose.borrow() == Purpose::Listener,
+        Weather::ReadsHeld => !is_asking && *purpose.borrow() == Purpose::Reads,
+        Weather::Fair | Weather::Cut | Weather::AnswersLate(_) => false,
+    };
+    let writing = async {
+        while let Some((due, bytes)) = arriving.recv().await {
+            sleep_until(due).await;
+            if weather.wait_for(|weather| !held(*weather)).await.is_err() || to.write_all(&bytes).await.is_err() {
+                return;
+            }
         }
-        if weather.wait_for(|weather| !held(*weather)).await.is_err() || to.write_all(&buffer[..count]).await.is_err() {
-            return;
-        }
+    };
+    tokio::select! {
+        () = reading => {}
+        () = writing => {}
     }
 }
 
