@@ -99,7 +99,7 @@ struct Follower {
     keeper: Keeper,
     /// The one that answered last, or the next.
     line: Option<Line>,
-    /// The latest that has answered. What an earlier one says is of a server that may be none any more.
+    /// The latest that has answered. Where an earlier one leads there may be a server by now that is none any more.
     answering: u64,
     lineage: Option<String>,
     asked: Vec<Asked>,
@@ -201,20 +201,27 @@ impl Follower {
             self.wished = None;
         }
         let mut line = answered.line;
+        let is_older = line.number < self.answering;
         match answered.outcome {
-            Ok(renewal) if line.number >= self.answering => {
-                line.heard = answered.received;
-                self.answering = line.number;
-                self.line = Some(line);
+            Ok(renewal) if is_older && self.lineage.as_ref() != Some(&renewal.lineage) => {
+                tracing::debug!("a renewal was answered by a server that another has taken the place of");
+                self.lost(&asked);
+            }
+            Ok(renewal) => {
+                if !is_older {
+                    line.heard = answered.received;
+                    self.answering = line.number;
+                    self.line = Some(line);
+                }
                 self.renewed(&asked, answered.received, renewal).await;
             }
-            Ok(_) => tracing::debug!("a renewal was answered on a connection that another took the place of"),
             Err(error) => {
+                tracing::debug!(error.causes = ?error.causes(), "a renewal failed: {error}");
                 // Those still on it fail by themselves.
                 if self.line.as_ref().is_some_and(|current| current.number == line.number) {
                     self.line = None;
                 }
-                self.lost(&asked, &error);
+                self.lost(&asked);
             }
         }
     }
@@ -293,8 +300,7 @@ impl Follower {
         }
     }
 
-    fn lost(&mut self, asked: &Asked, error: &Error) {
-        tracing::debug!(error.causes = ?error.causes(), "a renewal failed: {error}");
+    fn lost(&mut self, asked: &Asked) {
         if !asked.is_counted {
             self.fail(asked.sent);
         }
