@@ -15,6 +15,9 @@ const UNSTEADY_MS: i64 = 20;
 /// A change of more than this is somebody setting a clock.
 const JUMP_MS: i64 = 2_000;
 
+/// An answer that took longer is only believed as far as it leaves no other way.
+const PRECISE: Duration = Duration::from_millis(400);
+
 /// How long such a change must last before it is believed.
 const JUMP_LASTS: Duration = Duration::from_secs(60);
 
@@ -123,7 +126,7 @@ impl ProductClock {
 
     /// Gives the milliseconds of a jump when one is seen for the first time.
     fn adopt(&self, sent: Moment, received: Moment, database_ms: i64, now: Moment) -> Option<i64> {
-        // The answer was given somewhere between; nobody can know where. So what came late proves little.
+        // The answer was given somewhere between; nobody can know where.
         let off_by = (received.as_millis() - sent.as_millis()) / 2;
         let measured = database_ms - (sent.as_millis() + off_by);
         let current = self.offset_ms.load(Ordering::Acquire);
@@ -131,15 +134,17 @@ impl ProductClock {
             self.follow(now, measured);
             return None;
         }
+        let is_precise = received.since(sent) <= PRECISE;
+        let unproven = if is_precise { 0 } else { off_by };
         let apart = measured - current;
+        let apart = apart.signum() * (apart.abs() - unproven).max(0);
         if apart.abs() <= JUMP_MS {
-            self.apart_since.store(0, Ordering::Relaxed);
-            if apart.abs() > UNSTEADY_MS + off_by {
-                self.follow(now, measured);
+            if is_precise {
+                self.apart_since.store(0, Ordering::Relaxed);
             }
-            return None;
-        }
-        if apart.abs() <= JUMP_MS + off_by {
+            if apart.abs() > UNSTEADY_MS {
+                self.follow(now, current + apart);
+            }
             return None;
         }
         match self.apart_since.load(Ordering::Relaxed) {
@@ -149,7 +154,7 @@ impl ProductClock {
             }
             since if received.since(Moment(since)) >= JUMP_LASTS => {
                 self.apart_since.store(0, Ordering::Relaxed);
-                self.follow(now, measured);
+                self.follow(now, current + apart);
                 None
             }
             _ => None,
@@ -196,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_network_may_have_done_moves_nothing() {
+    fn a_late_answer_moves_no_more_than_it_proves() {
         let clock = ProductClock::new();
         ask(&clock, 1_000, 50_000);
         // Asked, answered at once, and heard late, by a clock that is as far ahead as it was.
@@ -207,9 +212,9 @@ mod tests {
         assert_eq!(heard(2_000, 700, 50_000), None);
         assert_eq!(heard(3_000, 5_000, 50_000), None);
         assert_eq!(at(&clock, 8_000), 58_000);
-        // More than it may have done is the clock's.
+        // It was given at 9 000 or later, so the clock is at most 49 600 ahead.
         assert_eq!(heard(9_000, 700, 49_600), None);
-        assert_eq!(at(&clock, 11_000), 60_250);
+        assert_eq!(at(&clock, 11_000), 60_600);
     }
 
     #[test]

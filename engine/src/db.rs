@@ -99,6 +99,11 @@ fn with_options(url: &str, options: &str) -> String {
     format!("{url}{separator}target_session_attrs=read-write&options={options}")
 }
 
+/// A network that loses everything is tried again soon. Where somebody has said how long, that counts.
+fn with_connect_timeout(url: &str) -> String {
+    if url.contains("connect_timeout=") { url.to_owned() } else { format!("{url}&connect_timeout=2") }
+}
+
 fn pool(
     url: String,
     connections: usize,
@@ -160,7 +165,7 @@ impl Db {
             data_plane: pool(with_options(url, data_plane), some, RecyclingMethod::Fast)?,
             usage: pool(with_options(url, &system), 1, RecyclingMethod::Verified)?,
             limits: pool(with_options(url, &shared_limits), 1, RecyclingMethod::Fast)?,
-            lease_url: with_options(url, lease),
+            lease_url: with_connect_timeout(&with_options(url, lease)),
         })
     }
 

@@ -8,7 +8,7 @@ use diesel_async::RunQueryDsl;
 use tokio::time::Instant;
 use tronch_core::Timestamp;
 
-use super::lease::LEASE;
+use super::lease::{AWAY, LEASE, PATIENCE};
 use crate::clock;
 use crate::db::Connection;
 use crate::error::Error;
@@ -89,7 +89,8 @@ pub async fn confirm_changes(tenant: &Tenant) -> Result<Confirmation, Error> {
     }
 }
 
-/// The number of the last change, and how long after its last renewal a process may answer about the tenant's keys.
+/// The number of the last change, and how long after its last renewal a process may answer about the tenant's keys: one that is
+/// under way right now may have looked before the change, and is heard of later.
 ///
 /// This crosses tenants because the change log is one for all of them.
 async fn number_and_lease(connection: &mut Connection, tenant_id: uuid::Uuid) -> Result<(i64, TimeDelta), Error> {
@@ -99,11 +100,12 @@ async fn number_and_lease(connection: &mut Connection, tenant_id: uuid::Uuid) ->
     let recent = change_log::table
         .filter(change_log::kind.eq("tenant"))
         .filter(change_log::subject.eq(tenant_id.to_string()))
-        .filter(change_log::logged_at.gt(clock::now() - OFFLINE_LEASE_MAX - TimeDelta::seconds(5)));
+        .filter(change_log::logged_at.gt(clock::now() - OFFLINE_LEASE_MAX - TimeDelta::seconds(10)));
     let was_changed: bool = diesel::select(diesel::dsl::exists(recent)).get_result(connection).await?;
-    let lease = TimeDelta::from_std(LEASE).unwrap_or(TimeDelta::zero());
+    let [lease, under_way] =
+        [LEASE, AWAY + PATIENCE].map(|time| TimeDelta::from_std(time).unwrap_or(TimeDelta::zero()));
     let offline_lease = if was_changed { OFFLINE_LEASE_MAX } else { TimeDelta::seconds(seconds.into()) };
-    Ok((number, offline_lease.max(lease)))
+    Ok((number, offline_lease.max(lease) + under_way))
 }
 
 /// The processes that may still answer: the lease of all others is over.

@@ -17,15 +17,12 @@ use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use super::Node;
 use super::lease::{Keeper, LEASE, PATIENCE, RENEWAL_INTERVAL, UNANSWERED};
 use super::log::{self, Kind, Renewal};
-use super::marks::Touched;
+use super::marks::{Position, Touched};
 use crate::clock::{self, Moment};
 use crate::db;
 use crate::error::Error;
 
-/// How long a connection may take. A network that is back hears the next attempt by then.
-const CONNECT: Duration = Duration::from_secs(2);
-
-/// How long the listener waits before it connects again, and for a sign of life.
+/// How long the listener waits before it connects again, and for something to be said.
 const LISTENER_RETRY: Duration = Duration::from_secs(1);
 const LISTENER_SILENCE: Duration = Duration::from_secs(10);
 
@@ -60,7 +57,7 @@ impl Line {
     fn dial(number: u64, url: String) -> Self {
         let connected = async move {
             let late = |late| Err(Error::database_unavailable(late));
-            let connection = timeout(CONNECT, connect(&url)).await.unwrap_or_else(late);
+            let connection = timeout(PATIENCE, connect(&url)).await.unwrap_or_else(late);
             connection.map(|connection| (Arc::new(connection), Moment::now())).map_err(Arc::new)
         };
         Self { number, connection: connected.boxed().shared(), heard: Moment::from_nanos(0) }
@@ -80,7 +77,7 @@ struct Asked {
     line: u64,
     sent: Moment,
     /// Where this process was when it asked.
-    applied: u64,
+    position: Position,
     unanswered_at: Instant,
     is_counted: bool,
 }
@@ -97,16 +94,24 @@ struct Follower {
     node: Arc<Node>,
     url: String,
     keeper: Keeper,
-    /// The one that answered last, or the next.
+    /// The one that renewals are sent on.
     line: Option<Line>,
+    /// Another, tried because nothing has come on that one for long. It takes its place when it has answered.
+    next: Option<Line>,
     /// The latest that has answered. Where an earlier one leads there may be a server by now that is none any more.
     answering: u64,
     lineage: Option<String>,
     asked: Vec<Asked>,
     answers: JoinSet<Answered>,
     count: u64,
+    /// The latest that was answered.
+    newest: u64,
     /// The renewal that somebody wished for; others who wish meanwhile get the next one.
     wished: Option<u64>,
+    /// The list of nodes has lost this process: the next renewal puts it back.
+    is_lost: bool,
+    /// The renewal that did.
+    joined: u64,
     /// When nodes were counted last, and since when they have been without a gap.
     counted_at: Moment,
     resumed_at: Moment,
@@ -119,12 +124,16 @@ impl Follower {
             url,
             keeper: Keeper::new(Moment::now()),
             line: None,
+            next: None,
             answering: 0,
             lineage: None,
             asked: Vec::new(),
             answers: JoinSet::new(),
             count: 0,
+            newest: 0,
             wished: None,
+            is_lost: false,
+            joined: 0,
             counted_at: Moment::now(),
             resumed_at: Moment::from_nanos(0),
         }
@@ -139,7 +148,7 @@ impl Follower {
                 () = self.node.stop.cancelled() => break,
                 Some(Ok(answered)) = self.answers.join_next() => {
                     self.look();
-                    self.take(answered).await;
+                    self.take(answered);
                 }
                 () = self.node.wish.notified(), if self.wished.is_none() => {
                     self.look();
@@ -147,7 +156,10 @@ impl Follower {
                 }
                 _ = ticks.tick() => {
                     self.look();
-                    self.ask();
+                    if self.keeper.may_send(Moment::now(), self.asked.iter().map(|asked| asked.sent)) {
+                        self.ask();
+                    }
+                    self.try_another();
                 }
                 () = sleep_until(overdue.unwrap_or_else(Instant::now)), if overdue.is_some() => {
                     self.look();
@@ -164,16 +176,30 @@ impl Follower {
 
     /// Sends a renewal, behind those that have no answer yet.
     fn ask(&mut self) -> u64 {
+        let (number, url) = (self.count, &self.url);
+        let line = self.line.get_or_insert_with(|| Line::dial(number, url.clone())).clone();
+        self.ask_on(line)
+    }
+
+    fn ask_on(&mut self, line: Line) -> u64 {
         self.count += 1;
-        let (number, sent) = (self.count, Moment::now());
-        let applied = self.node.marks.position().number();
+        let (number, sent, position) = (self.count, Moment::now(), self.node.marks.position());
         let unanswered_at = Instant::now() + UNANSWERED;
-        let (line, id) = (self.line_at(sent), self.node.id);
-        self.asked.push(Asked { number, line: line.number, sent, applied, unanswered_at, is_counted: false });
+        self.asked.push(Asked { number, line: line.number, sent, position, unanswered_at, is_counted: false });
+        let is_lost = std::mem::take(&mut self.is_lost);
+        if is_lost {
+            self.joined = number;
+        }
+        let (node, applied, lineage) = (Arc::clone(&self.node), position.number(), self.lineage.clone());
         self.answers.spawn(async move {
             let renewed = async {
                 let (connection, _) = line.connection.clone().await?;
-                log::renew(&connection, id, applied).await.map_err(Arc::new)
+                if is_lost {
+                    let listed =
+                        log::insert_node(&connection, node.id, &node.name, &node.keyring.ids(), Some(applied)).await;
+                    listed.map_err(Arc::new)?;
+                }
+                log::renew(&connection, node.id, applied, lineage.as_deref()).await.map_err(Arc::new)
             };
             let late = |late| Err(Arc::new(Error::database_unavailable(late)));
             let outcome = timeout(PATIENCE, renewed).await.unwrap_or_else(late);
@@ -182,67 +208,97 @@ impl Follower {
         number
     }
 
-    /// The line there is; another when nothing has come on it for longer than a renewal counts, though it was asked.
-    fn line_at(&mut self, now: Moment) -> Line {
-        if let Some(line) = &self.line
-            && line.silence(now).is_some_and(|silence| silence > LEASE)
-            && self.asked.iter().any(|asked| asked.line == line.number && now.since(asked.sent) > LEASE)
-        {
-            self.line = None;
-            self.wished = None;
+    /// Connects anew when nothing has come on the line for longer than a renewal counts, though it was asked.
+    fn try_another(&mut self) {
+        let now = Moment::now();
+        let Some(line) = self.line.as_ref().filter(|_| self.next.is_none()) else { return };
+        let is_silent = line.silence(now).is_some_and(|silence| silence > LEASE);
+        if is_silent && self.asked.iter().any(|asked| asked.line == line.number && now.since(asked.sent) > LEASE) {
+            let next = Line::dial(self.count, self.url.clone());
+            self.next = Some(next.clone());
+            self.ask_on(next);
         }
-        self.line.get_or_insert_with(|| Line::dial(self.count, self.url.clone())).clone()
     }
 
-    async fn take(&mut self, answered: Answered) {
+    fn take(&mut self, answered: Answered) {
         let Some(at) = self.asked.iter().position(|asked| asked.number == answered.number) else { return };
         let asked = self.asked.remove(at);
         if self.wished == Some(asked.number) {
             self.wished = None;
         }
-        let mut line = answered.line;
-        let is_older = line.number < self.answering;
+        let line = answered.line;
         match answered.outcome {
-            Ok(renewal) if is_older && self.lineage.as_ref() != Some(&renewal.lineage) => {
-                tracing::debug!("a renewal was answered by a server that another has taken the place of");
-                self.lost(&asked);
-            }
             Ok(renewal) => {
-                if !is_older {
-                    line.heard = answered.received;
-                    self.answering = line.number;
-                    self.line = Some(line);
+                if line.number < self.answering && self.lineage.as_ref() != Some(&renewal.lineage) {
+                    tracing::debug!("a renewal was answered by a server that another has taken the place of");
+                    return self.lost(&asked);
                 }
-                self.renewed(&asked, answered.received, renewal).await;
+                self.heard(line, answered.received);
+                self.renewed(&asked, answered.received, renewal);
             }
             Err(error) => {
                 tracing::debug!(error.causes = ?error.causes(), "a renewal failed: {error}");
                 // Those still on it fail by themselves.
-                if self.line.as_ref().is_some_and(|current| current.number == line.number) {
-                    self.line = None;
+                let is_on =
+                    |current: &Option<Line>| current.as_ref().is_some_and(|current| current.number == line.number);
+                if is_on(&self.line) {
+                    self.line = self.next.take();
+                } else if is_on(&self.next) {
+                    self.next = None;
                 }
                 self.lost(&asked);
             }
         }
     }
 
-    async fn renewed(&mut self, asked: &Asked, received: Moment, renewal: Renewal) {
-        clock::adopt(asked.sent, received, renewal.clock_ms);
-        self.count_nodes(received, renewal.nodes);
-        if !renewal.is_known {
-            // Nobody has waited for this process meanwhile.
-            return self.rejoin().await;
+    fn heard(&mut self, line: Line, received: Moment) {
+        if line.number < self.answering {
+            return;
         }
-        // Without it keys are checked all the same, and none can be made.
-        let is_missing = !self.node.keyring.follow(&renewal.current_master);
-        metrics::gauge!("tronch_master_missing").set(f64::from(u8::from(is_missing)));
-        let before = self.node.marks.position().number();
-        self.take_in(asked.applied, renewal);
+        if line.number > self.answering {
+            // What was wished for on the other may never be answered.
+            self.wished = None;
+            self.answering = line.number;
+        }
+        if self.next.as_ref().is_some_and(|next| next.number <= line.number) {
+            self.next = None;
+        }
+        self.line = Some(Line { heard: received, ..line });
+    }
+
+    fn renewed(&mut self, asked: &Asked, received: Moment, renewal: Renewal) {
+        clock::adopt(asked.sent, received, renewal.clock_ms);
+        if asked.number > self.newest {
+            self.newest = asked.number;
+            self.count_nodes(received, renewal.nodes);
+            // Without it keys are checked all the same, and none can be made.
+            let is_missing = !self.node.keyring.follow(&renewal.current_master);
+            metrics::gauge!("tronch_master_missing").set(f64::from(u8::from(is_missing)));
+        }
+        if !renewal.is_known && asked.number > self.joined && !self.is_lost {
+            // Nobody has waited for this process meanwhile.
+            tracing::warn!("this process was taken off the list of nodes: everything remembered was forgotten");
+            metrics::counter!("tronch_cache_forgotten_total", "why" => "off_the_list").increment(1);
+            self.node.marks.forget_everything(renewal.head);
+            self.is_lost = true;
+            self.node.wish.notify_one();
+        }
+        // What was asked before everything was forgotten told of changes since then, and not of those since now.
+        if !renewal.is_known || !asked.position.is_of_round(self.node.marks.position()) {
+            return self.lost(asked);
+        }
+        let before = self.node.marks.position();
+        let was_away = renewal.was_away;
+        self.take_in(asked.position.number(), renewal);
+        if was_away {
+            self.node.wish.notify_one();
+            return;
+        }
         self.keeper.renewed(&self.node.lease, asked.sent);
         self.node.renewals.send_replace(asked.sent);
-        if self.node.marks.position().number() != before {
+        if self.node.marks.position() != before {
             // So that whoever waits for this process sees how far it is.
-            self.wished = Some(self.ask());
+            self.node.wish.notify_one();
         }
     }
 
@@ -327,21 +383,6 @@ impl Follower {
         self.node.renewals.send_modify(|_| {});
     }
 
-    async fn rejoin(&mut self) {
-        tracing::warn!("this process was taken off the list of nodes: everything remembered was forgotten");
-        metrics::counter!("tronch_cache_forgotten_total", "why" => "off_the_list").increment(1);
-        let node = &self.node;
-        let joined = async {
-            let mut connection = connect(&self.url).await?;
-            log::insert_node(&mut connection, node.id, &node.name, &node.keyring.ids()).await
-        };
-        match timeout(LEASE, joined).await {
-            Ok(Ok(number)) => node.marks.forget_everything(number),
-            Ok(Err(error)) => tracing::warn!(error.causes = ?error.causes(), "and could not be put back: {error}"),
-            Err(_) => tracing::warn!("and could not be put back in time"),
-        }
-    }
-
     async fn leave(mut self) {
         self.answers.abort_all();
         let farewell = async {
@@ -371,9 +412,9 @@ async fn listen(node: Arc<Node>, url: String) {
 
 async fn listen_once(node: &Node, url: &str) -> Result<(), Error> {
     let late = |elapsed: tokio::time::error::Elapsed| Error::database_unavailable(elapsed);
-    let mut connection = timeout(CONNECT, connect(url)).await.map_err(late)??;
+    let mut connection = timeout(PATIENCE, connect(url)).await.map_err(late)??;
     let listening = connection.batch_execute("LISTEN tronch_changes");
-    timeout(LISTENER_RETRY, listening).await.map_err(late)?.map_err(Error::from)?;
+    timeout(PATIENCE, listening).await.map_err(late)?.map_err(Error::from)?;
     // What was said before is heard by nobody.
     node.wish.notify_one();
     loop {
@@ -386,10 +427,9 @@ async fn listen_once(node: &Node, url: &str) -> Result<(), Error> {
             Ok(Some(Err(error))) => return Err(Error::from(error)),
             Ok(None) => return Ok(()),
             // Nothing was said, or the line is dead: only asking tells.
-            Err(_) => timeout(LISTENER_RETRY, connection.batch_execute("SELECT 1"))
-                .await
-                .map_err(late)?
-                .map_err(Error::from)?,
+            Err(_) => {
+                timeout(PATIENCE, connection.batch_execute("SELECT 1")).await.map_err(late)?.map_err(Error::from)?
+            }
         }
     }
 }

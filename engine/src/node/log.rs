@@ -8,6 +8,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use super::NodeName;
+use super::lease::AWAY;
 use crate::error::Error;
 use crate::keyring::TagKeyId;
 
@@ -16,6 +17,9 @@ const CHANGES_END: i64 = 1_001;
 
 /// A node that was not heard of for so long is not counted among those that share what is left of limits.
 pub(super) const HEARD_OF_SECONDS: f64 = 5.0;
+
+/// As [`AWAY`](super::lease::AWAY).
+const AWAY_SECONDS: f64 = AWAY.as_secs() as f64;
 
 /// What a change is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,6 +67,8 @@ pub(super) struct Renewal {
     pub(super) current_master: Vec<u8>,
     /// Whether this node is on the list.
     pub(super) is_known: bool,
+    /// Whether it was not heard of for longer than [`AWAY`].
+    pub(super) was_away: bool,
     /// How many nodes were heard of lately.
     pub(super) nodes: u64,
     /// What has changed since; nothing when that is not known any more.
@@ -92,6 +98,8 @@ struct Row {
     current_master: Option<Vec<u8>>,
     #[diesel(sql_type = Bool)]
     is_known: bool,
+    #[diesel(sql_type = Bool)]
+    was_away: bool,
     #[diesel(sql_type = BigInt)]
     nodes: i64,
     #[diesel(sql_type = Nullable<BigInt>)]
@@ -110,33 +118,44 @@ struct Row {
 ///
 /// Diesel's `sql_query` has each statement prepared anew, and all others on its connection wait meanwhile. Where Postgres is
 /// far away, renewals would stand in line. This one is prepared once.
-struct Renew {
+///
+/// `known` is the database that `applied` is of: a number of another one's log means nothing in this one's.
+struct Renew<'a> {
     node: Uuid,
     applied: i64,
+    known: Option<&'a str>,
 }
 
-impl QueryFragment<Pg> for Renew {
+impl QueryFragment<Pg> for Renew<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH asked (node, applied) AS (VALUES (");
+        out.push_sql("WITH asked (node, applied, known) AS (VALUES (");
         out.push_bind_param::<SqlUuid, _>(&self.node)?;
         out.push_sql(", ");
         out.push_bind_param::<BigInt, _>(&self.applied)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Text>, _>(&self.known)?;
         out.push_sql(
-            ")), beat AS (UPDATE nodes SET applied = asked.applied, renewed_at = clock_timestamp() FROM asked \
-             WHERE id = asked.node RETURNING id) \
+            ")), here (lineage) AS (SELECT (SELECT system_identifier FROM pg_control_system()) || '/' \
+             || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || 'change_log_head'::regclass::oid || '/' \
+             || (SELECT oid FROM pg_database WHERE datname = current_database())), \
+             beat AS (UPDATE nodes SET renewed_at = clock_timestamp(), \
+             applied = CASE WHEN asked.known IS NULL OR asked.known = here.lineage THEN asked.applied ELSE 0 END \
+             FROM asked, here WHERE id = asked.node RETURNING id) \
              SELECT head.n AS head, head.pruned, (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS clock_ms, \
-             (SELECT system_identifier FROM pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) \
-             || '/' || 'change_log_head'::regclass::oid || '/' || \
-             (SELECT oid FROM pg_database WHERE datname = current_database()) AS lineage, \
-             EXISTS (SELECT FROM beat) AS is_known, \
-             (SELECT count(*) FROM nodes WHERE id = asked.node \
+             here.lineage, EXISTS (SELECT FROM beat) AS is_known, \
+             coalesce((SELECT renewed_at < clock_timestamp() - make_interval(secs => ",
+        );
+        out.push_bind_param::<Double, _>(&AWAY_SECONDS)?;
+        out.push_sql(
+            ") FROM nodes WHERE id = (SELECT node FROM asked)), true) AS was_away, \
+             (SELECT count(*) FROM nodes WHERE id = (SELECT node FROM asked) \
              OR renewed_at > clock_timestamp() - make_interval(secs => ",
         );
         out.push_bind_param::<Double, _>(&HEARD_OF_SECONDS)?;
         out.push_sql(
             ")) AS nodes, (SELECT id FROM master_keys WHERE current) AS current_master, log.n, log.kind, log.subject, \
              (extract(epoch FROM log.logged_at) * 1000)::bigint AS at_ms \
-             FROM change_log_head AS head CROSS JOIN asked \
+             FROM change_log_head AS head CROSS JOIN asked CROSS JOIN here \
              LEFT JOIN LATERAL (SELECT n, kind, subject, logged_at FROM change_log \
              WHERE head.n > asked.applied AND n > asked.applied AND head.pruned <= asked.applied LIMIT ",
         );
@@ -146,28 +165,34 @@ impl QueryFragment<Pg> for Renew {
     }
 }
 
-impl QueryId for Renew {
-    type QueryId = Self;
+impl QueryId for Renew<'_> {
+    type QueryId = Renew<'static>;
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl Query for Renew {
+impl Query for Renew<'_> {
     type SqlType = Untyped;
 }
 
 /// This crosses tenants because a process answers for all of them.
 ///
-/// Tells Postgres that everything up to `applied` is taken in, and asks what came after.
-pub(super) async fn renew(mut connection: &AsyncPgConnection, node: Uuid, applied: u64) -> Result<Renewal, Error> {
+/// Tells Postgres that everything up to `applied` in the log of the database `known` is taken in, and asks what came after.
+pub(super) async fn renew(
+    mut connection: &AsyncPgConnection,
+    node: Uuid,
+    applied: u64,
+    known: Option<&str>,
+) -> Result<Renewal, Error> {
     let applied = number_in(applied);
-    let rows: Vec<Row> = Renew { node, applied }.load(&mut connection).await?;
+    let rows: Vec<Row> = Renew { node, applied, known }.load(&mut connection).await?;
     let first = rows.as_slice().first().ok_or_else(|| Error::internal("the change log has no head"))?;
-    let (head, pruned, clock_ms, is_known) = (first.head, first.pruned, first.clock_ms, first.is_known);
+    let (head, pruned, clock_ms) = (first.head, first.pruned, first.clock_ms);
+    let (is_known, was_away) = (first.is_known, first.was_away);
     let nodes = number_out(first.nodes);
     let (lineage, current_master) = (first.lineage.clone(), first.current_master.clone().unwrap_or_default());
     let is_readable = pruned <= applied && i64::try_from(rows.len()).is_ok_and(|count| count < CHANGES_END);
     let changes = if is_readable { rows.into_iter().filter_map(change).collect() } else { None };
-    Ok(Renewal { head: number_out(head), lineage, clock_ms, current_master, is_known, nodes, changes })
+    Ok(Renewal { head: number_out(head), lineage, clock_ms, current_master, is_known, was_away, nodes, changes })
 }
 
 /// `None` inside for a kind that a newer version has brought: what it means for us, only forgetting covers.
@@ -176,15 +201,16 @@ fn change(row: Row) -> Option<Option<Logged>> {
     Some(Kind::parse(&kind).map(|kind| Logged { number: number_out(n), kind, subject, at_ms }))
 }
 
-/// Puts a process on the list; gives where the change log is.
+/// Puts a process on the list, which has taken in everything up to `applied`, or up to now; gives up to where.
 ///
 /// This crosses tenants because a process answers for all of them.
 #[expect(clippy::disallowed_methods, reason = "Diesel cannot insert what a query gives beside values")]
 pub(super) async fn insert_node(
-    connection: &mut AsyncPgConnection,
+    mut connection: &AsyncPgConnection,
     id: Uuid,
     name: &NodeName,
     master_ids: &[TagKeyId],
+    applied: Option<u64>,
 ) -> Result<u64, Error> {
     #[derive(QueryableByName)]
     struct Inserted {
@@ -192,14 +218,15 @@ pub(super) async fn insert_node(
         applied: i64,
     }
     let inserted: Inserted = diesel::sql_query(
-        "INSERT INTO nodes (id, name, version, applied, master_ids) SELECT $1, $2, $3, n, $4 FROM change_log_head \
-         RETURNING applied",
+        "INSERT INTO nodes (id, name, version, applied, master_ids) SELECT $1, $2, $3, coalesce($5, n), $4 \
+         FROM change_log_head RETURNING applied",
     )
     .bind::<SqlUuid, _>(id)
     .bind::<Text, _>(&name.name)
     .bind::<Text, _>(name.version)
     .bind::<Array<Binary>, _>(master_ids.iter().map(TagKeyId::as_bytes).collect::<Vec<_>>())
-    .get_result(connection)
+    .bind::<Nullable<BigInt>, _>(applied.map(number_in))
+    .get_result(&mut connection)
     .await?;
     Ok(number_out(inserted.applied))
 }

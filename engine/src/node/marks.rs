@@ -22,6 +22,11 @@ impl Position {
     pub(crate) fn number(self) -> u64 {
         self.0 & NUMBER_MASK
     }
+
+    /// Whether nothing was forgotten between the two.
+    pub(crate) fn is_of_round(self, other: Self) -> bool {
+        self.0 >> NUMBER_BITS == other.0 >> NUMBER_BITS
+    }
 }
 
 /// Where the marks of one entry stand: computed once, when it is read.

@@ -96,8 +96,8 @@ impl Node {
         nodes: Arc<AtomicU64>,
     ) -> Result<Arc<Self>, Error> {
         let id = Uuid::from_bytes(crate::random::bytes()?);
-        let mut connection = db.system().await?;
-        let number = log::insert_node(&mut connection, id, &name, &keyring.ids()).await?;
+        let connection = db.system().await?;
+        let number = log::insert_node(&connection, id, &name, &keyring.ids(), None).await?;
         drop(connection);
         let node = Arc::new(Self {
             id,

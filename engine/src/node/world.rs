@@ -4,14 +4,17 @@
 
 use std::time::Duration;
 
-use super::lease::{Keeper, LEASE, Lease, PATIENCE, RENEWAL_INTERVAL, Standing, UNANSWERED};
+use super::lease::{AWAY, Keeper, LEASE, Lease, PATIENCE, RENEWAL_INTERVAL, Standing, UNANSWERED};
 use super::marks::{Dependencies, Marks, Position, Touched};
 use crate::clock::Moment;
 
 /// Of one history, in steps of [`STEP_MS`].
-const STEPS: u64 = 600;
+const STEPS: u64 = 3_000;
 const STEP_MS: u64 = 10;
-const HISTORIES: u64 = 3_000;
+const HISTORIES: u64 = 1_500;
+
+/// What the tenant allows without Postgres.
+const OFFLINE_LEASE: Duration = Duration::from_secs(5);
 
 /// What is changed on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,8 @@ enum Broken {
     AppliedBeforeTakenIn,
     /// An answer makes up for those that are missing to what was asked after it.
     AnswersMakeUp,
+    /// Who was away long enough to be left out counts what it is told first.
+    CountedThoughAway,
 }
 
 /// Numbers that look random and are the same every time.
@@ -59,11 +64,13 @@ impl Weather {
 
 struct Renewal {
     sent: u64,
-    /// When Postgres works on it, and when its answer comes; never while it hangs.
+    /// When Postgres begins to work on it, how long that takes, and how long the answer does; never while it hangs.
     executed: u64,
-    answered: u64,
-    /// What Postgres knew then.
-    head: Option<u64>,
+    work: u64,
+    latency: u64,
+    /// When Postgres began, and what it knew then: the number of the last change, and whether the node was away.
+    begun: Option<(u64, u64, bool)>,
+    committed: Option<u64>,
     applied: u64,
     is_counted: bool,
 }
@@ -84,6 +91,11 @@ struct World {
     revoked: Option<u64>,
     /// What the list of nodes says that ours has taken in.
     told: u64,
+    /// And when it was last heard of.
+    renewed_at: u64,
+    /// When the key will be revoked, and before when the weather stays as it is.
+    revoked_at: u64,
+    fair_again: u64,
     /// How late answers are where they are late.
     lateness: u64,
     /// Whether a renewal was ever answered.
@@ -92,8 +104,9 @@ struct World {
     paused_until: u64,
     /// When it last went on after a stop.
     resumed: Option<u64>,
-    /// When a renewal last failed at once.
+    /// When a renewal last failed at once, and when one was answered that did not count because the node had been away.
     cut: u64,
+    away: u64,
     lease: Lease,
     keeper: Keeper,
     marks: Marks,
@@ -120,12 +133,16 @@ impl World {
             weather: Weather::Fair,
             revoked: None,
             told: 0,
+            renewed_at: 1_000,
+            revoked_at: 1_000 + seed.wrapping_mul(2_654_435_761) % (STEPS * STEP_MS),
+            fair_again: 0,
             lateness: 0,
             has_begun: false,
             confirmed: None,
             paused_until: 0,
             resumed: None,
             cut: 0,
+            away: 0,
             lease: Lease::new(),
             keeper: Keeper::new(moment(1_000)),
             marks: Marks::new(0),
@@ -151,9 +168,16 @@ impl World {
     }
 
     fn surroundings(&mut self) {
+        if self.revoked.is_none() && self.now >= self.revoked_at {
+            self.revoked = Some(self.now);
+        }
         match self.dice.throw(400) {
-            0 => self.weather = Weather::Hanging,
-            1 => self.weather = Weather::Cut,
+            0..=8 if self.now < self.fair_again => {}
+            what @ 0..=1 => {
+                self.weather = if what == 0 { Weather::Hanging } else { Weather::Cut };
+                // Sometimes until nobody waits for the node any more.
+                self.fair_again = if self.dice.throw(4) == 0 { self.now + 10_000 + self.dice.throw(6_000) } else { 0 };
+            }
             2..=7 => self.weather = Weather::Fair,
             8 => {
                 self.weather = Weather::Slow;
@@ -167,7 +191,6 @@ impl World {
                     self.resumed = Some(self.paused_until);
                 }
             }
-            10..=13 if self.revoked.is_none() => self.revoked = Some(self.now),
             _ => {}
         }
     }
@@ -178,10 +201,21 @@ impl World {
 
     fn postgres(&mut self) {
         let (now, head, revoked) = (self.now, self.head(), self.revoked.is_some());
-        for renewal in &mut self.renewals {
-            if renewal.head.is_none() && now >= renewal.executed && self.weather.passes() {
-                renewal.head = Some(head);
+        // One after the other, as they come on one connection.
+        for renewal in self.renewals.iter_mut().filter(|_| self.weather.passes()) {
+            if renewal.begun.is_none() {
+                if now < renewal.executed {
+                    break;
+                }
+                renewal.begun = Some((now, head, now > self.renewed_at + ms(AWAY)));
+            }
+            if let (Some((begun, ..)), None) = (renewal.begun, renewal.committed) {
+                if now < begun + renewal.work {
+                    break;
+                }
+                renewal.committed = Some(now);
                 self.told = self.told.max(renewal.applied);
+                self.renewed_at = self.renewed_at.max(begun);
             }
         }
         if let Some(read) = &mut self.read
@@ -191,7 +225,8 @@ impl World {
         {
             read.saw_revoked = Some(revoked);
         }
-        if revoked && self.told >= 1 && self.confirmed.is_none() {
+        let is_left_out = now >= self.renewed_at + ms(OFFLINE_LEASE + PATIENCE + AWAY);
+        if revoked && (self.told >= 1 || is_left_out) && self.confirmed.is_none() {
             self.confirmed = Some(now);
         }
     }
@@ -207,7 +242,9 @@ impl World {
         self.keeper.look(&self.lease, now);
         if self.now >= self.next_renewal {
             self.next_renewal = self.now + ms(RENEWAL_INTERVAL);
-            self.send();
+            if self.keeper.may_send(now, self.renewals.iter().map(|renewal| moment(renewal.sent))) {
+                self.send();
+            }
         }
         self.take_answers();
         self.take_read();
@@ -224,22 +261,32 @@ impl World {
             return self.keeper.failed(&self.lease, moment(self.now));
         }
         let executed = self.now + self.dice.throw(40);
+        let work = if self.dice.throw(5) == 0 { self.dice.throw(4_000) } else { 0 };
         let late = if self.weather == Weather::Slow { self.lateness } else { 0 };
-        let answered = executed + self.dice.throw(300) + late;
+        let latency = self.dice.throw(300) + late;
         let mut applied = self.marks.position().number();
         if self.broken == Broken::AppliedBeforeTakenIn {
-            applied = applied.max(self.renewals.iter().filter_map(|renewal| renewal.head).max().unwrap_or(0));
+            applied = applied.max(self.renewals.iter().filter_map(|renewal| Some(renewal.begun?.1)).max().unwrap_or(0));
         }
-        self.renewals.push(Renewal { sent: self.now, executed, answered, head: None, applied, is_counted: false });
+        self.renewals.push(Renewal {
+            sent: self.now,
+            executed,
+            work,
+            latency,
+            begun: None,
+            committed: None,
+            applied,
+            is_counted: false,
+        });
     }
 
     fn take_answers(&mut self) {
         let (now, weather) = (self.now, self.weather);
         let mut waiting = Vec::new();
         for mut renewal in std::mem::take(&mut self.renewals) {
-            let is_answered = renewal.head.is_some() && now >= renewal.answered && weather.passes();
+            let is_answered = renewal.committed.is_some_and(|at| now >= at + renewal.latency) && weather.passes();
             let is_late = now >= renewal.sent + ms(UNANSWERED);
-            if let Some(head) = renewal.head.filter(|_| is_answered) {
+            if let Some((_, head, was_away)) = renewal.begun.filter(|_| is_answered) {
                 let counted = if self.broken == Broken::CountedFromAnswer { now } else { renewal.sent };
                 if self.broken == Broken::CountedBeforeChanges {
                     self.keeper.renewed(&self.lease, moment(counted));
@@ -250,6 +297,11 @@ impl World {
                 }
                 if head > self.marks.position().number() {
                     self.marks.advance(head, [Touched::Handle(0)]);
+                }
+                if was_away && self.broken != Broken::CountedThoughAway {
+                    self.next_renewal = now;
+                    self.away = now;
+                    continue;
                 }
                 if self.broken == Broken::AnswersMakeUp {
                     self.keeper = Keeper::new(moment(now));
@@ -291,7 +343,7 @@ impl World {
         let Some((read_at, is_revoked)) = self.entry else { return Ok(()) };
         let standing = self.lease.standing(moment(self.now));
         // Whoever runs knows, or has asked twice without an answer.
-        let may_be_unknown = self.paused_until + ms(RENEWAL_INTERVAL + UNANSWERED);
+        let may_be_unknown = self.paused_until.max(self.away) + STEP_MS + ms(RENEWAL_INTERVAL + UNANSWERED);
         if standing == Standing::Unknown && self.has_begun && self.now > may_be_unknown {
             return Err(format!("nothing is known at {}", self.now));
         }
@@ -299,6 +351,9 @@ impl World {
             return Ok(());
         }
         let Some(revoked) = self.revoked else { return Ok(()) };
+        if matches!(standing, Standing::Offline { age } if age >= OFFLINE_LEASE) {
+            return Ok(());
+        }
         if let Some(confirmed) = self.confirmed.filter(|confirmed| *confirmed < self.now) {
             return Err(format!("VALID at {} though confirmed at {confirmed}", self.now));
         }
@@ -338,6 +393,7 @@ fn without_any_one_of_the_rules_some_history_does() {
         Broken::FailuresSurviveAStop,
         Broken::AppliedBeforeTakenIn,
         Broken::AnswersMakeUp,
+        Broken::CountedThoughAway,
     ] {
         assert!(first_failure(broken).is_some(), "{broken:?} goes unnoticed");
     }

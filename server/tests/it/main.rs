@@ -13,6 +13,7 @@ mod cut_off;
 mod demo;
 mod demo_usage;
 mod foreign_ids;
+mod forgetting;
 mod forms;
 mod framing;
 mod idempotency;

@@ -66,6 +66,11 @@ impl Nodes {
         self.servers[node].service(&self.token)
     }
 
+    pub(crate) async fn metrics(&self, node: usize) -> String {
+        let answer = reqwest::get(format!("{}/metrics", self.servers[node].ops_url)).await.expect("metrics");
+        answer.text().await.expect("text")
+    }
+
     /// A key that each node remembers.
     pub(crate) async fn warm_key(&self) -> (String, Value) {
         let (id, secret) = self.service(0).create_key(&json!({ "name": "a key", "environment": "live" })).await;
@@ -149,14 +154,14 @@ async fn while_postgres_is_away_warm_keys_go_on_for_as_long_as_their_tenant_allo
 async fn where_postgres_is_slow_warm_keys_go_on_and_changes_are_followed() {
     let mut nodes = Nodes::start_with(1, "100").await;
     nodes.join().await;
-    let (slow, fair) = (nodes.service(0), nodes.service(1));
+    let (fair, slow) = (nodes.service(0), nodes.service(1));
     let url = nodes.database.url();
     let settings = [("DATABASE_URL", url.as_str()), ("TRONCH_MASTER_KEY", MASTER)];
     let short = ["tenant", "offline-lease", "--tenant", "acme", "--seconds", "3"];
     assert!(run(command(&nodes.folders[0], &short).envs(settings), "").status.success());
     for late in [300, 700, 1_500].map(Duration::from_millis) {
         let (id, ask) = nodes.warm_key().await;
-        nodes.proxies[0].set(Weather::AnswersLate(late));
+        nodes.proxies[1].set(Weather::AnswersLate(late));
         let since = Instant::now();
         let mut oldest = 0;
         // For longer than the tenant allows without Postgres.
@@ -168,7 +173,8 @@ async fn where_postgres_is_slow_warm_keys_go_on_and_changes_are_followed() {
             oldest = oldest.max(answer["data_age_ms"].as_u64().expect("an age"));
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let bound = late + Duration::from_millis(900);
+        // Who is answered within 0.4 s is not cut off.
+        let bound = if late < Duration::from_millis(400) { BOUND } else { late * 2 + BOUND };
         assert!(u128::from(oldest) < bound.as_millis(), "{late:?} late, and up to {oldest} ms old");
 
         assert!(fair.delete(&format!("/api/v1/keys/{id}")).await.status.is_success());
@@ -181,7 +187,7 @@ async fn where_postgres_is_slow_warm_keys_go_on_and_changes_are_followed() {
             }
         }
         assert!(last_valid < bound, "{late:?} late, and VALID {last_valid:?} after it was revoked");
-        nodes.proxies[0].set(Weather::Fair);
+        nodes.proxies[1].set(Weather::Fair);
         eventually("it is refused as what it is", async || code(&slow, &ask).await == "REVOKED").await;
     }
 }
@@ -416,7 +422,8 @@ async fn a_node_that_has_not_heard_is_named() {
     let until = unconfirmed["may_answer_until"].as_str().expect("a time");
     let until = tronch_core::parse_timestamp(until).expect("RFC 3339");
     let left = until - chrono::Utc::now();
-    assert!((15..=30).contains(&left.num_seconds()), "{left}");
+    // Its renewal may have been under way.
+    assert!((15..=37).contains(&left.num_seconds()), "{left}");
     // One that left in order is not waited for.
     let Nodes { mut servers, .. } = nodes;
     let (last, first) = (servers.pop().expect("a node"), servers.pop().expect("a node"));
