@@ -171,7 +171,10 @@ impl Follower {
     }
 
     fn look(&mut self) {
-        self.keeper.look(&self.node.lease, Moment::now());
+        if self.keeper.look(&self.node.lease, Moment::now()) {
+            // Whoever waits may go on as one who is cut off.
+            self.node.renewals.send_modify(|_| {});
+        }
     }
 
     /// Sends a renewal, behind those that have no answer yet.

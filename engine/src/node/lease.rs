@@ -93,17 +93,21 @@ impl Keeper {
     }
 
     /// To be called at least every [`RENEWAL_INTERVAL`]: who was not, was stopped.
-    pub(crate) fn look(&mut self, lease: &Lease, now: Moment) {
+    /// Gives whether more speaks for an outage than before.
+    pub(crate) fn look(&mut self, lease: &Lease, now: Moment) -> bool {
         if now.since(self.looked) >= STOPPED {
             self.woke = now;
             self.failed = [NEVER; 2];
             self.unsent.clear();
             self.weigh(lease);
         }
-        let overdue: Vec<Moment> = self.unsent.extract_if(.., |due| now.since(*due) >= UNANSWERED).collect();
-        overdue.into_iter().for_each(|due| self.failed(lease, due));
+        // Nobody looks exactly when it is time: the second look counts it, and not the third.
+        let soon = UNANSWERED - RENEWAL_INTERVAL / 2;
+        let overdue: Vec<Moment> = self.unsent.extract_if(.., |due| now.since(*due) >= soon).collect();
+        overdue.iter().for_each(|due| self.failed(lease, *due));
         self.looked = now;
         lease.looked.store(now.as_nanos(), Ordering::Release);
+        !overdue.is_empty()
     }
 
     /// Whether a renewal that is due is to be sent, when these have no answer yet. One that waits behind so many would not be answered

@@ -343,7 +343,8 @@ impl World {
         let Some((read_at, is_revoked)) = self.entry else { return Ok(()) };
         let standing = self.lease.standing(moment(self.now));
         // Whoever runs knows, or has asked twice without an answer.
-        let may_be_unknown = self.paused_until.max(self.away) + STEP_MS + ms(RENEWAL_INTERVAL + UNANSWERED);
+        let away = if self.away < self.paused_until + 1_500 { self.away } else { 0 };
+        let may_be_unknown = self.paused_until.max(away) + STEP_MS + ms(RENEWAL_INTERVAL + UNANSWERED);
         if standing == Standing::Unknown && self.has_begun && self.now > may_be_unknown {
             return Err(format!("nothing is known at {}", self.now));
         }
