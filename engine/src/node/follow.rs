@@ -298,7 +298,7 @@ impl Follower {
             return;
         }
         self.keeper.renewed(&self.node.lease, asked.sent);
-        self.node.renewals.send_replace(asked.sent);
+        self.node.renewals.send_modify(|sent| *sent = asked.sent.max(*sent));
         if self.node.marks.position() != before {
             // So that whoever waits for this process sees how far it is.
             self.node.wish.notify_one();
