@@ -8,6 +8,7 @@ use super::members::{given_by, owners_password, role_words};
 use crate::layout::TenantLayout;
 use crate::server_context::{form_state, page, server_context, tenant};
 use crate::ui::button::{LinkButton, SubmitButton};
+use crate::ui::email::Email;
 use crate::ui::field::{SelectField, TextField};
 use crate::ui::islands::{CloseGuard, CopyButton, LocalTime};
 use crate::ui::notice::FormError;
@@ -91,7 +92,7 @@ fn InvitedPage(shown: ShownLink) -> impl IntoView {
                 <CloseGuard />
             </section>
             <dl class="kv">
-                <dt>"E-mail"</dt><dd class="wrap">{invitation.email}</dd>
+                <dt>"E-mail"</dt><dd><Email address=invitation.email /></dd>
                 <dt>"Role"</dt><dd>{role_words(invitation.role)}</dd>
                 <dt>"Ends"</dt><dd><LocalTime iso=format_timestamp(invitation.expires_at) /></dd>
             </dl>

@@ -13,6 +13,7 @@ use crate::layout::TenantLayout;
 use crate::server_context::{form_state, page, server_context, tenant};
 use crate::ui::badge::Badge;
 use crate::ui::button::{LinkButton, SubmitButton};
+use crate::ui::email::Email;
 use crate::ui::field::{PasswordField, SelectField};
 use crate::ui::icons::IconName;
 use crate::ui::islands::LocalTime;
@@ -83,7 +84,7 @@ fn row(slug: &TenantSlug, member: &MemberView, is_me: bool) -> impl IntoView + u
             <td data-label="Name">
                 <a class="row-link" href=format!("/t/{slug}/members/{}", member.id)>{member.name.clone()}</a> {me}
             </td>
-            <td data-label="E-mail" class="wrap">{member.email.clone()}</td>
+            <td data-label="E-mail"><Email address=member.email.clone() /></td>
             <td data-label="Role">{role_words(member.role)}</td>
             <td data-label="Joined"><LocalTime iso=format_timestamp(member.joined_at) /></td>
         </tr>
@@ -116,7 +117,7 @@ fn invitations(tenant: &Tenant, open: &[InvitationView]) -> impl IntoView + use<
             });
             view! {
                 <tr>
-                    <td data-label="E-mail" class="wrap">{one.email.clone()}</td>
+                    <td data-label="E-mail"><Email address=one.email.clone() /></td>
                     <td data-label="Role">{role_words(one.role)}</td>
                     <td data-label="Invited by">{one.invited_by.clone()}</td>
                     <td data-label="Mail">{mail(one.mail.as_ref())}</td>

@@ -5,6 +5,7 @@ pub mod button;
 pub mod chart;
 pub mod code;
 pub mod diff;
+pub mod email;
 pub mod empty;
 pub mod escape;
 pub mod field;

@@ -160,7 +160,9 @@ async fn where_postgres_is_slow_warm_keys_go_on_and_changes_are_followed() {
     let short = ["tenant", "offline-lease", "--tenant", "acme", "--seconds", "3"];
     assert!(run(command(&nodes.folders[0], &short).envs(settings), "").status.success());
     for late in [300, 700, 1_500].map(Duration::from_millis) {
-        let (id, ask) = nodes.warm_key().await;
+        let (id, secret) = fair.create_key(&json!({ "name": "a key", "environment": "live" })).await;
+        let ask = json!({ "key": secret });
+        eventually("it is known", async || code(&slow, &ask).await == "VALID").await;
         nodes.proxies[1].set(Weather::AnswersLate(late));
         let since = Instant::now();
         let mut oldest = 0;
