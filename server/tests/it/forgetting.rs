@@ -1,9 +1,7 @@
 //! When a process must forget what it remembers: it was taken off the list of nodes, or the database is not what it was.
 //! Each happens while several renewals are under way, which were asked before.
 
-use std::time::{Duration, Instant};
-
-use serde_json::json;
+use std::time::Duration;
 
 use crate::nodes::{Nodes, code};
 use crate::support::{Weather, eventually};
@@ -36,11 +34,13 @@ async fn a_process_that_was_taken_off_the_list_forgets_once_and_comes_back() {
     tokio::time::sleep(LATE * 2).await;
     assert_eq!(forgotten(&nodes, "off_the_list").await, 1);
     nodes.proxies[1].set(Weather::Fair);
+    // What is still on the way arrives.
+    tokio::time::sleep(LATE).await;
     eventually("it answers again", async || code(&nodes.service(1), &ask).await == "VALID").await;
     let answer = nodes.service(0).delete(&format!("/api/v1/keys/{id}?wait=all")).await.json();
     let confirmation = &answer["confirmation"];
     assert_eq!(confirmation["confirmed"].as_array().map(Vec::len), Some(2), "{confirmation}");
-    assert_eq!(code(&nodes.service(1), &ask).await, "REVOKED");
+    eventually("it is refused", async || code(&nodes.service(1), &ask).await == "REVOKED").await;
 }
 
 /// As after a backup that was restored: the last changes are lost, and their numbers given again, to others.
@@ -67,16 +67,23 @@ async fn after_the_log_has_gone_back_no_change_is_missed() {
     for (id, _) in &keys[..4] {
         assert!(nodes.service(0).delete(&format!("/api/v1/keys/{id}")).await.status.is_success());
     }
-    let changed = Instant::now();
     eventually("it has noticed", async || forgotten(&nodes, "another_database").await == 1).await;
     nodes.proxies[1].set(Weather::Fair);
+    // What is still on the way arrives.
+    tokio::time::sleep(LATE).await;
     eventually("it answers again", async || code(&nodes.service(1), &keys[4].1).await == "VALID").await;
     for (_, ask) in &keys[..4] {
-        assert_eq!(code(&nodes.service(1), ask).await, "REVOKED", "{:?} after", changed.elapsed());
+        eventually("it is refused as what it is", async || {
+            let code = code(&nodes.service(1), ask).await;
+            // Answers that are still on the way may leave it cut off for a moment.
+            assert!(["REVOKED", "unavailable"].contains(&code.as_str()), "{code}");
+            code == "REVOKED"
+        })
+        .await;
     }
     assert_eq!(forgotten(&nodes, "another_database").await, 1);
     // Whoever waits for all hears of both: their numbers are of this log.
     let answer = nodes.service(0).delete(&format!("/api/v1/keys/{}?wait=all", keys[4].0)).await.json();
     assert_eq!(answer["confirmation"]["confirmed"].as_array().map(Vec::len), Some(2), "{answer}");
-    assert_eq!(code(&nodes.service(1), &json!({ "key": keys[4].1["key"] })).await, "REVOKED");
+    eventually("it is refused", async || code(&nodes.service(1), &keys[4].1).await == "REVOKED").await;
 }
