@@ -1,6 +1,7 @@
 //! A small world to explore: a database that commits late and answers slowly, a node with its real lease and marks that is
 //! stopped, cut off and resumed, and calls at any moment. Thousands of histories, each from a number, and in each the
-//! promise is held against every answer, and against there being none. Each rule is also taken out, and then a history must be found that breaks it.
+//! promise is held against every answer, and against there being none. Each rule is also taken out, and then a history must be
+//! found that breaks it.
 
 use std::time::Duration;
 

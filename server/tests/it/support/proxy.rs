@@ -1,4 +1,4 @@
-//! A proxy before Postgres that does what networks do: it hangs, cuts, and loses the word of changes.
+//! A proxy before Postgres that does what networks do: it hangs, cuts, is late, and loses the word of changes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
