@@ -45,7 +45,7 @@ async fn a_process_that_was_taken_off_the_list_forgets_once_and_comes_back() {
 
 /// As after a backup that was restored: the last changes are lost, and their numbers given again, to others.
 #[tokio::test(flavor = "multi_thread")]
-async fn after_the_log_has_gone_back_no_change_is_missed() {
+async fn after_the_log_has_gone_back_all_is_forgotten_and_read_anew() {
     let nodes = Nodes::start(2).await;
     for _ in 0..3 {
         let (id, _) = nodes.warm_key().await;
