@@ -121,11 +121,14 @@ async fn a_link_takes_in_nobody_else_and_not_for_ever() {
     let again = post(&boss, &format!("/t/acme/invitations/{id}/revoke"), &[]).await;
     assert_eq!(again.status, StatusCode::GONE);
     let third = invite(&app, &boss, "carol@example.com", "viewer").await;
+    // An address may be broken before its sign.
+    let is_listed = async || boss.get("/t/acme/members").await.text.contains(">carol<");
+    assert!(is_listed().await);
     database.execute("UPDATE invitations SET expires_at = now() WHERE revoked_at IS NULL", &[]).await.expect("older");
     let late = app.anonymous().get(&third).await;
     assert_eq!(late.status, StatusCode::GONE);
     assert!(late.text.contains("older than a day"), "{}", late.text);
-    assert!(!boss.get("/t/acme/members").await.text.contains("carol@example.com"));
+    assert!(!is_listed().await);
     // Nobody replaces an invitation that he could not take back.
     invite(&app, &boss, "dora@example.com", "owner").await;
     let replaced = post(&other, "/t/acme/members/invite", &[("email", "dora@example.com"), ("role", "viewer")]).await;
