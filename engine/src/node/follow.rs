@@ -15,9 +15,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 
 use super::Node;
+use super::apply::{Applier, Meaning, Question};
 use super::lease::{Keeper, LEASE, PATIENCE, RENEWAL_INTERVAL, UNANSWERED};
-use super::log::{self, Kind, Renewal};
-use super::marks::{Position, Touched};
+use super::log::{self, Kind, Logged, Renewal};
+use super::marks::Touched;
 use crate::clock::{self, Moment};
 use crate::db;
 use crate::error::Error;
@@ -72,12 +73,10 @@ impl Line {
 
 /// A renewal under way.
 struct Asked {
-    number: u64,
+    question: Question,
     /// On which it was sent.
     line: u64,
     sent: Moment,
-    /// Where this process was when it asked.
-    position: Position,
     unanswered_at: Instant,
     is_counted: bool,
 }
@@ -100,7 +99,7 @@ struct Follower {
     next: Option<Line>,
     /// The latest that has answered. Where an earlier one leads there may be a server by now that is none any more.
     answering: u64,
-    lineage: Option<String>,
+    applier: Applier,
     asked: Vec<Asked>,
     answers: JoinSet<Answered>,
     count: u64,
@@ -108,10 +107,6 @@ struct Follower {
     newest: u64,
     /// The renewal that somebody wished for; others who wish meanwhile get the next one.
     wished: Option<u64>,
-    /// The list of nodes has lost this process: the next renewal puts it back.
-    is_lost: bool,
-    /// The renewal that did.
-    joined: u64,
     /// When nodes were counted last, and since when they have been without a gap.
     counted_at: Moment,
     resumed_at: Moment,
@@ -126,14 +121,12 @@ impl Follower {
             line: None,
             next: None,
             answering: 0,
-            lineage: None,
+            applier: Applier::default(),
             asked: Vec::new(),
             answers: JoinSet::new(),
             count: 0,
             newest: 0,
             wished: None,
-            is_lost: false,
-            joined: 0,
             counted_at: Moment::now(),
             resumed_at: Moment::from_nanos(0),
         }
@@ -187,19 +180,16 @@ impl Follower {
     fn ask_on(&mut self, line: Line) -> u64 {
         self.count += 1;
         let (number, sent, position) = (self.count, Moment::now(), self.node.marks.position());
-        let unanswered_at = Instant::now() + UNANSWERED;
-        self.asked.push(Asked { number, line: line.number, sent, position, unanswered_at, is_counted: false });
-        let is_lost = std::mem::take(&mut self.is_lost);
-        if is_lost {
-            self.joined = number;
-        }
-        let (node, applied, lineage) = (Arc::clone(&self.node), position.number(), self.lineage.clone());
+        let (question, unanswered_at) = (Question { number, position }, Instant::now() + UNANSWERED);
+        self.asked.push(Asked { question, line: line.number, sent, unanswered_at, is_counted: false });
+        let (joins, lineage) = (self.applier.joins(number), self.applier.lineage().map(str::to_owned));
+        let (node, applied) = (Arc::clone(&self.node), position.number());
         self.answers.spawn(async move {
             let renewed = async {
                 let (connection, _) = line.connection.clone().await?;
-                if is_lost {
-                    let listed =
-                        log::insert_node(&connection, node.id, &node.name, &node.keyring.ids(), Some(applied)).await;
+                if joins {
+                    // How far it is, the renewal tells, which also says in which log.
+                    let listed = log::insert_node(&connection, node.id, &node.name, &node.keyring.ids(), Some(0)).await;
                     listed.map_err(Arc::new)?;
                 }
                 log::renew(&connection, node.id, applied, lineage.as_deref()).await.map_err(Arc::new)
@@ -224,15 +214,15 @@ impl Follower {
     }
 
     fn take(&mut self, answered: Answered) {
-        let Some(at) = self.asked.iter().position(|asked| asked.number == answered.number) else { return };
+        let Some(at) = self.asked.iter().position(|asked| asked.question.number == answered.number) else { return };
         let asked = self.asked.remove(at);
-        if self.wished == Some(asked.number) {
+        if self.wished == Some(answered.number) {
             self.wished = None;
         }
         let line = answered.line;
         match answered.outcome {
             Ok(renewal) => {
-                if line.number < self.answering && self.lineage.as_ref() != Some(&renewal.lineage) {
+                if line.number < self.answering && self.applier.lineage() != Some(renewal.lineage.as_str()) {
                     tracing::debug!("a renewal was answered by a server that another has taken the place of");
                     return self.lost(&asked);
                 }
@@ -271,36 +261,29 @@ impl Follower {
 
     fn renewed(&mut self, asked: &Asked, received: Moment, renewal: Renewal) {
         clock::adopt(asked.sent, received, renewal.clock_ms);
-        if asked.number > self.newest {
-            self.newest = asked.number;
+        if asked.question.number > self.newest {
+            self.newest = asked.question.number;
             self.count_nodes(received, renewal.nodes);
             // Without it keys are checked all the same, and none can be made.
             let is_missing = !self.node.keyring.follow(&renewal.current_master);
             metrics::gauge!("tronch_master_missing").set(f64::from(u8::from(is_missing)));
         }
-        if !renewal.is_known && asked.number > self.joined && !self.is_lost {
-            // Nobody has waited for this process meanwhile.
-            tracing::warn!("this process was taken off the list of nodes: everything remembered was forgotten");
-            metrics::counter!("tronch_cache_forgotten_total", "why" => "off_the_list").increment(1);
-            self.node.marks.forget_everything(renewal.head);
-            self.is_lost = true;
-            self.node.wish.notify_one();
+        let (node, before) = (&self.node, self.node.marks.position());
+        let touched = |change: &Logged| match (change.kind, change.subject.parse()) {
+            (kind @ (Kind::Key | Kind::Token), Ok(handle)) => Touched::Handle(node.hash_handle(kind, handle)),
+            (kind, _) => Touched::Shared(node.hash_shared(kind, &change.subject)),
+        };
+        let meaning = self.applier.apply(&node.marks, asked.question, &renewal, touched);
+        match meaning {
+            Meaning::Nothing => self.lost(asked),
+            Meaning::Told => {}
+            Meaning::Renewed => {
+                self.keeper.renewed(&self.node.lease, asked.sent);
+                self.node.renewals.send_modify(|sent| *sent = asked.sent.max(*sent));
+            }
         }
-        // What was asked before everything was forgotten told of changes since then, and not of those since now.
-        if !renewal.is_known || !asked.position.is_of_round(self.node.marks.position()) {
-            return self.lost(asked);
-        }
-        let before = self.node.marks.position();
-        let was_away = renewal.was_away;
-        self.take_in(asked.position.number(), renewal);
-        if was_away {
-            self.node.wish.notify_one();
-            return;
-        }
-        self.keeper.renewed(&self.node.lease, asked.sent);
-        self.node.renewals.send_modify(|sent| *sent = asked.sent.max(*sent));
-        if self.node.marks.position() != before {
-            // So that whoever waits for this process sees how far it is.
+        if meaning == Meaning::Told || self.node.marks.position() != before {
+            // The next one counts, and tells whoever waits for this process how far it is.
             self.node.wish.notify_one();
         }
     }
@@ -313,50 +296,6 @@ impl Follower {
         }
         let known = if now.since(self.resumed_at) < lasts { self.node.nodes.load(Ordering::Relaxed) } else { 0 };
         self.node.nodes.store(nodes.max(known), Ordering::Relaxed);
-    }
-
-    fn take_in(&mut self, applied: u64, renewal: Renewal) {
-        let marks = &self.node.marks;
-        let position = marks.position().number();
-        let is_another = self.lineage.as_ref().is_some_and(|lineage| *lineage != renewal.lineage);
-        if is_another || renewal.head < applied {
-            tracing::error!(
-                database.was = self.lineage,
-                database.is = renewal.lineage,
-                changes.were = position,
-                changes.are = renewal.head,
-                "the database is not the one it was, or has gone back: everything remembered was forgotten. After a \
-                 failover or a restored backup, look whether revocations were lost"
-            );
-            metrics::counter!("tronch_cache_forgotten_total", "why" => "another_database").increment(1);
-            marks.forget_everything(renewal.head);
-        } else if renewal.head < position {
-            // A later question was answered before, on another connection.
-        } else if let Some(changes) = renewal.changes {
-            let new = || changes.iter().filter(|change| change.number > position);
-            marks.advance(renewal.head, new().map(|change| self.touched(change.kind, &change.subject)));
-            let mut last = position;
-            for change in new().filter(|change| std::mem::replace(&mut last, change.number) != change.number) {
-                let took_ms = u32::try_from(renewal.clock_ms - change.at_ms).unwrap_or(0);
-                metrics::histogram!("tronch_revocation_propagation_seconds").record(f64::from(took_ms) / 1000.0);
-            }
-        } else {
-            tracing::warn!(
-                changes.were = position,
-                changes.are = renewal.head,
-                "too far behind the change log: everything remembered was forgotten"
-            );
-            metrics::counter!("tronch_cache_forgotten_total", "why" => "too_far_behind").increment(1);
-            marks.forget_everything(renewal.head);
-        }
-        self.lineage = Some(renewal.lineage);
-    }
-
-    fn touched(&self, kind: Kind, subject: &str) -> Touched {
-        match (kind, subject.parse()) {
-            (Kind::Key | Kind::Token, Ok(handle)) => Touched::Handle(self.node.hash_handle(kind, handle)),
-            _ => Touched::Shared(self.node.hash_shared(kind, subject)),
-        }
     }
 
     fn lost(&mut self, asked: &Asked) {

@@ -27,6 +27,12 @@ impl Position {
     pub(crate) fn is_of_round(self, other: Self) -> bool {
         self.0 >> NUMBER_BITS == other.0 >> NUMBER_BITS
     }
+
+    /// The same number as if nothing had been forgotten.
+    #[cfg(test)]
+    pub(crate) fn in_round_of(self, other: Self) -> Self {
+        Self((other.0 & !NUMBER_MASK) | self.number())
+    }
 }
 
 /// Where the marks of one entry stand: computed once, when it is read.

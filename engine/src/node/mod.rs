@@ -5,7 +5,12 @@ pub(crate) mod atomics;
 pub(crate) mod lease;
 pub(crate) mod marks;
 
+mod apply;
+#[cfg(test)]
+mod apply_tests;
 mod confirm;
+#[cfg(test)]
+mod database_model;
 mod follow;
 mod list;
 mod log;
