@@ -330,6 +330,10 @@ impl Left {
 
 /// `used × part ÷ whole`, rounded up.
 pub(super) fn weighed(used: u64, part: u64, whole: u64) -> u64 {
+    // Most windows do not slide, and a division of 128 bits is not for nothing.
+    if used == 0 {
+        return 0;
+    }
     let weighed = (u128::from(used) * u128::from(part)).div_ceil(u128::from(whole));
     u64::try_from(weighed).unwrap_or(u64::MAX)
 }
@@ -345,5 +349,9 @@ fn most_covered(used: u64, room: u64, whole: u64) -> u64 {
 
 /// `near` where the number is no moment, which it always is.
 fn of_seconds(seconds: i64, near: Timestamp) -> Timestamp {
+    // Mostly it is the start itself, of which the date is known.
+    if seconds == near.timestamp() && near.timestamp_subsec_nanos() == 0 {
+        return near;
+    }
     Timestamp::from_timestamp_micros(seconds.saturating_mul(MICROS_OF_SECOND)).unwrap_or(near)
 }

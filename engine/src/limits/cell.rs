@@ -37,6 +37,15 @@ impl Cell {
         Self { first: AtomicU64::new(bucket.ticks()), total, rate: OnceLock::new() }
     }
 
+    /// Reads what a charge begins with. Nobody needs it yet: it is on its way from memory while something else is done.
+    pub(crate) fn fetch(&self) {
+        self.first.load(Ordering::Relaxed);
+        if let Some([first, .., last]) = self.total.as_deref() {
+            first.load(Ordering::Relaxed);
+            last.load(Ordering::Relaxed);
+        }
+    }
+
     /// Whether nothing of it counts any more. It may be forgotten if nobody else can charge it.
     pub(crate) fn is_idle(&self, rule: &LimitRule, time: LimitTime) -> bool {
         let word = self.hold();

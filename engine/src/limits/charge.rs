@@ -237,6 +237,7 @@ impl<'a> Charge<'a> {
     }
 
     /// Others refused the call: this limit says what it would have said to nobody.
+    #[cold]
     fn tell_what_is_left(&mut self) {
         if !matches!(self.outcome, Some(Ok(_))) {
             return;
