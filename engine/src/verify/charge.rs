@@ -94,11 +94,21 @@ pub(super) async fn charge_limits(
     costs: &Costs,
     (now, patience): (Moment, Duration),
 ) -> Result<(VerdictCode, Vec<Said>, Moment), Error> {
+    match charge_once(engine, limits, costs, now, Beyond::MayBe) {
+        Ok((code, said)) => Ok((code, said, now)),
+        // Apart: what waits has much to hold, and room for it would be made, and cleared, for each call.
+        Err(lacking) => Box::pin(charge_and_ask(engine, limits, costs, lacking, patience)).await,
+    }
+}
+
+async fn charge_and_ask(
+    engine: &Engine,
+    limits: &[KeyLimit],
+    costs: &Costs,
+    mut lacking: Vec<Lacking>,
+    patience: Duration,
+) -> Result<(VerdictCode, Vec<Said>, Moment), Error> {
     let stores = engine.limit_stores();
-    let mut lacking = match charge_once(engine, limits, costs, now, Beyond::MayBe) {
-        Ok((code, said)) => return Ok((code, said, now)),
-        Err(lacking) => lacking,
-    };
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
         let asked = lacking.iter().map(async |(place, lacks)| (*place, stores.ask(&limits[*place], *lacks).await));

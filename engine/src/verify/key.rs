@@ -10,6 +10,7 @@ use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
+use smallvec::SmallVec;
 use tronch_core::{
     Environment, ExternalId, Handle, KeyId, KeyName, KeyPermission, KeySnapshot, ProjectId, ProjectSlug, RotationView,
     TenantId, TenantSlug, Timestamp,
@@ -49,7 +50,8 @@ pub struct KeyFacts {
 /// What a key may have besides. Many have nothing of it but limits.
 struct Extras {
     rare: Option<Box<Rare>>,
-    limits: Box<[KeyLimit]>,
+    /// In place, for the same reason.
+    limits: SmallVec<[KeyLimit; 2]>,
 }
 
 /// What few have.
@@ -319,7 +321,8 @@ fn of_row(engine: &Engine, row: Row, limits: Box<[KeyLimit]>) -> Result<Found<Ke
         ),
     };
     let rare = rare.has_any().then(|| Box::new(rare));
-    let extras = (rare.is_some() || !limits.is_empty()).then(|| Box::new(Extras { rare, limits }));
+    let extras =
+        (rare.is_some() || !limits.is_empty()).then(|| Box::new(Extras { rare, limits: limits.into_iter().collect() }));
     let facts = KeyFacts {
         tag: Tag::of_stored(&row.tag)?,
         tag_key: TagKeyId::of_stored(&row.tag_key)?,

@@ -215,6 +215,7 @@ impl Verifier {
             self.keys.charge_unknown(known.now)?;
             return Ok(Some(verdict));
         }
+        facts.limits().iter().for_each(|limit| limit.count.cell.fetch());
         let tag = self.engine.keyring().tag_with(facts.tag_key, TagLabel::Key, token.tenant_id(), presented.expose());
         let proof = match tag {
             Some(tag) if tag.matches(&facts.tag) => Proof::Right,
@@ -222,7 +223,8 @@ impl Verifier {
             None if !self.passes_gate(presented) => Proof::Wrong,
             // What has ended is refused without a proof.
             None if state(&facts.snapshot(), clock::at(known.now)) != KeyState::Active => Proof::Right,
-            None => self.recovery.prove(&self.engine, unproven_key(facts, presented)).await?,
+            // Apart: it holds much, and few calls come here.
+            None => Box::pin(self.recovery.prove(&self.engine, unproven_key(facts, presented))).await?,
         };
         Ok(match proof {
             Proof::Right => Some(self.judge(token, expected, known).await?),

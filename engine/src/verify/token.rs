@@ -171,7 +171,7 @@ impl Verifier {
             let proof = match keyring.tag_with(facts.tag_key, TagLabel::Token, facts.tenant_id, presented.expose()) {
                 Some(tag) if tag.matches(&facts.tag) => Proof::Right,
                 None if self.passes_token_gate(presented) => {
-                    self.recovery.prove(&self.engine, unproven_token(facts, presented)).await?
+                    Box::pin(self.recovery.prove(&self.engine, unproven_token(facts, presented))).await?
                 }
                 _ => Proof::Wrong,
             };

@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware;
 use axum::response::Response;
 use serde::Deserialize;
@@ -25,7 +25,7 @@ use utoipa::ToSchema;
 use super::api::json;
 use super::api::query::Query;
 use super::check;
-use super::headers::{add_headers, add_headers_of_verdict, put};
+use super::headers::{add_headers, add_headers_of_verdict};
 use super::linger;
 use super::origin::REQUEST_ID;
 use super::problem::{CALL_BUDGET, Problem, problem_layer};
@@ -51,25 +51,38 @@ pub(crate) struct DataPlane(Arc<Inside>);
 struct Inside {
     verifier: Verifier,
     is_https: bool,
-    /// Those of every verdict, with a place for the request's id.
-    headers: HeaderMap,
-    /// The same, with places for what limits say.
-    headers_with_limits: HeaderMap,
+    /// Those of every verdict.
+    headers: Form<1>,
+    headers_with_limits: Form<3>,
+}
+
+/// Headers of which the first ones are each answer's own and all others the same.
+struct Form<const OWN: usize>(HeaderMap);
+
+impl<const OWN: usize> Form<OWN> {
+    fn new(own: [&HeaderName; OWN], is_https: bool) -> Self {
+        let mut headers = HeaderMap::new();
+        for name in own {
+            headers.insert(name, HeaderValue::from_static(""));
+        }
+        headers.insert(header::CONTENT_TYPE, JSON);
+        add_headers_of_verdict(&mut headers, is_https);
+        Self(headers)
+    }
+
+    /// A copy, which keeps the order. Found by name each would be hashed, and a copy has no room to spare for one that is not.
+    fn filled(&self, own: [HeaderValue; OWN]) -> HeaderMap {
+        let mut headers = self.0.clone();
+        headers.values_mut().zip(own).for_each(|(place, value)| *place = value);
+        headers
+    }
 }
 
 impl DataPlane {
     pub(crate) fn new(config: &Config, verifier: &Verifier) -> Self {
         let is_https = config.public_url.is_https();
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, JSON);
-        // A place for it, so that none has to be made for each answer.
-        headers.insert(&REQUEST_ID, HeaderValue::from_static(""));
-        add_headers_of_verdict(&mut headers, is_https);
-        let mut headers_with_limits = headers.clone();
-        for name in [RATE_LIMIT_POLICY, RATE_LIMIT] {
-            headers_with_limits.insert(name, HeaderValue::from_static(""));
-        }
-        // A copy has no room to spare: only `Retry-After` makes one grow.
+        let headers = Form::new([&REQUEST_ID], is_https);
+        let headers_with_limits = Form::new([&REQUEST_ID, &RATE_LIMIT_POLICY, &RATE_LIMIT], is_https);
         Self(Arc::new(Inside { verifier: verifier.clone(), is_https, headers, headers_with_limits }))
     }
 
@@ -269,15 +282,19 @@ impl Call {
         let response = match answered {
             Ok(Ok((body, limits))) => {
                 let mut response = Response::new(Body::from(body));
+                let id = self.id_value();
                 *response.headers_mut() = match limits {
-                    None => door.0.headers.clone(),
-                    Some(limits) => {
-                        let mut headers = door.0.headers_with_limits.clone();
-                        limits.add_to(&mut headers);
+                    None => door.0.headers.filled([id]),
+                    Some(LimitHeaders { policies, states, retry_after }) => {
+                        let mut headers = door.0.headers_with_limits.filled([id, policies, states]);
+                        if let Some(seconds) = retry_after {
+                            headers.insert(header::RETRY_AFTER, seconds.into());
+                        }
                         headers
                     }
                 };
-                response
+                self.status = Some(response.status());
+                return response;
             }
             Ok(Err(problem)) => self.refused(problem, door),
             // It was logged where it happened.
@@ -291,10 +308,12 @@ impl Call {
 
     pub(super) fn end(mut self, mut response: Response) -> Response {
         self.status = Some(response.status());
-        if let Ok(value) = HeaderValue::from_bytes(self.request_id_text.as_bytes()) {
-            put(response.headers_mut(), &REQUEST_ID, value);
-        }
+        response.headers_mut().insert(&REQUEST_ID, self.id_value());
         response
+    }
+
+    fn id_value(&self) -> HeaderValue {
+        HeaderValue::from_bytes(self.request_id_text.as_bytes()).unwrap_or(HeaderValue::from_static(""))
     }
 }
 

@@ -58,11 +58,3 @@ pub(crate) fn add_headers_of_verdict(headers: &mut HeaderMap, https: bool) {
         headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(HSTS);
     }
 }
-
-/// Puts a value in its place, where there is one: a map that is exactly full grows even when `insert` replaces a value.
-pub(crate) fn put(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
-    match headers.get_mut(name) {
-        Some(place) => *place = value,
-        None => drop(headers.insert(name, value)),
-    }
-}

@@ -77,7 +77,8 @@ impl QuickJson {
 
     #[inline]
     pub(super) fn number(&mut self, number: u64) -> &mut Self {
-        self.raw(itoa::Buffer::new().format(number))
+        put_number(&mut self.0, number);
+        self
     }
 
     /// Between quotes, as it is.
@@ -129,6 +130,13 @@ impl QuickJson {
         serde_json::to_writer(io::Write::by_ref(&mut self.0), value)?;
         Ok(self)
     }
+}
+
+/// In one place: what is written for each call has many numbers, and code that is not in the processor's cache yet costs more than
+/// going there.
+#[inline(never)]
+pub(super) fn put_number(text: &mut Vec<u8>, number: u64) {
+    text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Whether it stands for itself between quotes.

@@ -4,14 +4,13 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue};
 use serde::{Serialize, Serializer};
 use tronch_core::{LimitHalf, LimitName, Reading};
 use tronch_engine::verify::{LimitTold, LimitsTold};
 use utoipa::ToSchema;
 
-use super::headers::put;
-use super::quick_json::{Quick, QuickJson};
+use super::quick_json::{Quick, QuickJson, put_number};
 
 pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -96,43 +95,64 @@ impl Quick for LimitsToldOut<'_> {
 
 /// The fields of limits that were charged, beside a verdict.
 pub(crate) struct LimitHeaders {
-    policies: HeaderValue,
-    states: HeaderValue,
-    retry_after: Option<u64>,
+    pub(super) policies: HeaderValue,
+    pub(super) states: HeaderValue,
+    /// In seconds.
+    pub(super) retry_after: Option<u64>,
 }
 
 thread_local! {
-    /// Where a field is put together: a value of just its length is made of it.
-    static FIELD: RefCell<String> = const { RefCell::new(String::new()) };
+    static FIELDS: RefCell<Fields> = const { RefCell::new(Fields::EMPTY) };
+}
+
+/// Where fields are put together: a value of just its length is made of each.
+struct Fields {
+    policies: Vec<u8>,
+    states: Vec<u8>,
+    /// The policies that were told last: mostly the next call is held to the same.
+    last: HeaderValue,
+}
+
+impl Fields {
+    const EMPTY: Self = Self { policies: Vec::new(), states: Vec::new(), last: HeaderValue::from_static("") };
+
+    /// A name of a limit has no character that a header must not have.
+    fn policies(&mut self) -> Option<HeaderValue> {
+        if self.last.as_bytes() != self.policies {
+            self.last = HeaderValue::from_bytes(&self.policies).ok()?;
+        }
+        Some(self.last.clone())
+    }
 }
 
 impl LimitHeaders {
     /// `t` is when all is there again, or when the call that was refused passes; `Retry-After` is never before that. Nothing
     /// where no limit was charged.
     pub(crate) fn of(limits: LimitsTold<'_>) -> Option<Self> {
-        let policies =
-            list(limits.clone(), |told, reading, _| [(";q=", Some(reading.limit)), (";w=", told.window_seconds)])?;
-        let mut retry_after = Some(0);
-        let states = list(limits, |_, reading, refused| {
-            match refused {
-                None => {}
-                Some(None) => retry_after = None,
-                Some(Some(wait)) => {
-                    retry_after = retry_after.map(|longest: u64| longest.max(whole_seconds(wait)).max(1));
+        FIELDS.with_borrow_mut(|fields| {
+            fields.policies.clear();
+            fields.states.clear();
+            let mut retry_after = Some(0);
+            for told in limits {
+                let (reading, refused) = reading_of(told);
+                match refused {
+                    None => {}
+                    Some(None) => retry_after = None,
+                    Some(Some(wait)) => {
+                        retry_after = retry_after.map(|longest: u64| longest.max(whole_seconds(wait)).max(1));
+                    }
                 }
+                let until = refused.flatten().or(reading.reset_after).map(whole_seconds);
+                let name = name_of(&told, &reading);
+                put(&mut fields.policies, name, [(*b";q=", Some(reading.limit)), (*b";w=", told.window_seconds)]);
+                put(&mut fields.states, name, [(*b";r=", Some(reading.remaining)), (*b";t=", until)]);
             }
-            let until = refused.flatten().or(reading.reset_after).map(whole_seconds);
-            [(";r=", Some(reading.remaining)), (";t=", until)]
-        })?;
-        Some(Self { policies, states, retry_after: retry_after.filter(|seconds| *seconds > 0) })
-    }
-
-    pub(crate) fn add_to(self, headers: &mut HeaderMap) {
-        put(headers, &RATE_LIMIT_POLICY, self.policies);
-        put(headers, &RATE_LIMIT, self.states);
-        if let Some(seconds) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, seconds.into());
-        }
+            if fields.states.is_empty() {
+                return None;
+            }
+            let (policies, states) = (fields.policies()?, HeaderValue::from_bytes(&fields.states).ok()?);
+            Some(Self { policies, states, retry_after: retry_after.filter(|seconds| *seconds > 0) })
+        })
     }
 }
 
@@ -146,33 +166,27 @@ fn name_of<'a>(told: &LimitTold<'a>, reading: &Reading) -> [&'a str; 2] {
     [told.name.as_str(), half]
 }
 
-/// An item for each limit, with the parameters that have a value. By hand: it is written for each call.
-fn list<'a>(
-    limits: LimitsTold<'a>,
-    mut parameters: impl FnMut(&LimitTold<'a>, &Reading, Option<Option<Duration>>) -> [(&'static str, Option<u64>); 2],
-) -> Option<HeaderValue> {
-    FIELD.with_borrow_mut(|field| {
-        field.clear();
-        for told in limits {
-            let (reading, refused) = reading_of(told);
-            field.push_str(if field.is_empty() { "\"" } else { ", \"" });
-            name_of(&told, &reading).into_iter().for_each(|part| field.push_str(part));
-            field.push('"');
-            for (parameter, value) in parameters(&told, &reading, refused) {
-                if let Some(value) = value {
-                    field.push_str(parameter);
-                    field.push_str(itoa::Buffer::new().format(value));
-                }
-            }
+/// An item of a list, with the parameters that have a value. By hand: it is written for each call.
+#[inline(never)]
+fn put(field: &mut Vec<u8>, name: [&str; 2], parameters: [([u8; 3], Option<u64>); 2]) {
+    if !field.is_empty() {
+        field.extend_from_slice(b", ");
+    }
+    field.push(b'"');
+    name.into_iter().for_each(|part| field.extend_from_slice(part.as_bytes()));
+    field.push(b'"');
+    for (parameter, value) in parameters {
+        if let Some(value) = value {
+            field.extend_from_slice(&parameter);
+            put_number(field, value);
         }
-        // A name of a limit has no character that a header must not have.
-        (!field.is_empty()).then(|| HeaderValue::from_str(field).ok()).flatten()
-    })
+    }
 }
 
 /// Rounded up.
 pub(crate) fn whole_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    // In 64 bits: it is asked for by each call.
+    duration.as_secs().saturating_mul(1_000).saturating_add(duration.subsec_nanos().div_ceil(1_000_000).into())
 }
 
 /// Rounded up.
@@ -184,6 +198,32 @@ pub(crate) fn whole_seconds(duration: Duration) -> u64 {
 mod tests {
     use super::super::quick_json::tests::assert_written_alike;
     use super::*;
+
+    #[test]
+    fn policies_that_were_told_last_are_told_again_and_others_are_not() {
+        let mut fields = Fields::EMPTY;
+        for text in ["\"a\";q=1;w=1", "\"a\";q=1;w=1", "\"a\";q=1;w=10", "\"a\";q=1;w=1"] {
+            fields.policies.clear();
+            fields.policies.extend_from_slice(text.as_bytes());
+            assert_eq!(fields.policies(), Some(HeaderValue::from_static(text)));
+        }
+    }
+
+    #[test]
+    fn whole_times_are_rounded_up() {
+        for (nanos, millis, seconds) in
+            [(0, 0, 0), (1, 1, 1), (1_000_000, 1, 1), (1_000_001, 2, 1), (999_999_999, 1_000, 1)]
+        {
+            for whole in [0, 1, 7] {
+                let duration = Duration::new(whole, nanos);
+                assert_eq!(
+                    (whole_millis(duration), whole_seconds(duration)),
+                    (whole * 1_000 + millis, whole + seconds)
+                );
+            }
+        }
+        assert_eq!(whole_millis(Duration::MAX), u64::MAX);
+    }
 
     #[test]
     fn what_a_limit_said_is_written_as_it_is_described() {

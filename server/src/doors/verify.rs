@@ -280,6 +280,16 @@ mod tests {
     use super::super::quick_json::tests::{ODD_TEXTS, assert_written_alike};
     use super::*;
 
+    /// Room for it is made, moved and cleared for each call, so what few calls hold stands apart from it.
+    #[test]
+    fn a_call_under_way_is_small() {
+        fn size<State, Call, F: Fn(State, Request) -> Call>(_: F) -> usize {
+            std::mem::size_of::<Call>()
+        }
+        let bytes = size(verify_key);
+        assert!(bytes <= 2_048, "{bytes}");
+    }
+
     /// Verdicts that differ in what may be there or not, and in texts that people choose.
     #[test]
     fn a_verdict_is_written_as_it_is_described() {
