@@ -2,6 +2,7 @@
 //! highest bit of the first word says that a change is going on; what belongs to it is held by whoever set it. How a call is charged
 //! stands in `charge.rs`.
 
+use std::hint::black_box;
 use std::sync::OnceLock;
 
 use tronch_core::{Bucket, BucketState, LimitRule, LimitTime};
@@ -39,10 +40,9 @@ impl Cell {
 
     /// Reads what a charge begins with. Nobody needs it yet: it is on its way from memory while something else is done.
     pub(crate) fn fetch(&self) {
-        self.first.load(Ordering::Relaxed);
+        black_box(self.first.load(Ordering::Relaxed));
         if let Some([first, .., last]) = self.total.as_deref() {
-            first.load(Ordering::Relaxed);
-            last.load(Ordering::Relaxed);
+            black_box((first.load(Ordering::Relaxed), last.load(Ordering::Relaxed)));
         }
     }
 

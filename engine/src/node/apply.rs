@@ -1,5 +1,5 @@
 //! What an answered renewal means for what this process remembers. It is told what was asked and what was answered, and moves
-//! the marks; the explorer in `world.rs` does the same.
+//! the marks. `apply_tests.rs` and `world.rs` explore it.
 
 use super::log::{Logged, Renewal};
 use super::marks::{Marks, Position, Touched};
@@ -60,8 +60,12 @@ impl Applier {
         if !renewal.is_known {
             if asked.number > self.joined && !self.is_lost {
                 // Nobody has waited for this process meanwhile.
-                tracing::warn!("this process was taken off the list of nodes: everything remembered was forgotten");
-                self.forget(marks, renewal, "off_the_list");
+                if self.is_another(renewal) {
+                    self.forget_another(marks, renewal);
+                } else {
+                    tracing::warn!("this process was taken off the list of nodes: everything remembered was forgotten");
+                    self.forget(marks, renewal, "off_the_list");
+                }
                 self.is_lost = true;
             }
             return Meaning::Nothing;
@@ -76,17 +80,8 @@ impl Applier {
 
     fn take_in(&mut self, marks: &Marks, applied: u64, renewal: &Renewal, touched: impl Fn(&Logged) -> Touched) {
         let position = marks.position().number();
-        let is_another = self.lineage.as_ref().is_some_and(|lineage| *lineage != renewal.lineage);
-        if is_another || renewal.head < applied {
-            tracing::error!(
-                database.was = self.lineage,
-                database.is = renewal.lineage,
-                changes.were = position,
-                changes.are = renewal.head,
-                "the database is not the one it was, or has gone back: everything remembered was forgotten. After a \
-                 failover or a restored backup, look whether revocations were lost"
-            );
-            self.forget(marks, renewal, "another_database");
+        if self.is_another(renewal) || renewal.head < applied {
+            self.forget_another(marks, renewal);
         } else if renewal.head < position {
             // A later question was answered before, on another connection.
         } else if let Some(changes) = &renewal.changes {
@@ -106,6 +101,22 @@ impl Applier {
             self.forget(marks, renewal, "too_far_behind");
         }
         self.lineage.get_or_insert_with(|| renewal.lineage.clone());
+    }
+
+    fn is_another(&self, renewal: &Renewal) -> bool {
+        self.lineage.as_ref().is_some_and(|lineage| *lineage != renewal.lineage)
+    }
+
+    fn forget_another(&mut self, marks: &Marks, renewal: &Renewal) {
+        tracing::error!(
+            database.was = self.lineage,
+            database.is = renewal.lineage,
+            changes.were = marks.position().number(),
+            changes.are = renewal.head,
+            "the database is not the one it was, or has gone back: everything remembered was forgotten. After a failover \
+             or a restored backup, look whether revocations were lost"
+        );
+        self.forget(marks, renewal, "another_database");
     }
 
     fn forget(&mut self, marks: &Marks, renewal: &Renewal, why: &'static str) {

@@ -5,7 +5,7 @@ use super::marks::Touched;
 
 /// The key's name in the log, and how many changes are told.
 const OURS: &str = "ours";
-const CHANGES_MAX: usize = 20;
+pub(super) const CHANGES_MAX: usize = 20;
 
 /// Numbers that look random and are the same every time.
 pub(super) struct Dice(pub(super) u64);

@@ -188,8 +188,7 @@ impl Follower {
             let renewed = async {
                 let (connection, _) = line.connection.clone().await?;
                 if joins {
-                    // How far it is, the renewal tells, which also says in which log.
-                    let listed = log::insert_node(&connection, node.id, &node.name, &node.keyring.ids(), Some(0)).await;
+                    let listed = log::insert_node(&connection, node.id, &node.name, &node.keyring.ids(), true).await;
                     listed.map_err(Arc::new)?;
                 }
                 log::renew(&connection, node.id, applied, lineage.as_deref()).await.map_err(Arc::new)

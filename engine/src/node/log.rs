@@ -201,7 +201,8 @@ fn change(row: Row) -> Option<Option<Logged>> {
     Some(Kind::parse(&kind).map(|kind| Logged { number: number_out(n), kind, subject, at_ms }))
 }
 
-/// Puts a process on the list, which has taken in everything up to `applied`, or up to now; gives up to where.
+/// Puts a process on the list; gives how far in the log it is. A new one has read nothing yet, and is as far as anybody. One that
+/// comes back says with its next renewal how far it is, and in which log: until then nobody knows.
 ///
 /// This crosses tenants because a process answers for all of them.
 #[expect(clippy::disallowed_methods, reason = "Diesel cannot insert what a query gives beside values")]
@@ -210,7 +211,7 @@ pub(super) async fn insert_node(
     id: Uuid,
     name: &NodeName,
     master_ids: &[TagKeyId],
-    applied: Option<u64>,
+    comes_back: bool,
 ) -> Result<u64, Error> {
     #[derive(QueryableByName)]
     struct Inserted {
@@ -218,14 +219,14 @@ pub(super) async fn insert_node(
         applied: i64,
     }
     let inserted: Inserted = diesel::sql_query(
-        "INSERT INTO nodes (id, name, version, applied, master_ids) SELECT $1, $2, $3, coalesce($5, n), $4 \
+        "INSERT INTO nodes (id, name, version, applied, master_ids) SELECT $1, $2, $3, CASE WHEN $5 THEN 0 ELSE n END, $4 \
          FROM change_log_head RETURNING applied",
     )
     .bind::<SqlUuid, _>(id)
     .bind::<Text, _>(&name.name)
     .bind::<Text, _>(name.version)
     .bind::<Array<Binary>, _>(master_ids.iter().map(TagKeyId::as_bytes).collect::<Vec<_>>())
-    .bind::<Nullable<BigInt>, _>(applied.map(number_in))
+    .bind::<Bool, _>(comes_back)
     .get_result(&mut connection)
     .await?;
     Ok(number_out(inserted.applied))

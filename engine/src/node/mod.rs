@@ -102,7 +102,7 @@ impl Node {
     ) -> Result<Arc<Self>, Error> {
         let id = Uuid::from_bytes(crate::random::bytes()?);
         let connection = db.system().await?;
-        let number = log::insert_node(&connection, id, &name, &keyring.ids(), None).await?;
+        let number = log::insert_node(&connection, id, &name, &keyring.ids(), false).await?;
         drop(connection);
         let node = Arc::new(Self {
             id,

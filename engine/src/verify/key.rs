@@ -50,7 +50,7 @@ pub struct KeyFacts {
 /// What a key may have besides. Many have nothing of it but limits.
 struct Extras {
     rare: Option<Box<Rare>>,
-    /// In place, for the same reason.
+    /// In place, where they are few: a place of their own would be one more to wait for.
     limits: SmallVec<[KeyLimit; 2]>,
 }
 

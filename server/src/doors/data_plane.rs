@@ -70,7 +70,8 @@ impl<const OWN: usize> Form<OWN> {
         Self(headers)
     }
 
-    /// A copy, which keeps the order. Found by name each would be hashed, and a copy has no room to spare for one that is not.
+    /// A copy goes through its values in the order in which names came in: `http` promises no order, and a test looks. Found by name
+    /// each would be hashed, and one that is not there yet makes a copy grow, which has no room to spare.
     fn filled(&self, own: [HeaderValue; OWN]) -> HeaderMap {
         let mut headers = self.0.clone();
         headers.values_mut().zip(own).for_each(|(place, value)| *place = value);
@@ -339,4 +340,23 @@ pub(super) fn bearer_text(headers: &HeaderMap) -> Option<&str> {
     let (value, None) = (values.next()?, values.next()) else { return None };
     let (scheme, text) = value.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| text.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_answers_own_headers_stand_by_their_names() {
+        for is_https in [false, true] {
+            let own = [&REQUEST_ID, &RATE_LIMIT_POLICY, &RATE_LIMIT];
+            let form = Form::new(own, is_https);
+            let filled = form.filled(["1", "2", "3"].map(HeaderValue::from_static));
+            assert_eq!(own.map(|name| filled[name].as_bytes()), [b"1", b"2", b"3"]);
+            assert_eq!((filled.len(), filled.keys_len()), (form.0.len(), form.0.keys_len()));
+            for (name, value) in form.0.iter().filter(|(name, _)| !own.contains(name)) {
+                assert_eq!(filled[name], value);
+            }
+        }
+    }
 }
