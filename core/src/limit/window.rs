@@ -349,9 +349,5 @@ fn most_covered(used: u64, room: u64, whole: u64) -> u64 {
 
 /// `near` where the number is no moment, which it always is.
 fn of_seconds(seconds: i64, near: Timestamp) -> Timestamp {
-    // Mostly it is the start itself, of which the date is known.
-    if seconds == near.timestamp() && near.timestamp_subsec_nanos() == 0 {
-        return near;
-    }
     Timestamp::from_timestamp_micros(seconds.saturating_mul(MICROS_OF_SECOND)).unwrap_or(near)
 }

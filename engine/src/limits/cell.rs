@@ -2,7 +2,6 @@
 //! highest bit of the first word says that a change is going on; what belongs to it is held by whoever set it. How a call is charged
 //! stands in `charge.rs`.
 
-use std::hint::black_box;
 use std::sync::OnceLock;
 
 use tronch_core::{Bucket, BucketState, LimitRule, LimitTime};
@@ -36,14 +35,6 @@ impl Cell {
     pub(crate) fn new(rule: &LimitRule, bucket: BucketState) -> Self {
         let total = rule.window().map(|_| Box::new(std::array::from_fn(|_| AtomicU64::new(0))));
         Self { first: AtomicU64::new(bucket.ticks()), total, rate: OnceLock::new() }
-    }
-
-    /// Reads what a charge begins with. Nobody needs it yet: it is on its way from memory while something else is done.
-    pub(crate) fn fetch(&self) {
-        black_box(self.first.load(Ordering::Relaxed));
-        if let Some([first, .., last]) = self.total.as_deref() {
-            black_box((first.load(Ordering::Relaxed), last.load(Ordering::Relaxed)));
-        }
     }
 
     /// Whether nothing of it counts any more. It may be forgotten if nobody else can charge it.

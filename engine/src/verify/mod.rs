@@ -215,7 +215,6 @@ impl Verifier {
             self.keys.charge_unknown(known.now)?;
             return Ok(Some(verdict));
         }
-        facts.limits().iter().for_each(|limit| limit.count.cell.fetch());
         let tag = self.engine.keyring().tag_with(facts.tag_key, TagLabel::Key, token.tenant_id(), presented.expose());
         let proof = match tag {
             Some(tag) if tag.matches(&facts.tag) => Proof::Right,

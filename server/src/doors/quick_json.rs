@@ -132,9 +132,7 @@ impl QuickJson {
     }
 }
 
-/// In one place: what is written for each call has many numbers, and code that is not in the processor's cache yet costs more than
-/// going there.
-#[inline(never)]
+/// In decimal digits.
 pub(super) fn put_number(text: &mut Vec<u8>, number: u64) {
     text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }

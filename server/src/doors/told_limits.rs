@@ -102,27 +102,13 @@ pub(crate) struct LimitHeaders {
 }
 
 thread_local! {
-    static FIELDS: RefCell<Fields> = const { RefCell::new(Fields::EMPTY) };
+    static FIELDS: RefCell<Fields> = const { RefCell::new(Fields { policies: Vec::new(), states: Vec::new() }) };
 }
 
 /// Where fields are put together: a value of just its length is made of each.
 struct Fields {
     policies: Vec<u8>,
     states: Vec<u8>,
-    /// The policies that were told last: mostly the next call is held to the same.
-    last: HeaderValue,
-}
-
-impl Fields {
-    const EMPTY: Self = Self { policies: Vec::new(), states: Vec::new(), last: HeaderValue::from_static("") };
-
-    /// A name of a limit has no character that a header must not have.
-    fn policies(&mut self) -> Option<HeaderValue> {
-        if self.last.as_bytes() != self.policies {
-            self.last = HeaderValue::from_bytes(&self.policies).ok()?;
-        }
-        Some(self.last.clone())
-    }
 }
 
 impl LimitHeaders {
@@ -150,7 +136,10 @@ impl LimitHeaders {
             if fields.states.is_empty() {
                 return None;
             }
-            let (policies, states) = (fields.policies()?, HeaderValue::from_bytes(&fields.states).ok()?);
+            // A name of a limit has no character that a header must not have.
+            let [policies, states] =
+                [&fields.policies, &fields.states].map(|field| HeaderValue::from_bytes(field).ok());
+            let (policies, states) = policies.zip(states)?;
             Some(Self { policies, states, retry_after: retry_after.filter(|seconds| *seconds > 0) })
         })
     }
@@ -167,7 +156,6 @@ fn name_of<'a>(told: &LimitTold<'a>, reading: &Reading) -> [&'a str; 2] {
 }
 
 /// An item of a list, with the parameters that have a value. By hand: it is written for each call.
-#[inline(never)]
 fn put(field: &mut Vec<u8>, name: [&str; 2], parameters: [([u8; 3], Option<u64>); 2]) {
     if !field.is_empty() {
         field.extend_from_slice(b", ");
@@ -198,16 +186,6 @@ pub(crate) fn whole_seconds(duration: Duration) -> u64 {
 mod tests {
     use super::super::quick_json::tests::assert_written_alike;
     use super::*;
-
-    #[test]
-    fn policies_that_were_told_last_are_told_again_and_others_are_not() {
-        let mut fields = Fields::EMPTY;
-        for text in ["\"a\";q=1;w=1", "\"a\";q=1;w=1", "\"a\";q=1;w=10", "\"a\";q=1;w=1"] {
-            fields.policies.clear();
-            fields.policies.extend_from_slice(text.as_bytes());
-            assert_eq!(fields.policies(), Some(HeaderValue::from_static(text)));
-        }
-    }
 
     #[test]
     fn whole_times_are_rounded_up() {
