@@ -1,6 +1,6 @@
 //! What answers mean: as a table, and in any order in which they may come. Thousands of short histories of changes, questions,
 //! answers and reads, with a database that another takes the place of and a list that loses this process. The two rules
-//! about that are also taken out, and then a history must be found that breaks the promise.
+//! about other databases are also taken out, and then a history must be found that breaks the promise.
 
 use super::apply::{Applier, Meaning, Question};
 use super::database_model::{CHANGES_MAX, Database, Dice, touched};

@@ -1,7 +1,7 @@
 //! A small world to explore: a database that commits late, answers slowly, and is taken the place of by one that lacks the last
 //! changes; a node with its real lease and marks that is stopped, cut off and resumed; and calls at any moment. Thousands of
-//! histories, each from a number, and in each the promise is held against every answer, and against there being none. Each
-//! rule is also taken out, and then a history must be found that breaks it.
+//! histories, each from a number, and in each the promise is held against every answer, and against there being none. Rules
+//! are also taken out, one at a time, and then a history must be found that breaks the promise.
 
 use std::time::Duration;
 
