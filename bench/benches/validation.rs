@@ -6,19 +6,22 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Request, header};
 use criterion::{Criterion, criterion_group, criterion_main};
+use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tikv_jemallocator::Jemalloc;
 use tokio::runtime::Runtime;
 use tronch_core::{
-    Ask, EmailAddress, Environment, KeyId, KeyName, KeySnapshot, Permission, PresentedKey, PresentedToken, ProjectId,
-    ProjectSlug, TenantId, TenantSlug, Timestamp, TokenName, decide,
+    Ask, Bucket, CalendarUnit, EmailAddress, Environment, KeyId, KeyName, KeySnapshot, LimitName, LimitOn, LimitRule,
+    Permission, PresentedKey, PresentedToken, ProjectId, ProjectSlug, TenantId, TenantSlug, Timestamp, TokenName,
+    Window, WindowKind, decide,
 };
 use tronch_engine::internals::Internals;
 use tronch_engine::keys::{self, Metadata, NewKey};
+use tronch_engine::limits::{self, NewLimit};
 use tronch_engine::tokens::{self, NewToken};
 use tronch_engine::verify::{Costs, Verifier, VerifyRequest};
-use tronch_engine::{ArgonCost, Caller, Engine, Master, NodeName, PreparedDatabase, Settings, tenants};
+use tronch_engine::{ArgonCost, Caller, Engine, Master, NodeName, PreparedDatabase, Settings, Tenant, tenants};
 use tronch_server::config::{Config, Overrides};
 use tronch_server::doors::{self, Open, Phase, Public};
 use zeroize::Zeroizing;
@@ -28,13 +31,43 @@ use zeroizing_alloc::ZeroAlloc;
 #[global_allocator]
 static MEMORY: ZeroAlloc<Jemalloc> = ZeroAlloc(Jemalloc);
 
-/// An engine with one tenant, one key and one token.
+/// An engine with one tenant, one token, and a key with two limits beside one without any.
 struct Ready {
     engine: Engine,
     verifier: Verifier,
     public: Public,
     key: String,
+    limited: String,
     token: String,
+}
+
+async fn key(tenant: &Tenant, limits: Vec<(&str, LimitRule)>) -> String {
+    let new_key = NewKey {
+        name: KeyName::parse("a key of 20 letters.").expect("a name"),
+        project: ProjectSlug::parse(tenants::FIRST_PROJECT).expect("a slug"),
+        environment: Environment::Live,
+        owner: None,
+        metadata: Metadata::default(),
+        permissions: Vec::new(),
+        expires_at: None,
+    };
+    let created = keys::create_key(tenant, new_key).await.expect("a key");
+    for (name, rule) in limits {
+        let name = LimitName::parse(name).expect("a name");
+        let on = LimitOn::Key(created.key.id);
+        let new_limit = NewLimit { on, name, is_automatic: true, is_exact: false, rule };
+        limits::create_limit(tenant, new_limit).await.expect("a limit");
+    }
+    created.secret.expect("a secret").expose_once().to_string()
+}
+
+/// A burst and a total of the calendar's day, which nobody comes up against.
+fn two_limits() -> Vec<(&'static str, LimitRule)> {
+    let bucket = Bucket::new(1_000_000, 1_000_000, 1).expect("a bucket");
+    let kind = WindowKind::Calendar { unit: CalendarUnit::Day, zone: "Europe/Berlin".parse().expect("a zone") };
+    let window = Window::new(1_000_000_000, kind).expect("a window");
+    let rules = [("burst", Some(bucket), None), ("daily", None, Some(window))];
+    rules.map(|(name, bucket, window)| (name, LimitRule::new(bucket, window).expect("a rule"))).into()
 }
 
 async fn ready(database_url: String) -> Ready {
@@ -56,16 +89,7 @@ async fn ready(database_url: String) -> Ready {
     let password = Zeroizing::new("correct horse battery".to_owned());
     tenants::found_tenant(&engine, &owner, &slug, password).await.expect("a tenant");
     let tenant = engine.tenant(&Caller::operator(), &slug).await.expect("a tenant");
-    let new_key = NewKey {
-        name: KeyName::parse("a key of 20 letters.").expect("a name"),
-        project: ProjectSlug::parse(tenants::FIRST_PROJECT).expect("a slug"),
-        environment: Environment::Live,
-        owner: None,
-        metadata: Metadata::default(),
-        permissions: Vec::new(),
-        expires_at: None,
-    };
-    let key = keys::create_key(&tenant, new_key).await.expect("a key").secret.expect("a secret");
+    let (limited, key) = (key(&tenant, two_limits()).await, key(&tenant, Vec::new()).await);
     let new_token = NewToken {
         name: TokenName::parse("bench").expect("a name"),
         permissions: vec![Permission::KeysVerify],
@@ -78,8 +102,8 @@ async fn ready(database_url: String) -> Ready {
     let config = Config::load(&Overrides::default(), &environment).expect("a configuration");
     let metrics = PrometheusBuilder::new().build_recorder().handle();
     let doors = doors::build(&config, &engine, &verifier, Phase::default(), metrics, Open::Verify).expect("doors");
-    let (key, token) = (key.expose_once().to_string(), token.expose_once().to_string());
-    Ready { engine, verifier, public: doors.public, key, token }
+    let token = token.expose_once().to_string();
+    Ready { engine, verifier, public: doors.public, key, limited, token }
 }
 
 async fn verify(ready: &Ready, key: &str) {
@@ -133,6 +157,8 @@ fn of_core(criterion: &mut Criterion, key: &str) {
 fn validation(criterion: &mut Criterion) {
     let url = std::env::var("BENCH_DATABASE_URL").expect("BENCH_DATABASE_URL: an empty database");
     let runtime = Runtime::new().expect("a runtime");
+    // What is asked for ahead is asked for by a task.
+    let _inside = runtime.enter();
     let ready = runtime.block_on(ready(url));
     of_core(criterion, &ready.key);
     let presented = PresentedKey::parse(&ready.key).expect("a key");
@@ -144,26 +170,40 @@ fn validation(criterion: &mut Criterion) {
         let presented = PresentedToken::parse(&ready.token).expect("a token");
         ready.verifier.authenticate(&presented).await.expect("a live token")
     });
-    // Nothing of it waits, so one poll is all.
+    let verdict = async |key: &str| {
+        let request = VerifyRequest {
+            key: PresentedKey::parse(black_box(key)),
+            project: None,
+            environment: None,
+            permissions: None,
+            costs: Costs::default(),
+        };
+        ready.verifier.verify(&token, request).await.expect("a verdict")
+    };
+    // Next to nothing of it waits, so one poll is all; where a block of a total is used up, the call is made again.
     criterion.bench_function("whole warm verify", |bench| {
+        bench.iter(|| verdict(&ready.key).now_or_never().unwrap_or_else(|| runtime.block_on(verdict(&ready.key))));
+    });
+    criterion.bench_function("whole warm verify with two limits", |bench| {
         bench.iter(|| {
-            let key = PresentedKey::parse(black_box(&ready.key));
-            let request =
-                VerifyRequest { key, project: None, environment: None, permissions: None, costs: Costs::default() };
-            futures_util::FutureExt::now_or_never(ready.verifier.verify(&token, request)).expect("warm")
+            verdict(&ready.limited).now_or_never().unwrap_or_else(|| runtime.block_on(verdict(&ready.limited)))
         });
     });
     criterion.bench_function("whole warm verify and service token", |bench| {
-        bench.iter(|| futures_util::FutureExt::now_or_never(verify(&ready, &ready.key)).expect("warm"));
+        bench.iter(|| verify(&ready, &ready.key).now_or_never().expect("warm"));
     });
-    let body = format!("{{\"key\":\"{}\",\"environment\":\"live\"}}", ready.key);
-    // The part of the next one that is the bench's own.
+    let of_key = |key: &str| format!("{{\"key\":\"{key}\",\"environment\":\"live\"}}");
+    let (body, limited) = (of_key(&ready.key), of_key(&ready.limited));
+    // The part of the next ones that is the bench's own.
     criterion.bench_function("a request, made and dropped", |bench| {
         bench.iter(|| drop(black_box(request(&ready, &body))));
     });
     // Nobody listens to the log here, so its line is not written.
     criterion.bench_function("the same with JSON both ways, headers and a request made for it", |bench| {
-        bench.iter(|| futures_util::FutureExt::now_or_never(ask(&ready, &body)).expect("warm"));
+        bench.iter(|| ask(&ready, &body).now_or_never().expect("warm"));
+    });
+    criterion.bench_function("the same with two limits", |bench| {
+        bench.iter(|| ask(&ready, &limited).now_or_never().unwrap_or_else(|| runtime.block_on(ask(&ready, &limited))));
     });
 }
 

@@ -14,8 +14,6 @@ mod simulate;
 mod tests;
 mod window;
 
-use std::time::Duration;
-
 pub use bucket::{Bucket, BucketState, TokenWish};
 pub use calendar::{CalendarUnit, ParseCalendarUnitError, ParseTimeZoneError, TimeZone};
 pub use simulate::{Simulated, simulate};
@@ -51,8 +49,10 @@ impl Cost {
     }
 }
 
-/// Of a limit that has both, the one that is meant.
+/// Of a limit that has both, the one that is meant. As wide as the numbers beside it in a [`Reading`]: one with a gap is copied in
+/// small pieces, and whoever then reads a large one waits for all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u64)]
 pub enum LimitHalf {
     /// The bucket: how fast.
     Rate,
@@ -69,8 +69,8 @@ pub struct Reading {
     pub limit: u64,
     /// What is left.
     pub remaining: u64,
-    /// Until all of it is there again, if nobody takes anything meanwhile; nothing for what comes back by nobody's clock.
-    pub reset_after: Option<Duration>,
+    /// Milliseconds until all of it is there again, if nobody takes anything meanwhile; nothing for what comes back by nobody's clock.
+    pub reset_after_ms: Option<u64>,
 }
 
 /// A call that a limit does not let pass. It took nothing.
@@ -78,9 +78,9 @@ pub struct Reading {
 pub struct Refusal {
     /// What is left, of the half that refuses for longer.
     pub reading: Reading,
-    /// After how long the same call passes, if nobody takes anything meanwhile; nothing when waiting does not help, because it
-    /// asks for more than there can be, or for credits that are not filled up.
-    pub retry_after: Option<Duration>,
+    /// After how many milliseconds the same call passes, if nobody takes anything meanwhile; nothing when waiting does not help,
+    /// because it asks for more than there can be, or for credits that are not filled up.
+    pub retry_after_ms: Option<u64>,
 }
 
 /// Why numbers make no limit.
@@ -128,14 +128,14 @@ pub struct LimitState {
     pub window: WindowState,
 }
 
-/// What time it is for a limit.
+/// What time it is for a limit, in numbers that take no finding out: each call is charged by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitTime {
-    /// Since any moment that stays the same for as long as a state is kept. Never goes back: it is what buckets go by.
-    pub passed: Duration,
-    /// The date, which is what windows go by.
-    pub now: Timestamp,
-    /// The window's stretch that `now` lies in, see [`LimitRule::span`].
+    /// Milliseconds since any moment that stays the same for as long as a state is kept. Never goes back: it is what buckets go by.
+    pub passed_ms: u64,
+    /// The date, in milliseconds since 1970, which is what windows go by.
+    pub now_ms: i64,
+    /// The window's stretch that `now_ms` lies in, see [`LimitRule::span`].
     pub span: Span,
 }
 
@@ -156,9 +156,15 @@ impl LimitRule {
         self.window.as_ref()
     }
 
-    /// The stretch of its window that a moment lies in; just that moment where it has none. It may be kept until its end.
+    /// The stretch of its window that a moment lies in; none where it has none. It may be kept until its end.
     pub fn span(&self, at: Timestamp) -> Span {
-        self.window.map_or(Span { start: at, end: at }, |window| window.span(at))
+        self.span_at(at.timestamp_millis())
+    }
+
+    /// The same, of a moment in milliseconds since 1970.
+    pub fn span_at(&self, at_ms: i64) -> Span {
+        let nothing = || Span { start_seconds: at_ms.div_euclid(1_000), end_seconds: at_ms.div_euclid(1_000) };
+        self.window.map_or_else(nothing, |window| window.span_at(at_ms))
     }
 
     /// Takes `cost` from both halves, or from neither.
@@ -166,8 +172,8 @@ impl LimitRule {
     /// # Errors
     /// The refusal, with the time after which both let it pass.
     pub fn take(&self, state: LimitState, time: LimitTime, cost: Cost) -> Result<(LimitState, Reading), Refusal> {
-        let bucket = self.bucket.map(|bucket| bucket.take(state.bucket, time.passed, cost));
-        let window = self.window.map(|window| window.take(state.window, time.span, time.now, cost));
+        let bucket = self.bucket.map(|bucket| bucket.take(state.bucket, time.passed_ms, cost));
+        let window = self.window.map(|window| window.take(state.window, time.span, time.now_ms, cost));
         let told = Self::told(
             bucket.as_ref().map(|taken| taken.map(|(_, reading)| reading)),
             window.as_ref().map(|taken| taken.map(|(_, reading)| reading)),
@@ -205,14 +211,14 @@ impl LimitRule {
                 (bucket.capacity() * u64::from(bucket.period_seconds())).div_ceil(bucket.refill().into())
             }
             (None, Some(window)) if !window.ends() => return None,
-            (None, _) => (span.end - span.start).num_seconds().unsigned_abs(),
+            (None, _) => span.seconds(),
         };
         Some(seconds.max(1))
     }
 
     /// Whether forgetting what was taken would change nothing.
     pub fn is_idle(&self, state: LimitState, time: LimitTime) -> bool {
-        self.bucket.is_none_or(|bucket| bucket.is_idle(state.bucket, time.passed))
+        self.bucket.is_none_or(|bucket| bucket.is_idle(state.bucket, time.passed_ms))
             && self.window.is_none_or(|window| window.is_idle(state.window, time.span))
     }
 }
@@ -220,7 +226,7 @@ impl LimitRule {
 impl Refusal {
     /// Of two refusals of one call, the one that lasts longer.
     pub fn or_longer(self, other: Self) -> Self {
-        let longest = |refusal: Self| refusal.retry_after.map_or(Duration::MAX, |wait| wait);
+        let longest = |refusal: Self| refusal.retry_after_ms.unwrap_or(u64::MAX);
         if longest(other) > longest(self) { other } else { self }
     }
 

@@ -57,8 +57,13 @@ impl Moment {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
+    /// In whole milliseconds.
+    pub(crate) fn passed_ms(self) -> u64 {
+        self.0 / 1_000_000
+    }
+
     fn as_millis(self) -> i64 {
-        i64::try_from(self.0 / 1_000_000).unwrap_or(i64::MAX)
+        self.passed_ms().cast_signed()
     }
 }
 
@@ -75,6 +80,11 @@ pub(crate) fn just_past(now: Timestamp) -> Timestamp {
 /// The same at a moment that was read already.
 pub(crate) fn at(moment: Moment) -> Timestamp {
     CLOCK.at(moment)
+}
+
+/// The same, in milliseconds since 1970: a date takes a while to find out.
+pub(crate) fn millis_at(moment: Moment) -> i64 {
+    CLOCK.millis_at(moment)
 }
 
 /// Takes in what the database's clock said, in Unix milliseconds, to a question of `sent` that was answered at `received`.
@@ -108,12 +118,15 @@ impl ProductClock {
     }
 
     fn at(&self, moment: Moment) -> Timestamp {
+        DateTime::from_timestamp_millis(self.millis_at(moment)).unwrap_or(DateTime::UNIX_EPOCH)
+    }
+
+    fn millis_at(&self, moment: Moment) -> i64 {
         let offset_ms = match self.offset_ms.load(Ordering::Acquire) {
             UNSET => self.set_by_machine(moment),
             offset_ms => offset_ms,
         };
-        let ms = moment.as_millis().saturating_add(offset_ms).max(self.floor_ms.load(Ordering::Acquire));
-        DateTime::from_timestamp_millis(ms).unwrap_or(DateTime::UNIX_EPOCH)
+        moment.as_millis().saturating_add(offset_ms).max(self.floor_ms.load(Ordering::Acquire))
     }
 
     fn set_by_machine(&self, moment: Moment) -> i64 {

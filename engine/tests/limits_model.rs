@@ -3,7 +3,6 @@
 //! what it was there for.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
 use loom::sync::Arc;
 use loom::thread;
@@ -103,13 +102,13 @@ fn total(held: u64) -> Counted {
 
 fn time(rule: &LimitRule) -> LimitTime {
     let now = Timestamp::from_timestamp(1_800_000_000, 0).expect("a time");
-    LimitTime { passed: Duration::from_secs(5), now, span: rule.span(now) }
+    LimitTime { passed_ms: 5_000, now_ms: now.timestamp_millis(), span: rule.span(now) }
 }
 
 /// All of the total is taken, and so much of it granted.
 fn grant((rule, cell): &Counted, units: u64) {
     let (time, window) = (time(rule), rule.window().expect("a window"));
-    let start_seconds = time.span.start.timestamp();
+    let start_seconds = time.span.start_seconds;
     let state = WindowState { start_seconds, used: window.total(), ..WindowState::default() };
     cell.change_total(|share| share.granted(window, state, units, time));
 }

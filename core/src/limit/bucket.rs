@@ -99,16 +99,16 @@ impl Bucket {
     }
 
     /// One that holds nothing, as after a stop of which nobody knows what was taken before it.
-    pub fn empty(&self, now: Duration) -> BucketState {
-        BucketState(self.ticks(now) + self.full())
+    pub fn empty(&self, now_ms: u64) -> BucketState {
+        BucketState(self.ticks(now_ms) + self.full())
     }
 
-    /// Takes `cost` if that much is there. `now` never goes back.
+    /// Takes `cost` if that much is there. `now_ms` never goes back.
     ///
     /// # Errors
     /// The refusal; nothing is taken.
-    pub fn take(&self, state: BucketState, now: Duration, cost: Cost) -> Result<(BucketState, Reading), Refusal> {
-        let now = self.ticks(now);
+    pub fn take(&self, state: BucketState, now_ms: u64, cost: Cost) -> Result<(BucketState, Reading), Refusal> {
+        let now = self.ticks(now_ms);
         let debt = state.0.saturating_sub(now);
         if cost.is_nothing() {
             return Ok((state, self.reading(debt)));
@@ -118,14 +118,14 @@ impl Bucket {
             return Ok((BucketState(now + after), self.reading(after)));
         }
         let can_ever = cost.units() <= self.capacity;
-        let retry_after = can_ever.then(|| self.time(after - self.full()));
-        Err(Refusal { reading: self.reading(debt), retry_after })
+        let retry_after_ms = can_ever.then(|| self.millis(after - self.full()));
+        Err(Refusal { reading: self.reading(debt), retry_after_ms })
     }
 
     /// Takes tokens that somebody is to spend: what he spends at once, as far as it is there, and more to hold, as far as that leaves no
     /// more than a twentieth of the bucket with all who hold some. Gives how many; none where less than he needs is there.
-    pub fn reserve(&self, state: BucketState, now: Duration, wish: TokenWish) -> (BucketState, u64) {
-        let now = self.ticks(now);
+    pub fn reserve(&self, state: BucketState, now_ms: u64, wish: TokenWish) -> (BucketState, u64) {
+        let now = self.ticks(now_ms);
         let debt = state.0.saturating_sub(now);
         let there = self.full().saturating_sub(debt) / self.ticks_of_token;
         if there < wish.need {
@@ -143,30 +143,30 @@ impl Bucket {
     }
 
     /// Takes tokens that were spent without having been reserved, whether or not they were there; it is never more than empty.
-    pub fn make_up(&self, state: BucketState, now: Duration, units: u64) -> BucketState {
-        let now = self.ticks(now);
+    pub fn make_up(&self, state: BucketState, now_ms: u64, units: u64) -> BucketState {
+        let now = self.ticks(now_ms);
         let debt = state.0.saturating_sub(now).saturating_add(units.saturating_mul(self.ticks_of_token));
         BucketState(now + debt.min(self.full()))
     }
 
     /// How many are missing to a full one, rounded up.
-    pub fn missing(&self, state: BucketState, now: Duration) -> u64 {
-        state.0.saturating_sub(self.ticks(now)).div_ceil(self.ticks_of_token)
+    pub fn missing(&self, state: BucketState, now_ms: u64) -> u64 {
+        state.0.saturating_sub(self.ticks(now_ms)).div_ceil(self.ticks_of_token)
     }
 
     /// One that so many are missing to, or as many as it has.
-    pub fn lacking(&self, missing: u64, now: Duration) -> BucketState {
-        BucketState(self.ticks(now) + missing.min(self.capacity) * self.ticks_of_token)
+    pub fn lacking(&self, missing: u64, now_ms: u64) -> BucketState {
+        BucketState(self.ticks(now_ms) + missing.min(self.capacity) * self.ticks_of_token)
     }
 
     /// When it will be full, in ticks after `now`: what the time is counted from makes no difference.
-    pub fn debt_ticks(&self, state: BucketState, now: Duration) -> u64 {
-        state.0.saturating_sub(self.ticks(now))
+    pub fn debt_ticks(&self, state: BucketState, now_ms: u64) -> u64 {
+        state.0.saturating_sub(self.ticks(now_ms))
     }
 
     /// One that will be full so many ticks after `now`.
-    pub fn in_debt(&self, debt_ticks: u64, now: Duration) -> BucketState {
-        BucketState(self.ticks(now) + debt_ticks.min(self.full()))
+    pub fn in_debt(&self, debt_ticks: u64, now_ms: u64) -> BucketState {
+        BucketState(self.ticks(now_ms) + debt_ticks.min(self.full()))
     }
 
     /// Ticks that make a token, and that make a millisecond.
@@ -176,7 +176,7 @@ impl Bucket {
 
     /// The time in which an empty one fills.
     pub fn fill_time(&self) -> Duration {
-        self.time(self.full())
+        Duration::from_millis(self.millis(self.full()))
     }
 
     /// The part of one of so many who do not hear of each other: together they let pass no more than this one does, but for rounding
@@ -194,27 +194,26 @@ impl Bucket {
     }
 
     /// Whether it is full, so that forgetting it changes nothing.
-    pub fn is_idle(&self, state: BucketState, now: Duration) -> bool {
-        state.0 <= self.ticks(now)
+    pub fn is_idle(&self, state: BucketState, now_ms: u64) -> bool {
+        state.0 <= self.ticks(now_ms)
     }
 
     fn reading(&self, debt: u64) -> Reading {
         let remaining = self.full().saturating_sub(debt) / self.ticks_of_token;
-        Reading { half: LimitHalf::Rate, limit: self.capacity, remaining, reset_after: Some(self.time(debt)) }
+        Reading { half: LimitHalf::Rate, limit: self.capacity, remaining, reset_after_ms: Some(self.millis(debt)) }
     }
 
     fn full(&self) -> u64 {
         self.capacity * self.ticks_of_token
     }
 
-    fn ticks(&self, time: Duration) -> u64 {
-        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    fn ticks(&self, millis: u64) -> u64 {
         millis.saturating_mul(self.ticks_of_milli)
     }
 
     /// Rounded up: what is told must be long enough.
-    fn time(&self, ticks: u64) -> Duration {
-        Duration::from_millis(ticks.div_ceil(self.ticks_of_milli))
+    fn millis(&self, ticks: u64) -> u64 {
+        ticks.div_ceil(self.ticks_of_milli)
     }
 }
 

@@ -85,13 +85,13 @@ impl TimeZone {
         // Where the clocks go back over midnight, the day before goes on for a while on a day that had begun.
         if at < start {
             let earlier = unit.first_day(first.pred_opt().unwrap_or(first));
-            return Span { start: self.begin_of(earlier), end: start };
+            return Span::between(self.begin_of(earlier), start);
         }
         let end = self.begin_of(unit.next_first_day(first));
         if at < end {
-            Span { start, end }
+            Span::between(start, end)
         } else {
-            Span { start: end, end: self.begin_of(unit.next_first_day(unit.next_first_day(first))) }
+            Span::between(end, self.begin_of(unit.next_first_day(unit.next_first_day(first))))
         }
     }
 

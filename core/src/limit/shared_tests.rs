@@ -42,9 +42,9 @@ proptest! {
             now += TimeDelta::seconds(pause);
             let span = window.span(now);
             let wish = Wish { need: units, most: units, sharers: 1 };
-            let (state, granted) = window.reserve(reserved, span, now, wish);
+            let (state, granted) = window.reserve(reserved, span, now.timestamp_millis(), wish);
             reserved = state;
-            match window.take(taken, span, now, cost(units)) {
+            match window.take(taken, span, now.timestamp_millis(), cost(units)) {
                 Ok((state, _)) => {
                     prop_assert_eq!(granted, units);
                     taken = state;
@@ -70,7 +70,7 @@ proptest! {
         for (pause, who, what, units) in steps {
             now += TimeDelta::seconds(pause);
             let span = window.span(now);
-            let start = span.start.timestamp();
+            let start = span.start_seconds;
             if start != stretch {
                 stretch = start;
                 if is_credits { ever += total } else { spent = 0 }
@@ -84,7 +84,7 @@ proptest! {
                         *one = Held { start_seconds: start, units: 0 };
                     }
                     let wish = Wish { need: 1, most: units, sharers: 3 };
-                    let (after, granted) = window.reserve(state, span, now, wish);
+                    let (after, granted) = window.reserve(state, span, now.timestamp_millis(), wish);
                     state = after;
                     one.units += granted;
                 }
@@ -116,7 +116,8 @@ fn the_last_of_a_total_is_handed_out_in_small_portions_and_all_of_it() {
     let now = at("2026-11-26T20:00:00Z");
     let (mut state, mut portions) = (WindowState::default(), Vec::new());
     loop {
-        let (after, granted) = window.reserve(state, window.span(now), now, Wish { need: 1, most: 100, sharers: 3 });
+        let wish = Wish { need: 1, most: 100, sharers: 3 };
+        let (after, granted) = window.reserve(state, window.span(now), now.timestamp_millis(), wish);
         if granted == 0 {
             break;
         }
@@ -132,13 +133,16 @@ fn the_last_of_a_total_is_handed_out_in_small_portions_and_all_of_it() {
 fn credits_go_on_from_day_to_day_and_are_filled_up_once() {
     let refill = Some(Refill { unit: CalendarUnit::Day, zone: zone("Europe/Berlin") });
     let window = Window::new(100, WindowKind::Credits { refill }).expect("a window");
-    let take = |state, now: Timestamp, units| window.take(state, window.span(now), now, cost(units));
+    let take = |state, now: Timestamp, units| {
+        let now_ms = now.timestamp_millis();
+        window.take(state, window.span(now), now_ms, cost(units))
+    };
     let evening = at("2026-11-26T22:59:59Z");
     let (state, left) = take(WindowState::default(), evening, 70).expect("there are 100");
     assert_eq!((left.remaining, left.limit), (30, 100));
-    assert_eq!(left.reset_after, Some(Duration::from_secs(1)));
+    assert_eq!(left.reset_after_ms, Some(1_000));
     let refused = take(state, evening, 31).expect_err("there are 30");
-    assert_eq!(refused.retry_after, Some(Duration::from_secs(1)));
+    assert_eq!(refused.retry_after_ms, Some(1_000));
     let night = at("2026-11-26T23:00:00Z");
     let (state, left) = take(state, night, 10).expect("filled up");
     assert_eq!(left.remaining, 90);
@@ -147,7 +151,7 @@ fn credits_go_on_from_day_to_day_and_are_filled_up_once() {
     let day = at("2026-11-28T12:00:00Z");
     let (state, left) = take(state, day, 1).expect("there are 590");
     assert_eq!((left.remaining, left.limit), (589, 589));
-    assert_eq!(take(state, day, 590).expect_err("there are 589").retry_after, None);
+    assert_eq!(take(state, day, 590).expect_err("there are 589").retry_after_ms, None);
 }
 
 #[test]
@@ -155,17 +159,19 @@ fn credits_that_nobody_fills_up_end() {
     let window = Window::new(10, WindowKind::Credits { refill: None }).expect("a window");
     let now = at("2026-11-26T20:00:00Z");
     let span = window.span(now);
-    let (state, left) = window.take(WindowState::default(), span, now, cost(10)).expect("there are 10");
-    assert_eq!((left.remaining, left.reset_after), (0, None));
-    let refused = window.take(state, span, at("2036-11-26T20:00:00Z"), cost(1)).expect_err("none is left");
-    assert_eq!(refused.retry_after, None);
+    let now_ms = now.timestamp_millis();
+    let (state, left) = window.take(WindowState::default(), span, now_ms, cost(10)).expect("there are 10");
+    assert_eq!((left.remaining, left.reset_after_ms), (0, None));
+    let years_later = at("2036-11-26T20:00:00Z").timestamp_millis();
+    let refused = window.take(state, span, years_later, cost(1)).expect_err("none is left");
+    assert_eq!(refused.retry_after_ms, None);
     let rule = LimitRule::new(None, Some(window)).expect("a rule");
     assert_eq!(
         (
             rule.window_seconds(LimitHalf::Total, span),
             rule.is_idle(
                 LimitState { window: state, ..LimitState::default() },
-                LimitTime { passed: Duration::ZERO, now, span }
+                LimitTime { passed_ms: 0, now_ms, span }
             )
         ),
         (None, false)
@@ -186,11 +192,10 @@ proptest! {
         let mut spent: Vec<(u64, u64)> = Vec::new();
         for (pause, who, what, units) in steps {
             now += pause;
-            let time = Duration::from_millis(now);
             match what {
                 0..=3 => {
                     let wish = TokenWish { need: 1, at_once: 1, more: units, outstanding: held.iter().sum() };
-                    let (after, granted) = bucket.reserve(state, time, wish);
+                    let (after, granted) = bucket.reserve(state, now, wish);
                     state = after;
                     if granted > 0 {
                         // What was needed is spent at once.
@@ -230,8 +235,7 @@ proptest! {
         let part = whole.divided(among);
         prop_assert_eq!(part.capacity(), capacity.div_ceil(among.into()));
         let there = |bucket: &Bucket| {
-            let state = bucket.empty(Duration::ZERO);
-            let taken = bucket.take(state, Duration::from_millis(millis), Cost::NOTHING);
+            let taken = bucket.take(bucket.empty(0), millis, Cost::NOTHING);
             taken.expect("reading is never refused").1.remaining
         };
         prop_assert!(there(&part) * u64::from(among) <= there(&whole) + u64::from(among));
@@ -241,7 +245,7 @@ proptest! {
 #[test]
 fn what_was_spent_unasked_is_made_up_for_and_no_more_than_all() {
     let bucket = Bucket::new(10, 1, 1).expect("a bucket");
-    let now = Duration::from_secs(50);
+    let now = 50_000;
     let (state, granted) =
         bucket.reserve(BucketState::default(), now, TokenWish { need: 3, at_once: 3, more: 0, outstanding: 0 });
     assert_eq!((granted, bucket.missing(state, now)), (3, 3));
@@ -250,7 +254,7 @@ fn what_was_spent_unasked_is_made_up_for_and_no_more_than_all() {
     assert_eq!(bucket.missing(bucket.make_up(state, now, 99), now), 10);
     assert_eq!(bucket.missing(bucket.give_back(state, 2), now), 5);
     assert_eq!(bucket.missing(bucket.lacking(99, now), now), 10);
-    let elsewhere = bucket.in_debt(bucket.debt_ticks(state, now), Duration::ZERO);
-    assert_eq!(bucket.missing(elsewhere, Duration::ZERO), 7);
-    assert_eq!(bucket.fill_time(), Duration::from_secs(10));
+    let elsewhere = bucket.in_debt(bucket.debt_ticks(state, now), 0);
+    assert_eq!(bucket.missing(elsewhere, 0), 7);
+    assert_eq!(bucket.fill_time(), std::time::Duration::from_secs(10));
 }

@@ -142,17 +142,17 @@ impl Stretch {
     /// What is left at a moment, or `later` seconds after it.
     fn left(&mut self, rule: &LimitRule, at: Timestamp, later: u64) -> u64 {
         let Some(window) = rule.window() else { return u64::MAX };
-        if !self.span.is_some_and(|span| span.start <= at && at < span.end) {
+        if !self.span.is_some_and(|span| span.holds(at.timestamp_millis())) {
             let span = window.span(at);
-            let is_next = self.span.is_some_and(|before| before.end == span.start);
+            let is_next = self.span.is_some_and(|before| before.end_seconds == span.start_seconds);
             let slides = matches!(window.kind(), WindowKind::Sliding { .. });
             self.used_before = if slides && is_next { self.used } else { 0 };
             self.used = 0;
             self.span = Some(span);
         }
         let Some(span) = self.span else { return u64::MAX };
-        let length = (span.end - span.start).num_seconds().max(1).unsigned_abs();
-        let elapsed = (at - span.start).num_seconds().max(0).unsigned_abs() + later;
+        let length = span.seconds().max(1);
+        let elapsed = (at.timestamp() - span.start_seconds).max(0).unsigned_abs() + later;
         let covered = length.saturating_sub(elapsed);
         window.total().saturating_sub(self.used).saturating_sub(weighed(self.used_before, covered, length))
     }
@@ -160,8 +160,6 @@ impl Stretch {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -193,8 +191,9 @@ mod tests {
         for (start, calls) in minutes {
             for call in 0..*calls {
                 let now = *start + TimeDelta::milliseconds((second_of(call, *calls) * 1_000.0) as i64);
-                let passed = Duration::from_millis((now - begin).num_milliseconds().unsigned_abs());
-                match rule.take(state, LimitTime { passed, now, span: rule.span(now) }, Cost::ONE) {
+                let passed_ms = (now - begin).num_milliseconds().unsigned_abs();
+                let time = LimitTime { passed_ms, now_ms: now.timestamp_millis(), span: rule.span(now) };
+                match rule.take(state, time, Cost::ONE) {
                     Ok((after, _)) => state = after,
                     Err(_) => refused += 1,
                 }

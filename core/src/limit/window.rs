@@ -1,10 +1,6 @@
 //! A window: at most so much in each stretch of time. Stretches are cut where the clock or the calendar cuts them, or slide. Credits
 //! are a window as well: what is left of them goes on into the next stretch.
 
-use std::time::Duration;
-
-use chrono::TimeDelta;
-
 use super::calendar::{CalendarUnit, TimeZone};
 use super::{Cost, InvalidLimit, LimitHalf, Reading, Refusal};
 use crate::time::Timestamp;
@@ -16,7 +12,7 @@ const LENGTH_SECONDS_MAX: u32 = 31 * 24 * 3600;
 /// The end of what has none: the first second of the year 10000.
 const FOREVER_SECONDS: i64 = 253_402_300_800;
 
-const MICROS_OF_SECOND: i64 = 1_000_000;
+const MILLIS_OF_SECOND: i64 = 1_000;
 
 /// How time is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,13 +58,41 @@ pub struct Window {
     kind: WindowKind,
 }
 
-/// A stretch of time: from its start until just before its end.
+/// A stretch of time: from its start until just before its end. All of them begin at whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// Its first moment.
-    pub start: Timestamp,
+    /// Its first moment, in seconds since 1970.
+    pub start_seconds: i64,
     /// The first moment of the next.
-    pub end: Timestamp,
+    pub end_seconds: i64,
+}
+
+impl Span {
+    /// From the second of `start` to that of `end`.
+    pub fn between(start: Timestamp, end: Timestamp) -> Self {
+        Self { start_seconds: start.timestamp(), end_seconds: end.timestamp() }
+    }
+
+    /// Its first moment.
+    pub fn start(self) -> Timestamp {
+        of_seconds(self.start_seconds)
+    }
+
+    /// The first moment of the next.
+    pub fn end(self) -> Timestamp {
+        of_seconds(self.end_seconds)
+    }
+
+    /// Whether a moment lies in it, in milliseconds since 1970.
+    pub fn holds(self, at_ms: i64) -> bool {
+        let second = at_ms.div_euclid(MILLIS_OF_SECOND);
+        self.start_seconds <= second && second < self.end_seconds
+    }
+
+    /// Its length.
+    pub fn seconds(self) -> u64 {
+        self.end_seconds.abs_diff(self.start_seconds)
+    }
 }
 
 /// What was taken. The default is nothing, ever.
@@ -113,18 +137,21 @@ impl Window {
 
     /// The stretch that a moment lies in. Finding a calendar's takes a look into the zone's history: keep it until its end.
     pub fn span(&self, at: Timestamp) -> Span {
+        self.span_at(at.timestamp_millis())
+    }
+
+    /// The same, of a moment in milliseconds since 1970.
+    pub fn span_at(&self, at_ms: i64) -> Span {
         match self.kind {
             WindowKind::Fixed { seconds } | WindowKind::Sliding { seconds } => {
                 let length = i64::from(seconds);
-                let start = at.timestamp().div_euclid(length) * length;
-                Span { start: of_seconds(start, at), end: of_seconds(start + length, at) }
+                let start = at_ms.div_euclid(MILLIS_OF_SECOND).div_euclid(length) * length;
+                Span { start_seconds: start, end_seconds: start + length }
             }
             WindowKind::Calendar { unit, zone } | WindowKind::Credits { refill: Some(Refill { unit, zone }) } => {
-                zone.span(unit, at)
+                zone.span(unit, Timestamp::from_timestamp_millis(at_ms).unwrap_or_default())
             }
-            WindowKind::Credits { refill: None } => {
-                Span { start: of_seconds(0, at), end: of_seconds(FOREVER_SECONDS, at) }
-            }
+            WindowKind::Credits { refill: None } => Span { start_seconds: 0, end_seconds: FOREVER_SECONDS },
         }
     }
 
@@ -138,7 +165,7 @@ impl Window {
         matches!(self.kind, WindowKind::Sliding { .. } | WindowKind::Credits { .. })
     }
 
-    /// Takes `cost` if that much is left. `span` is the one that `now` lies in. Should the clock have gone back into an earlier
+    /// Takes `cost` if that much is left. `span` is the one that `now_ms` lies in, which is in milliseconds since 1970. Should the clock have gone back into an earlier
     /// one, the one that has begun goes on: nothing is ever counted anew.
     ///
     /// # Errors
@@ -147,32 +174,31 @@ impl Window {
         &self,
         state: WindowState,
         span: Span,
-        now: Timestamp,
+        now_ms: i64,
         cost: Cost,
     ) -> Result<(WindowState, Reading), Refusal> {
-        let (left, behind) = self.left(self.carried_over(state, span), span, now);
+        let left = self.left(self.carried_over(state, span), span, now_ms);
         if cost.is_nothing() {
-            return Ok((state, left.reading(left.state.used, behind)));
+            return Ok((state, left.reading(left.state.used)));
         }
-        left.take(cost, behind)
+        left.take(cost)
     }
 
-    /// What is left, of a state that is of `span` or a later one; and how far the clock has to go to be in it.
-    fn left(&self, state: WindowState, span: Span, now: Timestamp) -> (Left, Duration) {
-        let length = (span.end - span.start).num_microseconds().unwrap_or(i64::MAX);
+    /// What is left, of a state that is of `span` or a later one.
+    fn left(&self, state: WindowState, span: Span, now_ms: i64) -> Left {
+        let length_ms = span.seconds().saturating_mul(MILLIS_OF_SECOND.unsigned_abs());
         // Behind the stretch's own start only where the clock went back.
-        let start = of_seconds(state.start_seconds, span.start);
-        let elapsed = (now - start).num_microseconds().unwrap_or(0).clamp(0, length);
-        let behind = (start - now).max(TimeDelta::zero()).to_std().unwrap_or_default();
-        let (elapsed, length) = (elapsed.unsigned_abs(), length.unsigned_abs());
-        (Left { window: *self, state, elapsed, length }, behind)
+        let start_ms = state.start_seconds.saturating_mul(MILLIS_OF_SECOND);
+        let since = |earlier: i64, later: i64| later.saturating_sub(earlier).max(0).unsigned_abs();
+        let (elapsed_ms, behind_ms) = (since(start_ms, now_ms).min(length_ms), since(now_ms, start_ms));
+        Left { window: *self, state, elapsed_ms, length_ms, behind_ms }
     }
 
     /// Takes out of a total what somebody is to spend later in the same stretch: as much as `wish` says and there is. Gives how
     /// much; nothing where less than it needs is left.
-    pub fn reserve(&self, state: WindowState, span: Span, now: Timestamp, wish: Wish) -> (WindowState, u64) {
+    pub fn reserve(&self, state: WindowState, span: Span, now_ms: i64, wish: Wish) -> (WindowState, u64) {
         let state = self.carried_over(state, span);
-        let left = self.left(state, span, now).0.units();
+        let left = self.left(state, span, now_ms).units();
         let granted = if left < wish.need {
             0
         } else {
@@ -236,7 +262,7 @@ impl Window {
 
     /// What of it counts in `span`.
     fn carried_over(&self, state: WindowState, span: Span) -> WindowState {
-        let start_seconds = span.start.timestamp();
+        let start_seconds = span.start_seconds;
         if state.start_seconds >= start_seconds {
             return state;
         }
@@ -245,7 +271,7 @@ impl Window {
             let above = state.added.saturating_sub(state.used);
             return WindowState { start_seconds, used: 0, used_before: 0, added: above };
         }
-        let is_next = state.start_seconds + (span.end - span.start).num_seconds() == start_seconds;
+        let is_next = state.start_seconds.saturating_add_unsigned(span.seconds()) == start_seconds;
         let used_before = if self.slides() && is_next { state.used } else { 0 };
         WindowState { start_seconds, used: 0, used_before, added: 0 }
     }
@@ -262,29 +288,30 @@ pub struct Wish {
     pub sharers: u64,
 }
 
-/// A window at a moment. Times are in microseconds.
+/// A window at a moment.
 struct Left {
     window: Window,
     state: WindowState,
-    elapsed: u64,
-    length: u64,
+    elapsed_ms: u64,
+    length_ms: u64,
+    /// How far the clock has to go to be in the stretch that counts.
+    behind_ms: u64,
 }
 
 impl Left {
-    /// `behind` is how far the clock has to go to be in the stretch that counts.
-    fn take(&self, cost: Cost, behind: Duration) -> Result<(WindowState, Reading), Refusal> {
+    fn take(&self, cost: Cost) -> Result<(WindowState, Reading), Refusal> {
         if cost.units() <= self.units() {
             let used = self.state.used + cost.units();
-            return Ok((WindowState { used, ..self.state }, self.reading(used, behind)));
+            return Ok((WindowState { used, ..self.state }, self.reading(used)));
         }
         let can_ever = cost.units() <= self.window.total && self.window.ends();
-        let retry_after = can_ever.then(|| behind + Duration::from_micros(self.wait(cost.units())));
-        Err(Refusal { reading: self.reading(self.state.used, behind), retry_after })
+        let retry_after_ms = can_ever.then(|| self.behind_ms + self.wait(cost.units()));
+        Err(Refusal { reading: self.reading(self.state.used), retry_after_ms })
     }
 
     /// How much is left.
     fn units(&self) -> u64 {
-        self.total().saturating_sub(self.state.used + self.carried(self.elapsed))
+        self.total().saturating_sub(self.state.used + self.carried())
     }
 
     /// The most that there can be in this stretch.
@@ -292,39 +319,43 @@ impl Left {
         self.window.total.saturating_add(self.state.added)
     }
 
-    /// What was taken in the stretch before and still counts so long after the start of this one; rounded up.
-    fn carried(&self, elapsed: u64) -> u64 {
-        weighed(self.state.used_before, self.length - elapsed, self.length)
+    /// What was taken in the stretch before and still counts; rounded up.
+    fn carried(&self) -> u64 {
+        weighed(self.state.used_before, self.rest(), self.length_ms)
     }
 
-    fn reading(&self, used: u64, behind: Duration) -> Reading {
-        let taken = used + self.carried(self.elapsed);
-        let rest = self.length - self.elapsed;
+    /// Milliseconds to the end of the stretch.
+    fn rest(&self) -> u64 {
+        self.length_ms - self.elapsed_ms
+    }
+
+    fn reading(&self, used: u64) -> Reading {
+        let taken = used + self.carried();
         // What was taken in this stretch counts until the end of the next, if it slides.
-        let reset_after = match self.window.kind {
-            _ if taken == 0 => Some(Duration::ZERO),
+        let reset_after_ms = match self.window.kind {
+            _ if taken == 0 => Some(0),
             WindowKind::Credits { refill: None } => None,
-            WindowKind::Sliding { .. } if used > 0 => Some(behind + Duration::from_micros(rest + self.length)),
-            _ => Some(behind + Duration::from_micros(rest)),
+            WindowKind::Sliding { .. } if used > 0 => Some(self.behind_ms + self.rest() + self.length_ms),
+            _ => Some(self.behind_ms + self.rest()),
         };
         let remaining = self.total().saturating_sub(taken);
-        Reading { half: LimitHalf::Total, limit: self.window.total.max(remaining), remaining, reset_after }
+        Reading { half: LimitHalf::Total, limit: self.window.total.max(remaining), remaining, reset_after_ms }
     }
 
     /// Until so much is left, which is no more than the total.
     fn wait(&self, cost: u64) -> u64 {
-        let rest = self.length - self.elapsed;
+        let rest = self.rest();
         let room = self.window.total - cost;
         if !self.window.slides() {
             return rest;
         }
         if let Some(room) = room.checked_sub(self.state.used) {
             // As soon as little enough of the stretch before is covered.
-            let covered = most_covered(self.state.used_before, room, self.length);
+            let covered = most_covered(self.state.used_before, room, self.length_ms);
             return rest.saturating_sub(covered);
         }
         // In the next stretch, as soon as little enough of this one is.
-        rest + (self.length - most_covered(self.state.used, room, self.length))
+        rest + (self.length_ms - most_covered(self.state.used, room, self.length_ms))
     }
 }
 
@@ -347,7 +378,7 @@ fn most_covered(used: u64, room: u64, whole: u64) -> u64 {
     u64::try_from(covered).unwrap_or(u64::MAX).min(whole)
 }
 
-/// `near` where the number is no moment, which it always is.
-fn of_seconds(seconds: i64, near: Timestamp) -> Timestamp {
-    Timestamp::from_timestamp_micros(seconds.saturating_mul(MICROS_OF_SECOND)).unwrap_or(near)
+/// A second from which stretches count, always a moment: before the year 10001.
+fn of_seconds(seconds: i64) -> Timestamp {
+    Timestamp::from_timestamp(seconds, 0).unwrap_or_default()
 }

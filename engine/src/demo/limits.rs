@@ -119,7 +119,7 @@ pub(super) async fn set(
             }
         }
         if let (Some(project_id), Some(window)) = (place.project_id, limit.rule.window()) {
-            for (whose, used) in used(calls, lines, project_id, window.span(script.now).start) {
+            for (whose, used) in used(calls, lines, project_id, window.span(script.now).start()) {
                 totals::insert_used(transaction, limit.id, whose, window, used.min(window.total())).await?;
             }
         }

@@ -42,7 +42,7 @@ impl Cell {
         let word = self.hold();
         let (share, rate) = (self.load_total(), self.load_rate());
         self.release(word);
-        let is_full = |bucket: &Bucket| bucket.is_idle(BucketState::from_ticks(word), time.passed);
+        let is_full = |bucket: &Bucket| bucket.is_idle(BucketState::from_ticks(word), time.passed_ms);
         rule.bucket().is_none_or(is_full) && share.is_idle(time.span) && rate.is_idle(time)
     }
 

@@ -2,7 +2,6 @@
 //! `engine/tests/limits_model.rs`.
 
 use std::sync::Mutex;
-use std::time::Duration;
 
 use chrono::TimeDelta;
 use proptest::prelude::*;
@@ -41,7 +40,7 @@ fn time(rule: &LimitRule, millis: u64) -> LimitTime {
     let begin: Timestamp = parse_timestamp("2026-10-24T21:59:30Z").expect("a time");
     let now = begin + TimeDelta::milliseconds(millis.try_into().expect("small"));
     // Not the machine's first moment: that stands for never.
-    LimitTime { passed: Duration::from_millis(millis + 60_000), now, span: rule.span(now) }
+    LimitTime { passed_ms: millis + 60_000, now_ms: now.timestamp_millis(), span: rule.span(now) }
 }
 
 fn cost(units: u32) -> Cost {
@@ -68,7 +67,7 @@ impl Supplied {
         if let Some(past) = past {
             *total = window.give_back(*total, past.start_seconds, past.units);
         }
-        let (state, granted) = window.reserve(*total, time.span, time.now, Wish { need, most, sharers: 1 });
+        let (state, granted) = window.reserve(*total, time.span, time.now_ms, Wish { need, most, sharers: 1 });
         *total = state;
         let rest = self.cell.change_total(|share| share.granted(window, state, granted, time));
         if let Some(rest) = rest {
@@ -92,7 +91,7 @@ fn take(limits: &[&Supplied], millis: u64, costs: &[Cost]) -> (bool, Vec<Outcome
             .collect();
         let charged = charge(&mut charges, Beyond::MayBe);
         if charged != Charged::Short {
-            let outcomes = charges.iter().map(|charge| charge.outcome().expect("an outcome")).collect();
+            let outcomes = charges.iter().map(|charge| *charge.outcome().expect("an outcome")).collect();
             return (charged == Charged::Passed, outcomes);
         }
         let lacking: Vec<Option<u64>> = charges.iter().map(|charge| charge.lacks().total).collect();
@@ -238,7 +237,7 @@ fn where_nobody_answers_each_process_goes_by_its_part() {
     assert_eq!(passed(now), 20);
     assert_eq!(passed(tomorrow), 30);
     let owed = limit.cell.change_total(super::share::Share::take_owed).expect("it let itself have them");
-    assert_eq!((owed.units, owed.start_seconds), (30, tomorrow.span.start.timestamp()));
+    assert_eq!((owed.units, owed.start_seconds), (30, tomorrow.span.start_seconds));
     let credits = Supplied::of(6);
     let window = credits.rule.window().expect("credits");
     assert!(!credits.cell.change_total(|share| share.stand_in(window, time(&credits.rule, 0), 3)));
@@ -276,10 +275,10 @@ impl SharedBucket {
                 .change_rate(|rate, _| (rate.unspent(now), if way == Way::Fast { rate.room(bucket, now) } else { 0 }));
             state.1[place] = held;
             let wish = TokenWish { need, at_once: need, more, outstanding: state.1.iter().sum() };
-            let (after, granted) = bucket.reserve(state.0, now.passed, wish);
+            let (after, granted) = bucket.reserve(state.0, now.passed_ms, wish);
             state.0 = after;
             state.1[place] = held + granted.saturating_sub(need);
-            let debt = bucket.debt_ticks(after, now.passed);
+            let debt = bucket.debt_ticks(after, now.passed_ms);
             cell.change_rate(|rate, _| {
                 rate.granted(bucket, (debt, granted), RateShare::held_for(bucket, way == Way::Exact), (now, now))
             });
@@ -333,8 +332,8 @@ fn a_bucket_goes_on_when_others_come_and_go() {
     let handed = cell.change_rate(|rate, first| rate.hand_over(first, &bucket, now));
     assert_eq!(handed, Some(15));
     // The store knows of those and of five that others took.
-    let (state, granted) = (bucket.lacking(22, now.passed), 2);
-    let debt = bucket.debt_ticks(state, now.passed);
+    let (state, granted) = (bucket.lacking(22, now.passed_ms), 2);
+    let debt = bucket.debt_ticks(state, now.passed_ms);
     cell.change_rate(|rate, _| rate.granted(&bucket, (debt, granted), RateShare::held_for(&bucket, false), (now, now)));
     assert_eq!(take(Way::Fast, Beyond::MayBe), Charged::Passed);
     let left = (0..60).filter(|_| take(Way::Local, Beyond::MayBe) == Charged::Passed).count();
@@ -375,7 +374,7 @@ fn an_answer_that_is_late_for_its_stretch_changes_nothing() {
     let (window, today, tomorrow) =
         (limit.rule.window().expect("a window"), time(&limit.rule, 0), time(&limit.rule, 86_400_000));
     assert!(limit.cell.change_total(|share| share.stand_in(window, tomorrow, 3)));
-    let late = WindowState { start_seconds: today.span.start.timestamp(), used: 50, ..WindowState::default() };
+    let late = WindowState { start_seconds: today.span.start_seconds, used: 50, ..WindowState::default() };
     let rest = limit.cell.change_total(|share| share.granted(window, late, 7, tomorrow)).expect("it is given back");
     assert_eq!((rest.units, rest.start_seconds), (7, late.start_seconds));
     assert_eq!(
@@ -391,8 +390,8 @@ fn the_part_of_a_window_that_slides_is_of_what_is_left() {
     let rule = LimitRule::new(None, Some(window)).expect("a rule");
     let cell = Cell::new(&rule, BucketState::default());
     let now = time(&rule, 0);
-    assert_eq!((now.now - now.span.start).num_seconds(), 30);
-    let state = WindowState { start_seconds: now.span.start.timestamp(), used: 10, used_before: 60, added: 0 };
+    assert_eq!(now.now_ms - now.span.start_seconds * 1_000, 30_000);
+    let state = WindowState { start_seconds: now.span.start_seconds, used: 10, used_before: 60, added: 0 };
     cell.change_total(|share| share.granted(&window, state, 0, now));
     assert!(cell.change_total(|share| share.stand_in(&window, now, 3)));
     let passes = |_: &u32| {
@@ -408,7 +407,7 @@ fn a_read_fills_no_bucket_that_was_shared() {
     let bucket = Bucket::new(10, 1, 3_600).expect("a bucket");
     let rule = LimitRule::new(Some(bucket), None).expect("a rule");
     let (cell, now) = (Cell::new(&rule, BucketState::default()), time(&rule, 0));
-    let debt = bucket.debt_ticks(bucket.lacking(8, now.passed), now.passed);
+    let debt = bucket.debt_ticks(bucket.lacking(8, now.passed_ms), now.passed_ms);
     cell.change_rate(|rate, _| rate.granted(&bucket, (debt, 0), RateShare::held_for(&bucket, true), (now, now)));
     let take = |units| {
         let mut charges = [Charge::new(&rule, &cell, ALONE, now, cost(units))];

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use hashbrown::HashTable;
 use tronch_core::{BucketState, Identifier, LimitId, LimitRule, TenantId};
@@ -151,7 +150,7 @@ impl Cells {
     fn first_state(&self, rule: &LimitRule, of_identifier: bool) -> BucketState {
         let empty_at = self.empty_at.load(Ordering::Relaxed);
         let Some(bucket) = rule.bucket().filter(|_| empty_at > 0) else { return BucketState::default() };
-        let empty = bucket.empty(Duration::from_nanos(empty_at));
+        let empty = bucket.empty(empty_at / 1_000_000);
         if of_identifier { bucket.give_back(empty, bucket.capacity().div_ceil(2)) } else { empty }
     }
 

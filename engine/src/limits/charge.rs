@@ -12,7 +12,6 @@ use tronch_core::{
 use super::atomics::{Ordering, wait_a_moment};
 use super::cell::{CHANGING, Cell};
 use super::rate::RateShare;
-use super::share::Share;
 
 /// How a half of a limit is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +55,6 @@ pub(crate) struct Charge<'a> {
     cost: Cost,
     /// The first word: as it was found, and then as it is to be.
     word: u64,
-    share: Share,
-    rate: RateShare,
     bucket_after: BucketState,
     outcome: Option<Outcome>,
     lacks: Lacks,
@@ -87,15 +84,6 @@ pub(crate) enum Beyond {
     Nothing,
 }
 
-/// What a half says.
-enum Weighed {
-    Says(Outcome),
-    /// What it would say, and how much more has to be asked for.
-    Lacks(Outcome, u64),
-    /// Nobody knows how it stands.
-    Unknown(u64),
-}
-
 impl<'a> Charge<'a> {
     pub(crate) fn new(rule: &'a LimitRule, cell: &'a Cell, ways: Ways, time: LimitTime, cost: Cost) -> Self {
         Self {
@@ -105,8 +93,6 @@ impl<'a> Charge<'a> {
             time,
             cost,
             word: 0,
-            share: Share::default(),
-            rate: RateShare::default(),
             bucket_after: BucketState::default(),
             outcome: None,
             lacks: Lacks::default(),
@@ -126,8 +112,8 @@ impl<'a> Charge<'a> {
     }
 
     /// What the limit says of it, once it was charged. Where others refused the call nothing was taken, and it says what is left.
-    pub(crate) fn outcome(&self) -> Option<Outcome> {
-        self.outcome
+    pub(crate) fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
     }
 
     /// What is to be counted for the limit: that it was charged, or what it refused the call with. Nothing where another limit refused
@@ -162,78 +148,86 @@ impl<'a> Charge<'a> {
     }
 
     /// Looks whether the limit lets it pass; takes nothing.
-    fn weigh(&mut self, beyond: Beyond) {
-        let rate = self.rule.bucket().map(|bucket| self.weigh_rate(bucket, self.cost, beyond));
-        let total = self.rule.window().map(|window| self.weigh_total(window, self.cost, beyond));
-        self.lacks =
-            Lacks { rate: rate.as_ref().and_then(Weighed::lacks), total: total.as_ref().and_then(Weighed::lacks) };
-        self.is_unknown = [&rate, &total].into_iter().any(|half| matches!(half, Some(Weighed::Unknown(_))));
-        let (rate, total) = (rate.and_then(Weighed::says), total.and_then(Weighed::says));
-        self.outcome = (rate.is_some() || total.is_some()).then(|| LimitRule::told(rate, total));
+    fn weigh(&mut self, shared: &RateShare, beyond: Beyond) {
+        // Most have one half, and what that says is not carried about.
+        match (self.rule.bucket(), self.rule.window()) {
+            (Some(bucket), None) => self.outcome = self.weigh_rate(bucket, shared, self.cost, beyond),
+            (None, Some(window)) => self.outcome = self.weigh_total(window, self.cost, beyond),
+            (Some(bucket), Some(window)) => {
+                let rate = self.weigh_rate(bucket, shared, self.cost, beyond);
+                let total = self.weigh_total(window, self.cost, beyond);
+                self.is_unknown = rate.is_none() || total.is_none();
+                self.outcome = (rate.is_some() || total.is_some()).then(|| LimitRule::told(rate, total));
+            }
+            (None, None) => {}
+        }
+        self.is_unknown |= self.outcome.is_none();
     }
 
-    fn weigh_rate(&mut self, bucket: &Bucket, cost: Cost, beyond: Beyond) -> Weighed {
-        let passed = self.time.passed;
+    /// What the bucket says; nothing where nobody knows how it stands. Notes how much more has to be asked for.
+    fn weigh_rate(&mut self, bucket: &Bucket, shared: &RateShare, cost: Cost, beyond: Beyond) -> Option<Outcome> {
+        let (time, word) = (self.time, BucketState::from_ticks(self.word));
         let after = &mut self.bucket_after;
         let mut take = |bucket: &Bucket, state: BucketState| {
-            let taken = bucket.take(state, passed, cost);
+            let taken = bucket.take(state, time.passed_ms, cost);
             taken.map(|(state, reading)| {
                 *after = state;
                 reading
             })
         };
         if self.ways.rate == Way::Local {
-            let word = BucketState::from_ticks(self.word);
             // It was shared, until nobody else was left.
-            let state = self.rate.taken_over(bucket, self.time).unwrap_or(word);
-            return Weighed::Says(take(bucket, state));
+            return Some(take(bucket, shared.taken_over(bucket, time).unwrap_or(word)));
         }
-        if let Some(part) = self.rate.part(bucket) {
-            let says = take(&part, BucketState::from_ticks(self.word));
+        if let Some(part) = shared.part(bucket) {
+            let says = take(&part, word);
             // Whoever is refused by a part looks whether there is more again.
-            let asks = says.is_err() && beyond == Beyond::MayBe && self.rate.is_due(self.time);
-            return if asks { Weighed::Lacks(says, cost.units()) } else { Weighed::Says(says) };
+            if says.is_err() && beyond == Beyond::MayBe && shared.is_due(time) {
+                self.lacks.rate = Some(cost.units());
+            }
+            return Some(says);
         }
-        let Some(seen) = self.rate.seen(bucket, self.time) else {
-            return if beyond == Beyond::MayBe {
-                Weighed::Unknown(cost.units())
-            } else {
-                Weighed::Says(take(bucket, bucket.empty(passed)))
-            };
+        let Some(seen) = shared.seen(bucket, time) else {
+            if beyond == Beyond::MayBe {
+                self.lacks.rate = Some(cost.units());
+                return None;
+            }
+            return Some(take(bucket, bucket.empty(time.passed_ms)));
         };
-        let (says, unspent) = (take(bucket, seen), self.rate.unspent(self.time));
+        let (says, unspent) = (take(bucket, seen), shared.unspent(time));
         let is_short = match says {
             Ok(_) => cost.units() > unspent,
-            Err(_) => !self.rate.is_believed(self.time),
+            Err(_) => !shared.is_believed(time),
         };
         if is_short && beyond == Beyond::MayBe {
-            Weighed::Lacks(says, cost.units().saturating_sub(unspent))
-        } else {
-            Weighed::Says(says)
+            self.lacks.rate = Some(cost.units().saturating_sub(unspent));
         }
+        Some(says)
     }
 
-    fn weigh_total(&mut self, window: &Window, cost: Cost, beyond: Beyond) -> Weighed {
-        let (span, now) = (self.time.span, self.time.now);
-        let take = |state| window.take(state, span, now, cost).map(|(_, reading)| reading);
-        let Some(seen) = self.share.seen(window, span) else {
-            let new = WindowState { start_seconds: span.start.timestamp(), ..WindowState::default() };
-            return if beyond == Beyond::MayBe {
-                Weighed::Unknown(cost.units())
-            } else {
-                Weighed::Says(take(all_taken(window, new, 0)))
-            };
+    /// The same of the total.
+    fn weigh_total(&mut self, window: &Window, cost: Cost, beyond: Beyond) -> Option<Outcome> {
+        let (time, share) = (self.time, self.cell.load_total());
+        let take = |state| window.take(state, time.span, time.now_ms, cost).map(|(_, reading)| reading);
+        let Some(seen) = share.seen(window, time.span) else {
+            if beyond == Beyond::MayBe {
+                self.lacks.total = Some(cost.units());
+                return None;
+            }
+            let new = WindowState { start_seconds: time.span.start_seconds, ..WindowState::default() };
+            return Some(take(all_taken(window, new, 0)));
         };
-        let (says, unspent) = (take(seen), self.share.unspent());
+        let (says, unspent) = (take(seen), share.unspent());
         let is_short = match says {
             Ok(_) => cost.units() > unspent,
-            Err(_) => !self.share.is_believed(self.time),
+            Err(_) => !share.is_believed(time),
         };
         match (is_short, beyond) {
-            (false, _) => Weighed::Says(says),
-            (true, Beyond::MayBe) => Weighed::Lacks(says, cost.units().saturating_sub(unspent)),
-            (true, Beyond::Nothing) => Weighed::Says(take(all_taken(window, seen, unspent))),
+            (false, _) => {}
+            (true, Beyond::MayBe) => self.lacks.total = Some(cost.units().saturating_sub(unspent)),
+            (true, Beyond::Nothing) => return Some(take(all_taken(window, seen, unspent))),
         }
+        Some(says)
     }
 
     /// Others refused the call: this limit says what it would have said to nobody.
@@ -242,54 +236,45 @@ impl<'a> Charge<'a> {
         if !matches!(self.outcome, Some(Ok(_))) {
             return;
         }
-        let rate = self.rule.bucket().map(|bucket| self.weigh_rate(bucket, Cost::NOTHING, Beyond::Nothing));
-        let total = self.rule.window().map(|window| self.weigh_total(window, Cost::NOTHING, Beyond::Nothing));
-        self.outcome = Some(LimitRule::told(rate.and_then(Weighed::says), total.and_then(Weighed::says)));
+        let (rule, shared) = (self.rule, self.cell.load_rate());
+        let rate = rule.bucket().and_then(|bucket| self.weigh_rate(bucket, &shared, Cost::NOTHING, Beyond::Nothing));
+        let total = rule.window().and_then(|window| self.weigh_total(window, Cost::NOTHING, Beyond::Nothing));
+        self.outcome = Some(LimitRule::told(rate, total));
     }
 
     /// Takes what was found to be there.
     fn take(&mut self) {
-        let units = self.cost.units();
-        if self.rule.bucket().is_some() && (self.ways.rate == Way::Local || self.rate.among > 0) {
-            self.word = self.bucket_after.ticks();
-            if self.ways.rate == Way::Local {
-                self.rate = RateShare::default();
-            } else {
-                self.rate.owed += units;
-                self.low.rate = self.rate.is_due(self.time);
-            }
-        } else if let Some(bucket) = self.rule.bucket() {
-            self.rate.used += units;
-            let is_low = self.ways.rate == Way::Fast && self.rate.is_low(bucket, self.time);
-            self.low.rate = is_low || self.rate.is_due(self.time);
-        }
-        if self.rule.bucket().is_some() {
-            self.rate.is_asking |= self.low.rate;
-            self.cell.store_rate(&self.rate);
+        if let Some(bucket) = self.rule.bucket() {
+            self.take_rate(bucket);
         }
         if let Some(window) = self.rule.window() {
-            self.share.used += units;
-            let is_low = self.ways.total == Way::Fast && self.share.is_low(window);
-            self.low.total = is_low || self.share.is_due(self.time);
-            self.share.is_asking |= self.low.total;
-            self.cell.store_used(&self.share);
-        }
-    }
-}
-
-impl Weighed {
-    fn says(self) -> Option<Outcome> {
-        match self {
-            Self::Says(says) | Self::Lacks(says, _) => Some(says),
-            Self::Unknown(_) => None,
+            let mut share = self.cell.load_total();
+            share.used += self.cost.units();
+            let is_low = self.ways.total == Way::Fast && share.is_low(window);
+            self.low.total = is_low || share.is_due(self.time);
+            share.is_asking |= self.low.total;
+            self.cell.store_used(&share);
         }
     }
 
-    fn lacks(&self) -> Option<u64> {
-        match self {
-            Self::Says(_) => None,
-            Self::Lacks(_, units) | Self::Unknown(units) => Some(*units),
+    fn take_rate(&mut self, bucket: &Bucket) {
+        if self.ways.rate == Way::Local {
+            self.word = self.bucket_after.ticks();
+            self.cell.store_rate(&RateShare::default());
+            return;
         }
+        let mut shared = self.cell.load_rate();
+        if shared.among > 0 {
+            self.word = self.bucket_after.ticks();
+            shared.owed += self.cost.units();
+            self.low.rate = shared.is_due(self.time);
+        } else {
+            shared.used += self.cost.units();
+            let is_low = self.ways.rate == Way::Fast && shared.is_low(bucket, self.time);
+            self.low.rate = is_low || shared.is_due(self.time);
+        }
+        shared.is_asking |= self.low.rate;
+        self.cell.store_rate(&shared);
     }
 }
 
@@ -310,7 +295,7 @@ pub(crate) fn charge(charges: &mut [Charge<'_>], beyond: Beyond) -> Charged {
     held.begin();
     let (mut passes, mut is_short, mut is_unknown) = (true, false, false);
     for charge in held.charges.iter_mut() {
-        charge.weigh(beyond);
+        charge.weigh(&charge.cell.load_rate(), beyond);
         let lacks = charge.lacks.rate.is_some() || charge.lacks.total.is_some();
         is_short |= lacks;
         is_unknown |= charge.is_unknown;
@@ -337,8 +322,6 @@ impl Held<'_, '_> {
         for charge in self.charges.iter_mut() {
             charge.word = charge.cell.hold();
             self.count += 1;
-            charge.share = charge.cell.load_total();
-            charge.rate = charge.cell.load_rate();
         }
     }
 }
@@ -362,7 +345,7 @@ fn charge_one_word(charge: &mut Charge<'_>) -> Charged {
             continue;
         }
         charge.word = word;
-        charge.weigh(Beyond::Nothing);
+        charge.weigh(&RateShare::default(), Beyond::Nothing);
         if !matches!(charge.outcome, Some(Ok(_))) {
             return Charged::Refused;
         }

@@ -1,9 +1,8 @@
 //! A limit as calls are charged to it: its rule, what time it is for it, and how many calls it let pass.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use tronch_core::{LimitId, LimitName, LimitRule, LimitTime, Refill, Span, TenantId, Timestamp, Window, WindowKind};
+use tronch_core::{LimitId, LimitName, LimitRule, LimitTime, Span, TenantId};
 
 use crate::clock::{self, Moment};
 use crate::usage::{Subject, Tallied, Tally};
@@ -19,8 +18,8 @@ pub(crate) struct Limit {
     pub(crate) rule: LimitRule,
     /// The limit whose count this one goes on with; itself, unless its key is a successor.
     counts_as: LimitId,
-    /// The stretch of the calendar that was found last: its first minute since 1970, and the first of the next. To find one takes
-    /// longer than all else that a charge does.
+    /// The stretch of its window that was found last: its first minute since 1970, and the first of the next. To find one of the
+    /// calendar takes longer than all else that a charge does.
     stretch: AtomicU64,
     /// Calls that were charged to it. All who are held to it count here: there is one of each limit.
     tally: Tally,
@@ -59,37 +58,32 @@ impl Limit {
 
     /// What time it is for it.
     pub(crate) fn time(&self, now: Moment) -> LimitTime {
-        self.time_on(now, clock::at(now))
+        self.time_on(now, clock::millis_at(now))
     }
 
     /// The same, where the date is known already.
-    pub(crate) fn time_on(&self, now: Moment, date: Timestamp) -> LimitTime {
-        LimitTime { passed: Duration::from_nanos(now.as_nanos()), now: date, span: self.span(date) }
+    #[inline]
+    pub(crate) fn time_on(&self, now: Moment, now_ms: i64) -> LimitTime {
+        LimitTime { passed_ms: now.passed_ms(), now_ms, span: self.span(now_ms) }
     }
 
-    fn span(&self, at: Timestamp) -> Span {
-        let of_calendar = matches!(
-            self.rule.window().map(Window::kind),
-            Some(WindowKind::Calendar { .. } | WindowKind::Credits { refill: Some(Refill { .. }) })
-        );
-        if !of_calendar {
-            return self.rule.span(at);
+    #[inline]
+    fn span(&self, at_ms: i64) -> Span {
+        if self.rule.window().is_none() {
+            return self.rule.span_at(at_ms);
         }
         let held = self.stretch.load(Ordering::Relaxed);
-        let minutes = |minutes: u64| Timestamp::from_timestamp(i64::try_from(minutes).unwrap_or(0) * 60, 0);
-        if let (Some(start), Some(end)) = (minutes(held >> 32), minutes(held & u64::from(u32::MAX)))
-            && start <= at
-            && at < end
-        {
-            return Span { start, end };
-        }
-        let span = self.rule.span(at);
-        // In zones of today stretches begin at whole minutes; one that does not is found anew each time.
-        let whole = |at: Timestamp| {
-            let is_whole = at.timestamp() % 60 == 0 && at.timestamp_subsec_nanos() == 0;
-            is_whole.then(|| u32::try_from(at.timestamp() / 60).ok()).flatten()
-        };
-        if let (Some(start), Some(end)) = (whole(span.start), whole(span.end)) {
+        let seconds = |minutes: u64| minutes.cast_signed() * 60;
+        let kept = Span { start_seconds: seconds(held >> 32), end_seconds: seconds(held & u64::from(u32::MAX)) };
+        if kept.holds(at_ms) { kept } else { self.find_span(at_ms) }
+    }
+
+    #[inline(never)]
+    fn find_span(&self, at_ms: i64) -> Span {
+        let span = self.rule.span_at(at_ms);
+        // Those of the calendar begin at whole minutes in zones of today. One that does not is found anew each time.
+        let minutes = |seconds: i64| (seconds % 60 == 0).then(|| u32::try_from(seconds / 60).ok()).flatten();
+        if let (Some(start), Some(end)) = (minutes(span.start_seconds), minutes(span.end_seconds)) {
             self.stretch.store((u64::from(start) << 32) | u64::from(end), Ordering::Relaxed);
         }
         span
@@ -109,6 +103,7 @@ impl Tallied for Limit {
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
+    use tronch_core::{Bucket, CalendarUnit, Refill, Window, WindowKind};
     use uuid::Uuid;
 
     use super::*;
@@ -116,17 +111,25 @@ mod tests {
     /// The stretch that is kept is the one that would be found, over a year in which the clocks go forward and back.
     #[test]
     fn a_stretch_that_is_kept_is_the_right_one() {
-        for zone in ["Europe/Berlin", "Asia/Kathmandu", "America/St_Johns"] {
-            let kind =
-                WindowKind::Calendar { unit: tronch_core::CalendarUnit::Day, zone: zone.parse().expect("a zone") };
-            let rule = LimitRule::new(None, Some(Window::new(1, kind).expect("a window"))).expect("a rule");
+        let zone = |name: &str| name.parse().expect("a zone");
+        let unit = CalendarUnit::Day;
+        let days = ["Europe/Berlin", "Asia/Kathmandu", "America/St_Johns"]
+            .map(|name| WindowKind::Calendar { unit, zone: zone(name) });
+        let refilled = WindowKind::Credits { refill: Some(Refill { unit, zone: zone("Europe/Berlin") }) };
+        let seconds = [45, 90, 3_600, 86_400];
+        let kinds = seconds.map(|seconds| WindowKind::Fixed { seconds }).into_iter();
+        let kinds = kinds.chain(seconds.map(|seconds| WindowKind::Sliding { seconds }));
+        let kinds = kinds.chain(days).chain([refilled, WindowKind::Credits { refill: None }]);
+        let of_window = |kind| LimitRule::new(None, Some(Window::new(1, kind).expect("a window"))).expect("a rule");
+        let only_bucket = LimitRule::new(Some(Bucket::new(1, 1, 1).expect("a bucket")), None).expect("a rule");
+        for rule in kinds.map(of_window).chain([only_bucket]) {
             let id = LimitId::from_uuid(Uuid::from_u128(1));
             let tenant_id = TenantId::from_uuid(Uuid::from_u128(3));
             let limit = Limit::new(tenant_id, id, LimitName::parse("daily").expect("a name"), (true, false), rule);
             let mut at = tronch_core::parse_timestamp("2026-01-01T00:00:00Z").expect("a time");
             for step in 0..20_000 {
-                assert_eq!(limit.span(at), rule.span(at), "{zone} {at}");
-                at += TimeDelta::minutes(if step % 7 == 0 { -20 } else { 31 });
+                assert_eq!(limit.span(at.timestamp_millis()), rule.span(at), "{rule} {at}");
+                at += TimeDelta::milliseconds(if step % 7 == 0 { -1_200_000 } else { 1_859_999 });
             }
         }
     }

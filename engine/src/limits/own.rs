@@ -128,7 +128,7 @@ impl OwnLimits {
             Some(Err(refusal)) => {
                 metrics::counter!("tronch_own_limits_refused_total", "limit" => limit.name.as_str().to_owned())
                     .increment(1);
-                let retry_after = refusal.retry_after.unwrap_or(Duration::from_secs(1));
+                let retry_after = refusal.retry_after_ms.map_or(Duration::from_secs(1), Duration::from_millis);
                 Err(Error::TooMany { policy: limit.name.as_str().to_owned(), retry_after })
             }
             _ => Ok(held),

@@ -52,7 +52,7 @@ impl RateShare {
     /// Whether it is time to see whether somebody answers again.
     pub(super) fn is_due(&self, time: LimitTime) -> bool {
         let is_behind = self.among > 0 || self.owed > 0;
-        is_behind && !self.is_asking && millis(time).saturating_sub(self.asked_ms) >= ASKED_AGAIN_MS
+        is_behind && !self.is_asking && time.passed_ms.saturating_sub(self.asked_ms) >= ASKED_AGAIN_MS
     }
 
     /// The bucket as far as it is known: what others hold counts as taken, what is held here and not spent does not.
@@ -63,17 +63,18 @@ impl RateShare {
 
     /// What may be spent without asking.
     pub(super) fn unspent(&self, time: LimitTime) -> u64 {
-        if millis(time) < self.ends_ms { self.allowed.saturating_sub(self.used) } else { 0 }
+        if time.passed_ms < self.ends_ms { self.allowed.saturating_sub(self.used) } else { 0 }
     }
 
     /// Whether a refusal by what is known needs no asking.
     pub(super) fn is_believed(&self, time: LimitTime) -> bool {
-        self.is_known && millis(time).saturating_sub(self.asked_ms) < BELIEVED_MS
+        self.is_known && time.passed_ms.saturating_sub(self.asked_ms) < BELIEVED_MS
     }
 
     /// Whether it is time to ask for more, before anybody has to wait for it.
     pub(super) fn is_low(&self, bucket: &Bucket, time: LimitTime) -> bool {
-        let left = bucket.capacity().saturating_sub(bucket.missing(BucketState::from_ticks(self.full_at), time.passed));
+        let left =
+            bucket.capacity().saturating_sub(bucket.missing(BucketState::from_ticks(self.full_at), time.passed_ms));
         let is_low = self.unspent(time) * 2 < bucket.capacity() / HELD_PART && left > 0;
         is_low && !self.is_asking && self.among == 0
     }
@@ -103,47 +104,47 @@ impl RateShare {
         held_for: Duration,
         (sent, now): (LimitTime, LimitTime),
     ) {
-        if millis(now) >= self.ends_ms {
+        if now.passed_ms >= self.ends_ms {
             (self.used, self.allowed) = (0, 0);
         }
         // An answer that came late, after this process had gone on without: what it brought was spent already.
         let spent = granted.min(self.owed);
         self.owed -= spent;
         self.allowed += granted - spent;
-        self.full_at = bucket.in_debt(debt_ticks, now.passed).ticks();
+        self.full_at = bucket.in_debt(debt_ticks, now.passed_ms).ticks();
         let held_for = u64::try_from(held_for.as_millis()).unwrap_or(u64::MAX);
         // From the moment of asking: it ends here before it does there.
-        self.ends_ms = millis(sent).saturating_add(held_for);
-        (self.asked_ms, self.is_asking, self.is_known, self.among) = (millis(now), false, true, 0);
+        self.ends_ms = sent.passed_ms.saturating_add(held_for);
+        (self.asked_ms, self.is_asking, self.is_known, self.among) = (now.passed_ms, false, true, 0);
     }
 
     /// Nobody answers: this process goes by its part of the bucket, among so many, until somebody does. Gives how its part begins,
     /// if it did not yet.
     pub(super) fn stand_in(&mut self, bucket: &Bucket, time: LimitTime, nodes: u64) -> Option<BucketState> {
-        (self.is_asking, self.asked_ms) = (false, millis(time));
+        (self.is_asking, self.asked_ms) = (false, time.passed_ms);
         if self.among > 0 {
             return None;
         }
         self.among = u32::try_from(nodes).unwrap_or(u32::MAX).max(1);
         let seen = self.seen(bucket, time).unwrap_or_default();
-        let left = bucket.capacity().saturating_sub(bucket.missing(seen, time.passed));
+        let left = bucket.capacity().saturating_sub(bucket.missing(seen, time.passed_ms));
         // What is held was handed out already, and is not spent beside this.
         self.used = self.allowed;
         let part = bucket.divided(self.among);
         let missing = part.capacity().saturating_sub(left.div_ceil(self.among.into()));
-        Some(part.lacking(missing, time.passed))
+        Some(part.lacking(missing, time.passed_ms))
     }
 
     /// What this process took of the bucket while it had that for itself, if it is shared from now on.
     pub(super) fn hand_over(&self, first: &mut BucketState, bucket: &Bucket, time: LimitTime) -> Option<u64> {
         let was_own = !self.is_known && self.among == 0;
-        was_own.then(|| bucket.missing(std::mem::take(first), time.passed))
+        was_own.then(|| bucket.missing(std::mem::take(first), time.passed_ms))
     }
 
     /// How the bucket stands once this process has it for itself; nothing where it was not shared.
     pub(super) fn taken_over(&self, bucket: &Bucket, time: LimitTime) -> Option<BucketState> {
         let was_shared = self.is_known || self.among > 0;
-        was_shared.then(|| bucket.make_up(self.seen(bucket, time).unwrap_or_default(), time.passed, self.owed))
+        was_shared.then(|| bucket.make_up(self.seen(bucket, time).unwrap_or_default(), time.passed_ms, self.owed))
     }
 
     /// The bucket that this process goes by while nobody answers.
@@ -155,8 +156,4 @@ impl RateShare {
     pub(super) fn is_idle(&self, time: LimitTime) -> bool {
         !self.is_asking && self.owed == 0 && self.unspent(time) == 0
     }
-}
-
-fn millis(time: LimitTime) -> u64 {
-    u64::try_from(time.passed.as_millis()).unwrap_or(u64::MAX)
 }

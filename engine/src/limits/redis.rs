@@ -393,16 +393,16 @@ fn numbers_of_total(total: &TotalAsk) -> impl Iterator<Item = i64> + use<> {
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let window: Window = total.window;
     let span = window.span(clock::now());
-    let next = window.span(span.end);
+    let next = window.span(span.end());
     let wish = total.wish.map_or((0, 0), |wish| (wish.need, wish.most));
     let rest =
         |rest: Option<super::share::Rest>| rest.map_or((0, 0), |rest| (rest.start_seconds * 1_000, number(rest.units)));
     let (left_over, owed) = (rest(total.left_over), rest(total.owed));
     [
         number(window.total()),
-        span.start.timestamp_millis(),
-        span.end.timestamp_millis(),
-        next.end.timestamp_millis(),
+        span.start_seconds * 1_000,
+        span.end_seconds * 1_000,
+        next.end_seconds * 1_000,
         number(wish.0),
         number(wish.1),
         left_over.0,

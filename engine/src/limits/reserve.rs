@@ -163,7 +163,7 @@ impl Stores {
         let rest = cell
             .change_total(|share| if settles { share.take_unspent() } else { share.take_unused(window, time, nodes) });
         // Of a stretch that is over nobody wants it back, unless it counts in the next.
-        let counts = |start_seconds: i64| start_seconds >= time.span.start.timestamp() || window.goes_on();
+        let counts = |start_seconds: i64| start_seconds >= time.span.start_seconds || window.goes_on();
         let left_over = rest.filter(|rest| counts(rest.start_seconds));
         let owed = if settles { cell.change_total(super::share::Share::take_owed) } else { None };
         let is_something = left_over.is_some() || owed.is_some();

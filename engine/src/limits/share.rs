@@ -83,7 +83,7 @@ impl Share {
     /// The total as far as it is known: what others hold counts as taken, what is held here and not spent does not. Nothing where this
     /// stretch is not known yet.
     pub(super) fn seen(&self, window: &Window, span: Span) -> Option<WindowState> {
-        let is_current = self.is_known && self.start_seconds >= span.start.timestamp();
+        let is_current = self.is_known && self.start_seconds >= span.start_seconds;
         is_current.then(|| {
             let used = self.taken.saturating_sub(self.unspent());
             let (used_before, added) = match window.kind() {
@@ -101,12 +101,12 @@ impl Share {
 
     /// Whether it is time to see whether somebody answers again, to make up for what is owed.
     pub(super) fn is_due(&self, time: LimitTime) -> bool {
-        self.owed > 0 && !self.is_asking && millis(time).saturating_sub(self.asked_ms) >= ASKED_AGAIN_MS
+        self.owed > 0 && !self.is_asking && time.passed_ms.saturating_sub(self.asked_ms) >= ASKED_AGAIN_MS
     }
 
     /// Whether a refusal by what is known needs no asking.
     pub(super) fn is_believed(&self, time: LimitTime) -> bool {
-        self.is_known && millis(time).saturating_sub(self.asked_ms) < BELIEVED_MS
+        self.is_known && time.passed_ms.saturating_sub(self.asked_ms) < BELIEVED_MS
     }
 
     /// Whether it is time to ask for more, before anybody has to wait for it.
@@ -118,13 +118,13 @@ impl Share {
     /// What nobody here has needed for a while and others may: what is more than the smallest block, which is what a slow trickle of
     /// calls is held to, and all of it where so many share what is nearly used up, or may be.
     pub(super) fn take_unused(&mut self, window: &Window, time: LimitTime, nodes: u64) -> Option<Rest> {
-        let unused_ms = millis(time).saturating_sub(self.asked_ms);
+        let unused_ms = time.passed_ms.saturating_sub(self.asked_ms);
         if self.is_asking || self.owed > 0 || unused_ms < UNUSED_MS {
             return None;
         }
         let total = window.total().saturating_add(self.besides);
         let is_nearly_used_up = total.saturating_sub(self.taken) < total / NEARLY_PART;
-        let is_over = self.start_seconds < time.span.start.timestamp();
+        let is_over = self.start_seconds < time.span.start_seconds;
         let may_others_need_it = nodes > 1 && (is_nearly_used_up || unused_ms > FORGOTTEN_MS);
         let kept = if is_over || may_others_need_it { 0 } else { (window.total() / BLOCK_PART).max(1) };
         let units = self.unspent().saturating_sub(kept);
@@ -135,7 +135,7 @@ impl Share {
 
     /// Whether nobody here has needed it for a while.
     pub(super) fn is_unused(&self, time: LimitTime) -> bool {
-        millis(time).saturating_sub(self.asked_ms) >= UNUSED_MS
+        time.passed_ms.saturating_sub(self.asked_ms) >= UNUSED_MS
     }
 
     /// How much more to ask for: no more than a block is ever held.
@@ -150,7 +150,7 @@ impl Share {
 
     /// What is held of a stretch that went by; it is not held any more.
     pub(super) fn take_past(&mut self, span: Span) -> Option<Rest> {
-        (self.start_seconds < span.start.timestamp()).then(|| self.take_unspent()).flatten()
+        (self.start_seconds < span.start_seconds).then(|| self.take_unspent()).flatten()
     }
 
     /// All that is held and not spent; it is as if it had been. What nobody handed out is not given back, but owed no more.
@@ -186,7 +186,7 @@ impl Share {
         granted: u64,
         time: LimitTime,
     ) -> Option<Rest> {
-        let now_ms = millis(time);
+        let now_ms = time.passed_ms;
         if self.is_known && state.start_seconds < self.start_seconds {
             // An answer of a stretch that is over, late.
             self.is_asking = false;
@@ -217,7 +217,7 @@ impl Share {
         if matches!(window.kind(), WindowKind::Credits { .. }) {
             return false;
         }
-        let start_seconds = time.span.start.timestamp();
+        let start_seconds = time.span.start_seconds;
         let is_current = self.is_known && self.start_seconds >= start_seconds;
         let left = self.left(window, time);
         if !is_current {
@@ -229,14 +229,14 @@ impl Share {
         }
         // As if others had all the rest, of the stretch before as well.
         (self.taken, self.besides) = (self.taken.max(window.total()), 0);
-        self.asked_ms = millis(time);
+        self.asked_ms = time.passed_ms;
         true
     }
 
     /// What of the total is left, as far as is known, with what is held here.
     fn left(&self, window: &Window, time: LimitTime) -> u64 {
         let Some(seen) = self.seen(window, time.span) else { return window.total() };
-        match window.take(seen, time.span, time.now, Cost::NOTHING) {
+        match window.take(seen, time.span, time.now_ms, Cost::NOTHING) {
             Ok((_, reading)) => reading.remaining,
             Err(_) => 0,
         }
@@ -244,11 +244,7 @@ impl Share {
 
     /// Whether nothing would be lost with it.
     pub(super) fn is_idle(&self, span: Span) -> bool {
-        let is_over = self.start_seconds < span.start.timestamp();
+        let is_over = self.start_seconds < span.start_seconds;
         !self.is_asking && self.unspent() == 0 && (self.owed == 0 || is_over)
     }
-}
-
-fn millis(time: LimitTime) -> u64 {
-    u64::try_from(time.passed.as_millis()).unwrap_or(u64::MAX)
 }

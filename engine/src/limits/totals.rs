@@ -2,7 +2,6 @@
 //! means is the plain rule's business (`core/src/limit/`); here it is locked, changed and stored.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid};
@@ -132,7 +131,8 @@ impl TotalAsk {
         if self.added > 0 {
             state = self.window.top_up(state, span, self.added);
         }
-        let (state, granted) = self.wish.map_or((state, 0), |wish| self.window.reserve(state, span, now, wish));
+        let (state, granted) =
+            self.wish.map_or((state, 0), |wish| self.window.reserve(state, span, now.timestamp_millis(), wish));
         (Stored::of_total(state), Answer::Total { state, granted })
     }
 }
@@ -141,25 +141,25 @@ impl RateAsk {
     fn answer(&self, stored: &Stored, asker: &str, now: Timestamp) -> (Stored, Answer) {
         // Whoever waited for the row read the clock before whoever had it.
         let now = now.max(stored.started_at);
-        let at = |time: Timestamp| Duration::from_millis(u64::try_from(time.timestamp_millis()).unwrap_or(0));
-        let (now_ms, bucket) = (u64::try_from(now.timestamp_millis()).unwrap_or(0), &self.bucket);
+        let millis = |time: Timestamp| u64::try_from(time.timestamp_millis()).unwrap_or(0);
+        let (now_ms, bucket) = (millis(now), &self.bucket);
         let mut held: Held = stored.held.clone().and_then(|held| serde_json::from_value(held).ok()).unwrap_or_default();
         held.retain(|holder, (_, until_ms)| *until_ms > now_ms && holder != asker);
-        let mut state = bucket.in_debt(stored.used.unsigned_abs(), at(stored.started_at));
+        let mut state = bucket.in_debt(stored.used.unsigned_abs(), millis(stored.started_at));
         state = bucket.give_back(state, self.left_over);
         if self.owed > 0 {
-            state = bucket.make_up(state, at(now), self.owed);
+            state = bucket.make_up(state, now_ms, self.owed);
         }
         let outstanding = self.held + held.values().map(|(units, _)| units).sum::<u64>();
         let wish = TokenWish { need: self.need, at_once: self.at_once, more: self.more, outstanding };
-        let (state, granted) = bucket.reserve(state, at(now), wish);
+        let (state, granted) = bucket.reserve(state, now_ms, wish);
         let holds = self.held + granted.saturating_sub(self.at_once);
         if holds > 0 {
             let until =
                 now_ms.saturating_add(u64::try_from(RateShare::held_for(bucket, false).as_millis()).unwrap_or(0));
             held.insert(asker.to_owned(), (holds, until));
         }
-        let debt_ticks = bucket.debt_ticks(state, at(now));
+        let debt_ticks = bucket.debt_ticks(state, now_ms);
         let stored = Stored {
             started_at: now,
             used: number(debt_ticks),
@@ -199,12 +199,12 @@ pub(crate) async fn insert_used(
     used: u64,
 ) -> Result<(), Error> {
     let span = window.span(clock::now());
-    let state = WindowState { start_seconds: span.start.timestamp(), used, ..WindowState::default() };
+    let state = WindowState { start_seconds: span.start_seconds, used, ..WindowState::default() };
     let row = (
         limit_totals::limit_id.eq(limit_id.uuid()),
         limit_totals::whose.eq(whose),
         limit_totals::stretches.eq(stretches(window.kind())),
-        limit_totals::started_at.eq(span.start),
+        limit_totals::started_at.eq(span.start()),
         limit_totals::over_at.eq(over_at(window, state)),
         limit_totals::used.eq(number(used)),
         limit_totals::used_before.eq(0),
@@ -216,7 +216,7 @@ pub(crate) async fn insert_used(
 
 fn over_at(window: &Window, state: WindowState) -> Timestamp {
     let start = Timestamp::from_timestamp(state.start_seconds, 0).unwrap_or_default();
-    let end = window.span(start).end;
+    let end = window.span(start).end();
     match window.kind() {
         WindowKind::Credits { .. } => Timestamp::from_timestamp(FOREVER_SECONDS, 0).unwrap_or_default(),
         WindowKind::Sliding { .. } => end + (end - start) + A_WHILE,

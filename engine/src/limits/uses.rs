@@ -1,6 +1,8 @@
 //! What was used of a limit's total, as Postgres knows it: what nodes hold and have not spent yet counts as used. And adding to
 //! credits.
 
+use std::time::Duration;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -46,7 +48,8 @@ impl LimitUse {
         reading: Reading,
         now: Timestamp,
     ) -> Self {
-        Self { key, identifier, reading, reset_at: reading.reset_after.map(|after| now + after) }
+        let reset_at = reading.reset_after_ms.map(|after| now + Duration::from_millis(after));
+        Self { key, identifier, reading, reset_at }
     }
 }
 
@@ -262,7 +265,7 @@ async fn names(
 
 /// What is left of the total; of the bucket only nodes know.
 fn reading(limit: &LimitView, window: &Window, state: WindowState, now: Timestamp) -> Reading {
-    let taken = window.take(state, window.span(now), now, Cost::NOTHING);
+    let taken = window.take(state, window.span(now), now.timestamp_millis(), Cost::NOTHING);
     debug_assert!(taken.is_ok(), "reading {} is never refused", limit.name);
     match taken {
         Ok((_, reading)) => reading,

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::roll_up;
 use super::store::{self, BatchHead};
-use super::sums::{Event, LimitEvent, Sums, Told, minute_of};
+use super::sums::{Event, LimitEvent, Sums, Told, minute_at, minute_of};
 use super::tally::{Counted, Tallied};
 use super::uses::{Due, Uses};
 use crate::clock;
@@ -160,9 +160,10 @@ impl Collector {
     }
 
     /// Counts a call for a limit: as one that was charged with it, if the code is VALID. Never waits.
-    pub(crate) fn offer_of_limit(&self, at: Timestamp, limit: &Arc<Limit>, code: VerdictCode) {
+    pub(crate) fn offer_of_limit(&self, at_ms: i64, limit: &Arc<Limit>, code: VerdictCode) {
+        let minute = minute_at(at_ms);
         if code == VerdictCode::Valid {
-            match limit.tally().add(minute_of(at)) {
+            match limit.tally().add(minute) {
                 Counted::Again => return,
                 Counted::First => {
                     if !self.tallied.note(Arc::<Limit>::clone(limit)) {
@@ -173,7 +174,7 @@ impl Collector {
                 Counted::NotHere => {}
             }
         }
-        let event = LimitEvent { at, tenant_id: limit.tenant_id, limit_id: limit.counts_as(), code };
+        let event = LimitEvent { minute, tenant_id: limit.tenant_id, limit_id: limit.counts_as(), code };
         if self.told.try_send(Told::Limited(event)).is_err() {
             count_dropped_of_limits(1);
         }

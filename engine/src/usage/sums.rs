@@ -32,7 +32,7 @@ pub(crate) struct Event {
 /// A call and what one limit said of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LimitEvent {
-    pub(crate) at: Timestamp,
+    pub(crate) minute: u32,
     pub(crate) tenant_id: TenantId,
     pub(crate) limit_id: LimitId,
     /// VALID if it was charged, or what it was refused with.
@@ -52,7 +52,12 @@ pub(crate) enum Told {
 
 /// The minute of a time, counted from 1970.
 pub(super) fn minute_of(at: Timestamp) -> u32 {
-    u32::try_from(at.timestamp().div_euclid(SECONDS_OF_MINUTE)).unwrap_or(0)
+    minute_at(at.timestamp_millis())
+}
+
+/// The same, in milliseconds since 1970.
+pub(super) fn minute_at(at_ms: i64) -> u32 {
+    u32::try_from(at_ms.div_euclid(SECONDS_OF_MINUTE * 1_000)).unwrap_or(0)
 }
 
 /// What is counted apart.
@@ -111,8 +116,8 @@ impl Sums {
     pub(super) fn take(&mut self, told: &Told) {
         match told {
             Told::Validated(event) => self.add(event),
-            Told::Limited(LimitEvent { at, tenant_id, limit_id, code }) => {
-                self.count_of_limit((*tenant_id, *limit_id), minute_of(*at), *code, 1);
+            Told::Limited(LimitEvent { minute, tenant_id, limit_id, code }) => {
+                self.count_of_limit((*tenant_id, *limit_id), *minute, *code, 1);
             }
             Told::TokenUsed(token_id, at) => later(&mut self.tokens_used, token_id.uuid(), *at),
         }
@@ -265,7 +270,7 @@ mod tests {
         let limit_id = LimitId::from_uuid(Uuid::from_u128(12));
         sums.add_passes(Subject::Limit { tenant_id, limit_id }, taken(5, true));
         for code in [VerdictCode::RateLimited, VerdictCode::Valid] {
-            sums.take(&Told::Limited(LimitEvent { at: at(7), tenant_id, limit_id, code }));
+            sums.take(&Told::Limited(LimitEvent { minute: minute_of(at(7)), tenant_id, limit_id, code }));
         }
         assert_eq!(sums.keys_used().count(), 2, "a minute's first passes note the use, and those after them do not");
         sums.merge_passes();

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, timeout_at};
@@ -82,19 +81,15 @@ impl Budget {
 
     fn left(&self, now: Moment) -> u64 {
         let state = BucketState::from_ticks(self.full_at.load(Ordering::Acquire));
-        self.bucket.capacity().saturating_sub(self.bucket.missing(state, passed(now)))
+        self.bucket.capacity().saturating_sub(self.bucket.missing(state, now.passed_ms()))
     }
-}
-
-fn passed(now: Moment) -> Duration {
-    Duration::from_nanos(now.as_nanos())
 }
 
 impl Reserved {
     /// Nothing was there.
     pub(super) fn charge(self, now: Moment) {
         let bucket = self.0.bucket;
-        let charged = |full_at| Some(bucket.make_up(BucketState::from_ticks(full_at), passed(now), 1).ticks());
+        let charged = |full_at| Some(bucket.make_up(BucketState::from_ticks(full_at), now.passed_ms(), 1).ticks());
         if self.0.full_at.fetch_update(Ordering::AcqRel, Ordering::Acquire, charged).is_err() {
             unreachable!("it always gives a value");
         }

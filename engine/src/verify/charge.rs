@@ -55,7 +55,7 @@ pub struct LimitTold<'a> {
     /// Its rule.
     pub rule: &'a LimitRule,
     /// What is left, or why the call was refused. Where another limit refused it, what would have been left.
-    pub outcome: Outcome,
+    pub outcome: &'a Outcome,
     /// The time in which as much as its limit may be used, in whole seconds; nothing for credits that nobody fills up.
     pub window_seconds: Option<u64>,
 }
@@ -77,9 +77,9 @@ impl<'a> Iterator for LimitsTold<'a> {
     type Item = LimitTold<'a>;
 
     fn next(&mut self) -> Option<LimitTold<'a>> {
-        let Said { place, outcome, window_seconds } = *self.said.next()?;
-        let limit = &self.of.get(place)?.limit;
-        Some(LimitTold { name: &limit.name, rule: &limit.rule, outcome, window_seconds })
+        let Said { place, outcome, window_seconds } = self.said.next()?;
+        let limit = &self.of.get(*place)?.limit;
+        Some(LimitTold { name: &limit.name, rule: &limit.rule, outcome, window_seconds: *window_seconds })
     }
 }
 
@@ -94,8 +94,9 @@ pub(super) async fn charge_limits(
     costs: &Costs,
     (now, patience): (Moment, Duration),
 ) -> Result<(VerdictCode, Vec<Said>, Moment), Error> {
-    match charge_once(engine, limits, costs, now, Beyond::MayBe) {
-        Ok((code, said)) => Ok((code, said, now)),
+    let mut said = Vec::new();
+    match charge_once(engine, limits, costs, (now, Beyond::MayBe), &mut said) {
+        Ok(code) => Ok((code, said, now)),
         // Apart: what waits has much to hold, and room for it would be made, and cleared, for each call.
         Err(lacking) => Box::pin(charge_and_ask(engine, limits, costs, lacking, patience)).await,
     }
@@ -119,8 +120,9 @@ async fn charge_and_ask(
             metrics::counter!("tronch_limits_stood_in_total").increment(1);
             stores.stand_in(&limits[place], lacks, now)?;
         }
-        lacking = match charge_once(engine, limits, costs, now, beyond) {
-            Ok((code, said)) => return Ok((code, said, now)),
+        let mut said = Vec::new();
+        lacking = match charge_once(engine, limits, costs, (now, beyond), &mut said) {
+            Ok(code) => return Ok((code, said, now)),
             Err(lacking) => lacking,
         };
     }
@@ -130,27 +132,29 @@ async fn charge_and_ask(
 /// A limit by its place in the key's list, and how much is not held of it.
 type Lacking = (usize, Lacks);
 
+/// Puts what each limit said into `said`.
+///
 /// # Errors
 /// What is not held here.
 fn charge_once(
     engine: &Engine,
     limits: &[KeyLimit],
     costs: &Costs,
-    now: Moment,
-    beyond: Beyond,
-) -> Result<(VerdictCode, Vec<Said>), Vec<Lacking>> {
-    let (stores, date) = (engine.limit_stores(), clock::at(now));
+    (now, beyond): (Moment, Beyond),
+    said: &mut Vec<Said>,
+) -> Result<VerdictCode, Vec<Lacking>> {
+    let (stores, now_ms) = (engine.limit_stores(), clock::millis_at(now));
     let touched = || limits.iter().enumerate().filter_map(|(place, one)| Some((place, one, costs.of(one)?)));
     let mut charges: SmallVec<[Charge<'_>; FEW]> = SmallVec::new();
     for (_, KeyLimit { limit, count }, cost) in touched() {
-        charges.push(Charge::new(&limit.rule, &count.cell, stores.ways(limit), limit.time_on(now, date), cost));
+        charges.push(Charge::new(&limit.rule, &count.cell, stores.ways(limit), limit.time_on(now, now_ms), cost));
     }
     let charged = charge(&mut charges, beyond);
     if charged == Charged::Short {
         let lacking = touched().zip(&charges).map(|((place, ..), charge)| (place, charge.lacks()));
         return Err(lacking.filter(|(_, lacks)| *lacks != Lacks::default()).collect());
     }
-    let mut said = Vec::with_capacity(charges.len());
+    said.reserve_exact(charges.len());
     let mut longest: Option<Refusal> = None;
     for ((place, one, _), charge) in touched().zip(&charges) {
         if charge.low() != Low::default() {
@@ -159,19 +163,18 @@ fn charge_once(
         let Some(outcome) = charge.outcome() else { continue };
         if let Some(code) = charge.counts(charged) {
             stores.count(charge.ways(), code != VerdictCode::Valid);
-            engine.usage().offer_of_limit(date, &one.limit, code);
+            engine.usage().offer_of_limit(now_ms, &one.limit, code);
         }
         if let Err(refusal) = outcome {
-            longest = Some(longest.map_or(refusal, |earlier| earlier.or_longer(refusal)));
+            longest = Some(longest.map_or(*refusal, |earlier| earlier.or_longer(*refusal)));
         }
-        let half = outcome.map_or_else(|refusal| refusal.reading.half, |reading| reading.half);
-        said.push(Said { place, outcome, window_seconds: charge.window_seconds(half) });
+        let (Ok(reading) | Err(Refusal { reading, .. })) = outcome;
+        said.push(Said { place, outcome: *outcome, window_seconds: charge.window_seconds(reading.half) });
     }
     // As a limit with both halves does, the call says what it is refused by for longest.
-    let code = match longest {
+    Ok(match longest {
         _ if charged == Charged::Passed => VerdictCode::Valid,
         Some(refusal) => refusal.code(),
         None => VerdictCode::QuotaExceeded,
-    };
-    Ok((code, said))
+    })
 }

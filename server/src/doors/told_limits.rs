@@ -52,23 +52,23 @@ impl Quick for LimitToldOut<'_> {
 
 impl<'a> From<LimitTold<'a>> for LimitToldOut<'a> {
     fn from(told: LimitTold<'a>) -> Self {
-        let (reading, refused) = reading_of(told);
+        let (reading, refused) = reading_of(&told);
         Self {
             name: told.name,
             limit: reading.limit,
             remaining: reading.remaining,
-            reset_after_ms: reading.reset_after.map(whole_millis),
+            reset_after_ms: reading.reset_after_ms,
             exceeded: refused.is_some(),
             never: refused == Some(None),
         }
     }
 }
 
-/// What is left, and of a limit that was exceeded, after how long the same call passes.
-fn reading_of(told: LimitTold<'_>) -> (Reading, Option<Option<Duration>>) {
+/// What is left, and of a limit that was exceeded, after how many milliseconds the same call passes.
+fn reading_of<'a>(told: &LimitTold<'a>) -> (&'a Reading, Option<Option<u64>>) {
     match told.outcome {
         Ok(reading) => (reading, None),
-        Err(refusal) => (refusal.reading, Some(refusal.retry_after)),
+        Err(refusal) => (&refusal.reading, Some(refusal.retry_after_ms)),
     }
 }
 
@@ -120,16 +120,16 @@ impl LimitHeaders {
             fields.states.clear();
             let mut retry_after = Some(0);
             for told in limits {
-                let (reading, refused) = reading_of(told);
+                let (reading, refused) = reading_of(&told);
                 match refused {
                     None => {}
                     Some(None) => retry_after = None,
                     Some(Some(wait)) => {
-                        retry_after = retry_after.map(|longest: u64| longest.max(whole_seconds(wait)).max(1));
+                        retry_after = retry_after.map(|longest: u64| longest.max(seconds_of(wait)).max(1));
                     }
                 }
-                let until = refused.flatten().or(reading.reset_after).map(whole_seconds);
-                let name = name_of(&told, &reading);
+                let until = refused.flatten().or(reading.reset_after_ms).map(seconds_of);
+                let name = name_of(&told, reading);
                 put(&mut fields.policies, name, [(*b";q=", Some(reading.limit)), (*b";w=", told.window_seconds)]);
                 put(&mut fields.states, name, [(*b";r=", Some(reading.remaining)), (*b";t=", until)]);
             }
@@ -172,9 +172,8 @@ fn put(field: &mut Vec<u8>, name: [&str; 2], parameters: [([u8; 3], Option<u64>)
 }
 
 /// Rounded up.
-pub(crate) fn whole_millis(duration: Duration) -> u64 {
-    // In 64 bits: it is asked for by each call.
-    duration.as_secs().saturating_mul(1_000).saturating_add(duration.subsec_nanos().div_ceil(1_000_000).into())
+fn seconds_of(millis: u64) -> u64 {
+    millis.div_ceil(1_000)
 }
 
 /// Rounded up.
@@ -188,19 +187,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whole_times_are_rounded_up() {
-        for (nanos, millis, seconds) in
-            [(0, 0, 0), (1, 1, 1), (1_000_000, 1, 1), (1_000_001, 2, 1), (999_999_999, 1_000, 1)]
-        {
-            for whole in [0, 1, 7] {
-                let duration = Duration::new(whole, nanos);
-                assert_eq!(
-                    (whole_millis(duration), whole_seconds(duration)),
-                    (whole * 1_000 + millis, whole + seconds)
-                );
-            }
+    fn whole_seconds_are_rounded_up() {
+        for (nanos, more) in [(0, 0), (1, 1), (1_000_000, 1), (999_999_999, 1)] {
+            assert_eq!(whole_seconds(Duration::new(7, nanos)), 7 + more);
         }
-        assert_eq!(whole_millis(Duration::MAX), u64::MAX);
+        assert_eq!([0, 1, 999, 1_000, 1_001].map(seconds_of), [0, 1, 1, 1, 2]);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! own.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta};
 use tronch_core::{Bucket, BucketState, Timestamp, TokenWish, Window, WindowKind, WindowState, Wish};
@@ -70,13 +69,12 @@ async fn a_bucket_in_redis_is_the_bucket_of_the_rules() {
             let (left_over, owed) = (lots.one_of(&[0, 0, 2]), lots.one_of(&[0, 0, 1, 5_000]));
             let (need, more) = (lots.draw(4), lots.draw(300));
             let (at_once, held_for) = (need + lots.draw(5), 1_000 + lots.draw(40_000));
-            let passed = Duration::from_millis(now_ms);
             state = bucket.give_back(state, left_over);
             if owed > 0 {
-                state = bucket.make_up(state, passed, owed);
+                state = bucket.make_up(state, now_ms, owed);
             }
             let outstanding = own + held.values().map(|(units, _)| units).sum::<u64>();
-            let (after, granted) = bucket.reserve(state, passed, TokenWish { need, at_once, more, outstanding });
+            let (after, granted) = bucket.reserve(state, now_ms, TokenWish { need, at_once, more, outstanding });
             state = after;
             let holds = own + granted.saturating_sub(at_once);
             if holds > 0 {
@@ -85,7 +83,7 @@ async fn a_bucket_in_redis_is_the_bucket_of_the_rules() {
             let numbers = [bucket.capacity(), token, milli, own, left_over, owed, need, at_once, more, held_for, fill]
                 .map(number);
             let told = script.ask(&format!("bucket:{round}"), now, ["rate", &asker, "bucket"], &numbers).await;
-            assert_eq!(told, [number(bucket.debt_ticks(state, passed)), number(granted)], "{bucket} at {now_ms}");
+            assert_eq!(told, [number(bucket.debt_ticks(state, now_ms)), number(granted)], "{bucket} at {now_ms}");
         }
     }
 }
@@ -106,28 +104,28 @@ async fn a_total_in_redis_is_the_total_of_the_rules() {
         for _ in 0..50 {
             let pause = lots.one_of(&[0, 1, 900, 33_333, 70_000_000]);
             now += TimeDelta::milliseconds(number(lots.draw(pause + 1)));
-            let span = window.span(now);
+            let (span, now_ms) = (window.span(now), now.timestamp_millis());
             let rest = |lots: &mut Lots| {
                 let back = lots.draw(3);
-                (span.start.timestamp() - number(back) * i64::from(seconds), lots.one_of(&[0, 0, 1, 7]))
+                (span.start_seconds - number(back) * i64::from(seconds), lots.one_of(&[0, 0, 1, 7]))
             };
             let (left_over, owed) = (rest(&mut lots), rest(&mut lots));
             let need = lots.draw(5);
             let most = need + lots.draw(60);
             // As it is asked: the stretch of now is begun first.
-            state = window.reserve(state, span, now, Wish { need: u64::MAX, most: 0, sharers: 1 }).0;
+            state = window.reserve(state, span, now_ms, Wish { need: u64::MAX, most: 0, sharers: 1 }).0;
             state = window.give_back(state, left_over.0, left_over.1);
             state = window.make_up(state, owed.0, owed.1);
-            let (after, granted) = window.reserve(state, span, now, Wish { need, most, sharers: 1 });
+            let (after, granted) = window.reserve(state, span, now_ms, Wish { need, most, sharers: 1 });
             state = after;
             // Whoever asks may be behind, or know it already.
-            let asked = if lots.draw(2) == 0 { span } else { window.span(span.start - TimeDelta::milliseconds(1)) };
-            let next = window.span(asked.end);
+            let asked = if lots.draw(2) == 0 { span } else { window.span(span.start() - TimeDelta::milliseconds(1)) };
+            let next = window.span(asked.end());
             let numbers = [
                 number(window.total()),
-                asked.start.timestamp_millis(),
-                asked.end.timestamp_millis(),
-                next.end.timestamp_millis(),
+                asked.start_seconds * 1_000,
+                asked.end_seconds * 1_000,
+                next.end_seconds * 1_000,
                 number(need),
                 number(most),
                 left_over.0 * 1_000,

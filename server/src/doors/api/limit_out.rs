@@ -7,7 +7,6 @@ use utoipa::ToSchema;
 
 use super::confirm::ConfirmationOut;
 use super::out::OwnerOut;
-use crate::doors::told_limits::whole_millis;
 
 /// A limit.
 #[derive(Serialize, ToSchema)]
@@ -164,9 +163,9 @@ pub(crate) struct LimitUseOut {
 impl From<LimitUse> for LimitUseOut {
     fn from(one: LimitUse) -> Self {
         let (key_id, key_name) = one.key.map(|(id, name)| (id.to_string(), name.to_string())).unzip();
-        let Reading { limit, remaining, reset_after, .. } = one.reading;
+        let Reading { limit, remaining, reset_after_ms, .. } = one.reading;
         let identifier = one.identifier.map(|identifier| identifier.to_string());
-        Self { key_id, key_name, identifier, limit, remaining, reset_after_ms: reset_after.map(whole_millis) }
+        Self { key_id, key_name, identifier, limit, remaining, reset_after_ms }
     }
 }
 
