@@ -3,11 +3,11 @@
 //! does.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tronch_core::{LimitTime, Wish};
 
@@ -70,8 +70,8 @@ pub(super) struct Keeper {
     parts: Box<[Part]>,
 }
 
-/// Whether somebody answers: set while he did not a moment ago, and whoever waited now would wait in vain.
-type Part = AtomicBool;
+/// Whether nobody answers: true while he did not a moment ago, and whoever waited now would wait in vain.
+type Part = watch::Sender<bool>;
 
 /// A half of a limit, by the count's place in memory.
 type Place = (usize, Half);
@@ -116,7 +116,7 @@ impl Keeper {
 
     /// Whether he would not answer about that one.
     pub(super) fn is_silent_about(&self, count: &Count) -> bool {
-        self.part(count).load(Ordering::Relaxed)
+        *self.part(count).borrow()
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -125,12 +125,12 @@ impl Keeper {
 
     /// Whether any part of him is.
     pub(super) fn is_silent(&self) -> bool {
-        self.parts.iter().any(|part| part.load(Ordering::Relaxed))
+        self.parts.iter().any(|part| *part.borrow())
     }
 
     /// Nobody waits for that part of him until he answers about this limit again, which somebody looks at in the background.
     fn fall_silent(self: &Arc<Self>, limit: &KeyLimit, half: Half) {
-        if self.part(&limit.count).swap(true, Ordering::Relaxed) {
+        if self.part(&limit.count).send_replace(true) {
             return;
         }
         let store = self.store.name();
@@ -151,7 +151,7 @@ impl Keeper {
     }
 
     fn is_heard_again(&self, count: &Count) {
-        if self.part(count).swap(false, Ordering::Relaxed) {
+        if self.part(count).send_replace(false) {
             let store = self.store.name();
             tracing::info!(limits.store = store, "limits are shared with other processes again");
             metrics::gauge!("tronch_limit_store_silent", "store" => store).decrement(1);
@@ -169,12 +169,18 @@ impl Keeper {
 
     /// Whether there was an answer in time.
     pub(super) async fn ask(self: &Arc<Self>, limit: &KeyLimit, half: Half, need: u64) -> bool {
-        if self.is_silent_about(&limit.count) {
+        let mut silence = self.part(&limit.count).subscribe();
+        if *silence.borrow_and_update() {
             return false;
         }
         let (answer, heard) = oneshot::channel();
         self.join(limit, half, need, Asker::Waits(answer));
-        match timeout(self.patience, heard).await {
+        let answered = tokio::select! {
+            answered = timeout(self.patience, heard) => answered,
+            // Somebody has waited for long enough before: whoever came after him need not.
+            _ = silence.wait_for(|is_silent| *is_silent) => return false,
+        };
+        match answered {
             Ok(heard) => heard.is_ok(),
             Err(_) => {
                 // A commit may take longer now and then, and all who asked for credits would be sent away: of Postgres a question

@@ -191,6 +191,43 @@ async fn while_redis_is_away_each_process_goes_by_its_part() {
     }
 }
 
+/// The first who waits in vain waits for as long as anybody may; whoever came after him goes on with him.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_a_hung_redis_longer_than_the_first_who_did() {
+    let redis = RedisServer::start().await;
+    let house = House::build().await;
+    // Half of it is how long a call waits for Redis.
+    let settings = [("REDIS_URL", redis.url()), ("TRONCH_LOOKUP_WAIT_MS", "2000".to_owned())];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let (_server, service) = house.start_with(0, &house.database.url(), &settings).await;
+    let mut asks = Vec::new();
+    for _ in 0..2 {
+        let (id, ask) = key(&service, json!({})).await;
+        let mut limit = hourly(1_000);
+        limit["name"] = json!("default");
+        limit["key_id"] = json!(id);
+        limit["mode"] = json!("exact");
+        set(&service, &limit).await;
+        eventually("it goes by the limit", async || {
+            service.verify(&ask).await["limits"].as_array().is_some_and(|limits| limits.len() == 1)
+        })
+        .await;
+        asks.push(ask);
+    }
+    redis.pause();
+    let took = async |ask: &Value, later: Duration| {
+        tokio::time::sleep(later).await;
+        let asked = Instant::now();
+        assert_eq!(service.verify(ask).await["code"], "VALID");
+        asked.elapsed()
+    };
+    let half = Duration::from_millis(500);
+    let (first, second) = tokio::join!(took(&asks[0], Duration::ZERO), took(&asks[1], half));
+    redis.resume();
+    assert!(first >= half * 2, "{first:?} and {second:?}");
+    assert!((half / 2..half * 17 / 10).contains(&second), "{first:?} and {second:?}");
+}
+
 /// Sentinel names another master, and limits are shared again; what the old one had told its replica, that one knows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sentinel_says_who_is_the_master() {
