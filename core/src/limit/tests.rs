@@ -268,9 +268,8 @@ proptest! {
             Some(wait) => {
                 prop_assert!(rule.take(state, later(&rule, time, wait), cost(units)).is_ok(), "{wait:?}");
                 let soon = later(&rule, time, wait - 1);
-                let slides = rule.window().is_some_and(|window| matches!(window.kind(), WindowKind::Sliding { .. }));
                 // And not longer than needed.
-                prop_assert!(slides || rule.take(state, soon, cost(units)).is_err(), "{wait:?}");
+                prop_assert!(rule.take(state, soon, cost(units)).is_err(), "{wait:?}");
             }
             None => {
                 let much_later = later(&rule, time, 40 * 24 * 3_600_000);

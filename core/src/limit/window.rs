@@ -165,8 +165,8 @@ impl Window {
         matches!(self.kind, WindowKind::Sliding { .. } | WindowKind::Credits { .. })
     }
 
-    /// Takes `cost` if that much is left. `span` is the one that `now_ms` lies in, which is in milliseconds since 1970. Should the clock have gone back into an earlier
-    /// one, the one that has begun goes on: nothing is ever counted anew.
+    /// Takes `cost` if that much is left. `now_ms`, in milliseconds since 1970, lies in `span`. Should the clock have gone back into
+    /// an earlier one, the one that has begun goes on: nothing is ever counted anew.
     ///
     /// # Errors
     /// The refusal; nothing is taken.

@@ -130,7 +130,7 @@ impl Keeper {
 
     /// Nobody waits for that part of him until he answers about this limit again, which somebody looks at in the background.
     fn fall_silent(self: &Arc<Self>, limit: &KeyLimit, half: Half) {
-        if self.part(&limit.count).send_replace(true) {
+        if !self.part(&limit.count).send_if_modified(|is_silent| !std::mem::replace(is_silent, true)) {
             return;
         }
         let store = self.store.name();
@@ -151,7 +151,8 @@ impl Keeper {
     }
 
     fn is_heard_again(&self, count: &Count) {
-        if self.part(count).send_replace(false) {
+        // Looked at first, for each answer: whoever waits would be woken.
+        if *self.part(count).borrow() && self.part(count).send_if_modified(|is_silent| std::mem::take(is_silent)) {
             let store = self.store.name();
             tracing::info!(limits.store = store, "limits are shared with other processes again");
             metrics::gauge!("tronch_limit_store_silent", "store" => store).decrement(1);
@@ -175,17 +176,19 @@ impl Keeper {
         }
         let (answer, heard) = oneshot::channel();
         self.join(limit, half, need, Asker::Waits(answer));
+        let is_redis = matches!(self.store, Store::Redis(_));
         let answered = tokio::select! {
+            biased;
             answered = timeout(self.patience, heard) => answered,
-            // Somebody has waited for long enough before: whoever came after him need not.
-            _ = silence.wait_for(|is_silent| *is_silent) => return false,
+            // Somebody waited for Redis in vain: whoever came after him need not. Of Postgres a question failed that was not this one's.
+            _ = silence.wait_for(|is_silent| *is_silent), if is_redis => return false,
         };
         match answered {
             Ok(heard) => heard.is_ok(),
             Err(_) => {
                 // A commit may take longer now and then, and all who asked for credits would be sent away: of Postgres a question
                 // has to fail. Of Redis each call may wait for it, and none may wait in vain.
-                if matches!(self.store, Store::Redis(_)) {
+                if is_redis {
                     self.fall_silent(limit, half);
                 }
                 false

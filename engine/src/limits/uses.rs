@@ -1,10 +1,9 @@
 //! What was used of a limit's total, as Postgres knows it: what nodes hold and have not spent yet counts as used. And adding to
 //! credits.
 
-use std::time::Duration;
-
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use diesel::prelude::*;
 use serde_json::json;
