@@ -152,7 +152,7 @@ impl Keeper {
 
     fn is_heard_again(&self, count: &Count) {
         // Looked at first, for each answer: whoever waits would be woken.
-        if *self.part(count).borrow() && self.part(count).send_if_modified(std::mem::take) {
+        if self.is_silent_about(count) && self.part(count).send_if_modified(std::mem::take) {
             let store = self.store.name();
             tracing::info!(limits.store = store, "limits are shared with other processes again");
             metrics::gauge!("tronch_limit_store_silent", "store" => store).decrement(1);
