@@ -87,6 +87,10 @@ async fn connection(client: TcpStream, server: String, mut weather: watch::Recei
         return;
     }
     let Ok(server) = TcpStream::connect(server).await else { return };
+    // Else it would add milliseconds of its own to each short question.
+    if client.set_nodelay(true).and_then(|()| server.set_nodelay(true)).is_err() {
+        return;
+    }
     let (client_reads, client_writes) = client.into_split();
     let (server_reads, server_writes) = server.into_split();
     let purpose = Arc::new(watch::Sender::new(Purpose::Other));
