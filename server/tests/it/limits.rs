@@ -212,6 +212,40 @@ async fn a_key_is_held_to_its_own_limit_then_its_owners_then_its_projects() {
     assert_eq!(service.get("/api/v1/limits?project=default").await.json()["items"].as_array().map(Vec::len), Some(2));
 }
 
+/// Whoever was told before: limits that differ in their name, quota, time, halves or number are told apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_key_is_told_its_own_policies() {
+    let app = TestApp::start().await;
+    let service = app.everything_in("acme").await;
+    let burst = |capacity: u64| json!({ "burst": { "capacity": capacity, "refill": 1, "period_seconds": 3600 } });
+    let window = |total: u64, seconds: u64| json!({ "window": { "total": total, "seconds": seconds } });
+    let both = |one: Value, other: Value| json!({ "burst": one["burst"], "window": other["window"] });
+    let mut cases = vec![
+        (vec![("one", burst(3))], r#""one";q=3;w=10800"#.to_owned()),
+        (vec![("two", burst(3))], r#""two";q=3;w=10800"#.to_owned()),
+        (vec![("one", window(3, 3_600))], r#""one";q=3;w=3600"#.to_owned()),
+        (vec![("one", both(burst(3), window(900, 3_600)))], r#""one.burst";q=3;w=10800"#.to_owned()),
+        (vec![("one", both(burst(700), window(3, 10_800)))], r#""one.window";q=3;w=10800"#.to_owned()),
+        (vec![("one", burst(3)), ("two", burst(3))], r#""one";q=3;w=10800, "two";q=3;w=10800"#.to_owned()),
+    ];
+    cases.extend((4..10).map(|many| (vec![("one", burst(many))], format!("\"one\";q={many};w={}", many * 3_600))));
+    let mut told = Vec::new();
+    for (limits, policies) in cases {
+        let (id, key) = key(&service, json!({})).await;
+        for (name, mut limit) in limits {
+            limit["name"] = json!(name);
+            limit["key_id"] = json!(id);
+            set(&service, &limit).await;
+        }
+        told.push((key, policies));
+    }
+    let (there, back) = (told.iter(), told.iter().rev());
+    for (key, policies) in there.clone().chain(back).chain(there.flat_map(|one| [one, one, &told[0]])) {
+        let answer = ask(&service, key, json!({ "cost": 0 })).await;
+        assert_eq!(answer.header("ratelimit-policy"), policies);
+    }
+}
+
 /// On every node, by the answer that says so; and what was taken stays taken when the key changes otherwise.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_a_limit_counts_at_once_and_a_change_of_its_key_resets_nothing() {
