@@ -30,26 +30,38 @@ impl Line {
 
     /// Sends a request of [`verify`] or [`other`] and reads the answer.
     pub async fn ask(&mut self, request: &[u8]) -> anyhow::Result<Answer> {
-        self.stream.write_all(request).await?;
-        self.heard.clear();
-        let end = loop {
-            self.read().await?;
-            if let Some(end) = find(&self.heard, b"\r\n\r\n") {
-                break end + 4;
-            }
-        };
-        let head = std::str::from_utf8(&self.heard[..end])?.to_owned();
-        let status = head.split(' ').nth(1).context("no status")?.parse()?;
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).context("no length")?;
-        let length: usize = length.parse()?;
-        while self.heard.len() < end + length {
-            self.read().await?;
-        }
-        let body = &self.heard[end..end + length];
+        let end = self.hear(request).await?;
+        let (head, body) = self.heard.split_at(end);
+        let status = std::str::from_utf8(head)?.split(' ').nth(1).context("no status")?.parse()?;
         let code = find(body, CODE).map(|at| &body[at + CODE.len()..]);
         let code = code.map(|rest| rest.iter().take_while(|byte| **byte != b'"').map(|byte| char::from(*byte)));
         let code = code.map(Iterator::collect).unwrap_or_default();
         Ok(Answer { status, code, body: String::from_utf8_lossy(body).into_owned() })
+    }
+
+    /// The same of a request of [`verify`]: whether the key is valid.
+    pub async fn is_valid(&mut self, request: &[u8]) -> anyhow::Result<bool> {
+        let end = self.hear(request).await?;
+        Ok(self.heard[end..].starts_with(b"{\"valid\":true,"))
+    }
+
+    /// Sends a request and reads the answer. Gives where its body begins.
+    async fn hear(&mut self, request: &[u8]) -> anyhow::Result<usize> {
+        self.stream.write_all(request).await?;
+        self.heard.clear();
+        let end = loop {
+            self.read().await?;
+            if let Some(end) = std::str::from_utf8(&self.heard).ok().and_then(|heard| heard.find("\r\n\r\n")) {
+                break end + 4;
+            }
+        };
+        let head = std::str::from_utf8(&self.heard[..end])?;
+        let length = head.split_once("content-length: ").and_then(|(_, rest)| rest.split("\r\n").next());
+        let length: usize = length.context("no length")?.parse()?;
+        while self.heard.len() < end + length {
+            self.read().await?;
+        }
+        Ok(end)
     }
 
     async fn read(&mut self) -> anyhow::Result<()> {

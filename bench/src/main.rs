@@ -3,6 +3,7 @@
 
 mod bare;
 mod client;
+mod closed_loop;
 mod cold;
 mod enumerate;
 mod fill;
@@ -17,6 +18,7 @@ mod product;
 #[path = "../../server/tests/it/support/proxy.rs"]
 #[expect(dead_code, reason = "the tests know more weathers")]
 mod proxy;
+mod redis;
 mod report;
 mod shared;
 mod steady;
@@ -73,14 +75,17 @@ enum Command {
     Limits {
         #[command(flatten)]
         measured: Measured,
-        /// Connections of wrk.
+        /// Connections, each of which asks again as soon as it is answered.
         #[arg(long, default_value_t = 64)]
         connections: u32,
     },
-    /// A limit that three nodes share through Redis, at a fixed rate: with Redis, while it hangs, while it is gone.
+    /// A limit that three nodes share through Redis, at a fixed rate: with Redis, and while something is wrong with it.
     Shared {
         #[command(flatten)]
         measured: Measured,
+        /// What is wrong, one or several; all when nothing is said.
+        #[arg(long, value_enum)]
+        fault: Vec<redis::Fault>,
         /// `fast` or `exact`.
         #[arg(long, default_value = "fast")]
         mode: String,
@@ -164,8 +169,8 @@ fn main() -> anyhow::Result<()> {
         }
         Command::Cold { measured } => runtime()?.block_on(cold::run(&measured)),
         Command::Limits { measured, connections } => runtime()?.block_on(limits::run(&measured, connections)),
-        Command::Shared { measured, mode, per_second } => {
-            runtime()?.block_on(shared::run(&measured, &mode, per_second))
+        Command::Shared { measured, fault, mode, per_second } => {
+            runtime()?.block_on(shared::run(&measured, &fault, &mode, per_second))
         }
         Command::Flood { measured } => runtime()?.block_on(flood::run(&measured)),
         Command::Outage { measured } => runtime()?.block_on(outage::run(&measured)),

@@ -191,12 +191,7 @@ impl Running {
 
     /// CPU time used so far.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let after_name = stat.rsplit_once(')').context("no name in stat")?.1;
-        let fields: Vec<&str> = after_name.split_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        // 100 a second on Linux, whatever the kernel counts by.
-        Ok(Duration::from_millis(ticks * 10))
+        cpu(&self.child.id().to_string())
     }
 
     pub fn resident_bytes(&self) -> anyhow::Result<u64> {
@@ -207,6 +202,17 @@ impl Running {
     }
 }
 
-fn free_port() -> anyhow::Result<u16> {
+/// CPU time that a process or thread of `/proc` used so far.
+pub fn cpu(of: &str) -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{of}/stat"))?;
+    let after_name = stat.rsplit_once(')').context("no name in stat")?.1;
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+    // 100 a second on Linux, whatever the kernel counts by.
+    Ok(Duration::from_millis(ticks * 10))
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> anyhow::Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
