@@ -1,6 +1,6 @@
 //! A client as light as can be, on a connection that stays: what is measured is the server.
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -39,10 +39,12 @@ impl Line {
         Ok(Answer { status, code, body: String::from_utf8_lossy(body).into_owned() })
     }
 
-    /// The same of a request of [`verify`]: whether the key is valid.
-    pub async fn is_valid(&mut self, request: &[u8]) -> anyhow::Result<bool> {
+    /// The same of a request of [`verify`], without keeping the answer. Fails unless the key is valid.
+    pub async fn ask_about_valid(&mut self, request: &[u8]) -> anyhow::Result<()> {
         let end = self.hear(request).await?;
-        Ok(self.heard[end..].starts_with(b"{\"valid\":true,"))
+        let is_valid = self.heard[end..].starts_with(b"{\"valid\":true,");
+        ensure!(is_valid, "not VALID: {}", String::from_utf8_lossy(&self.heard));
+        Ok(())
     }
 
     /// Sends a request and reads the answer. Gives where its body begins.
@@ -51,7 +53,7 @@ impl Line {
         self.heard.clear();
         let end = loop {
             self.read().await?;
-            if let Some(end) = std::str::from_utf8(&self.heard).ok().and_then(|heard| heard.find("\r\n\r\n")) {
+            if let Some(end) = find(&self.heard, b"\r\n\r\n") {
                 break end + 4;
             }
         };

@@ -30,7 +30,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-/// Measures validation under load. Needs wrk, taskset and a Postgres that may be filled.
+/// Measures validation under load. Needs taskset and a Postgres that may be filled; `warm` also wrk, `shared` redis-server and redis-cli of
+/// 7.0 or later.
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -79,7 +80,7 @@ enum Command {
         #[arg(long, default_value_t = 64)]
         connections: u32,
     },
-    /// A limit that three nodes share through Redis, at a fixed rate: with Redis, and while something is wrong with it.
+    /// A limit that three nodes share through Redis, at a fixed rate: with Redis, while something is wrong with it, and afterwards.
     Shared {
         #[command(flatten)]
         measured: Measured,
@@ -148,7 +149,7 @@ pub struct Measured {
     /// Turns of each.
     #[arg(long, default_value_t = 5)]
     pairs: usize,
-    /// Seconds of a turn.
+    /// Seconds of a turn; of `limits`, how many turns of a second either side has in a pair.
     #[arg(long, default_value_t = 5)]
     seconds: u32,
 }

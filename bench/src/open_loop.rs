@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::ensure;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -31,17 +32,25 @@ pub struct Answers {
 impl Stream {
     /// Asks so many times.
     pub async fn run(&self, count: u64) -> anyhow::Result<Answers> {
+        let [all] = self.run_in_parts(count).await?;
+        Ok(all)
+    }
+
+    /// Asks so many times, and without a break as often again for each further part. An answer belongs to the part in which it was due.
+    pub async fn run_in_parts<const PARTS: usize>(&self, count: u64) -> anyhow::Result<[Answers; PARTS]> {
         let start = Instant::now();
         let mut tasks = JoinSet::new();
         for connection in 0..u64::from(self.connections) {
             let stream = self.clone();
-            tasks.spawn(async move { stream.one_connection(start, connection, count).await });
+            tasks.spawn(async move { stream.one_connection::<PARTS>(start, connection, count).await });
         }
-        let mut all = Answers::default();
-        while let Some(answers) = tasks.join_next().await {
-            all.take(answers??);
+        let mut all = std::array::from_fn(|_| Answers::default());
+        while let Some(parts) = tasks.join_next().await {
+            for (all, part) in all.iter_mut().zip(parts??) {
+                all.take(part);
+            }
         }
-        all.latencies.sort_unstable();
+        all.iter_mut().for_each(|part| part.latencies.sort_unstable());
         Ok(all)
     }
 
@@ -49,10 +58,16 @@ impl Stream {
         self.run(time.as_secs() * u64::from(self.per_second)).await
     }
 
-    async fn one_connection(&self, start: Instant, first: u64, count: u64) -> anyhow::Result<Answers> {
+    async fn one_connection<const PARTS: usize>(
+        &self,
+        start: Instant,
+        first: u64,
+        count: u64,
+    ) -> anyhow::Result<[Answers; PARTS]> {
         let mut line = Line::connect(&self.url).await?;
-        let mut answers = Answers::default();
-        for number in (first..count).step_by(usize::try_from(self.connections)?) {
+        let mut parts = std::array::from_fn(|_| Answers::default());
+        for number in (first..count * PARTS as u64).step_by(usize::try_from(self.connections)?) {
+            let answers: &mut Answers = &mut parts[usize::try_from(number / count)?];
             let due = start + Duration::from_secs_f64(number as f64 / f64::from(self.per_second));
             // Who was still waiting for the answer before waits since it was due; who was idle and is woken late by this
             // machine's timer, only since it asks.
@@ -64,7 +79,7 @@ impl Stream {
             answers.latencies.push(asked.elapsed());
             *answers.codes.entry(format!("{} {}", answer.status, answer.code)).or_default() += 1;
         }
-        Ok(answers)
+        Ok(parts)
     }
 }
 
@@ -74,6 +89,12 @@ impl Answers {
         for (code, count) in other.codes {
             *self.codes.entry(code).or_default() += count;
         }
+    }
+
+    /// Fails unless each of them is VALID.
+    pub fn require_valid(&self) -> anyhow::Result<()> {
+        ensure!(self.codes.keys().all(|code| code == "200 VALID"), "not all are VALID: {self}");
+        Ok(())
     }
 
     /// Of the latencies, which [`Stream::run`] has put in order.

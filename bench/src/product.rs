@@ -191,7 +191,12 @@ impl Running {
 
     /// CPU time used so far.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
-        cpu(&self.child.id().to_string())
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let after_name = stat.rsplit_once(')').context("no name in stat")?.1;
+        let fields: Vec<&str> = after_name.split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        // 100 a second on Linux, whatever the kernel counts by.
+        Ok(Duration::from_millis(ticks * 10))
     }
 
     pub fn resident_bytes(&self) -> anyhow::Result<u64> {
@@ -200,16 +205,6 @@ impl Running {
         let kib: u64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
         Ok(kib * 1024)
     }
-}
-
-/// CPU time that a process or thread of `/proc` used so far.
-pub fn cpu(of: &str) -> anyhow::Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{of}/stat"))?;
-    let after_name = stat.rsplit_once(')').context("no name in stat")?.1;
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-    // 100 a second on Linux, whatever the kernel counts by.
-    Ok(Duration::from_millis(ticks * 10))
 }
 
 /// A port that nobody listens on.

@@ -166,10 +166,13 @@ impl Server {
         let mut command = Command::new("taskset");
         command.args(["-c", OTHER_CORE, "redis-server", "--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
         command.args(["--save", "", "--appendonly", "no"]).args(&self.settings);
-        command.current_dir(&self.folder).stdin(Stdio::null()).stdout(Stdio::null());
+        let log = std::fs::File::create(self.folder.join("log"))?;
+        command.current_dir(&self.folder).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().context("this needs redis-server")?);
         let asked = Instant::now();
         while self.cli(&["ping"])?.trim() != "PONG" {
+            let ended = self.child.as_mut().map(Child::try_wait).transpose()?.flatten();
+            ensure!(ended.is_none(), "redis-server ended: see {}", self.folder.join("log").display());
             ensure!(asked.elapsed() < PATIENCE, "Redis does not answer");
             tokio::time::sleep(PAUSE).await;
         }

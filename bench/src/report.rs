@@ -20,8 +20,8 @@ pub fn ratios(turns: &[(Turn, Turn)]) -> String {
 /// The median, the least and the greatest.
 pub fn spread(mut values: Vec<f64>) -> String {
     values.sort_by(f64::total_cmp);
-    match (values.first(), values.get(values.len() / 2), values.last()) {
-        (Some(least), Some(median), Some(greatest)) => format!("{median:.2} ({least:.2}–{greatest:.2})"),
-        _ => "nothing".to_owned(),
-    }
+    let (Some(least), Some(greatest)) = (values.first(), values.last()) else { return "nothing".to_owned() };
+    // Of an even number the mean of the two in the middle.
+    let median = (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0;
+    format!("{median:.2} ({least:.2}–{greatest:.2})")
 }

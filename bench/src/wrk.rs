@@ -27,7 +27,7 @@ impl Turn {
         let median = |of: fn(&Self) -> Duration| {
             let mut all: Vec<Duration> = slices.iter().map(of).collect();
             all.sort_unstable();
-            all[all.len() / 2]
+            (all[(all.len() - 1) / 2] + all[all.len() / 2]) / 2
         };
         Self {
             requests_per_second: requests / slices.len() as f64,
