@@ -243,6 +243,8 @@ async fn each_key_is_told_its_own_policies() {
     for (key, policies) in there.clone().chain(back).chain(there.flat_map(|one| [one, one, &told[0]])) {
         let answer = ask(&service, key, json!({ "cost": 0 })).await;
         assert_eq!(answer.header("ratelimit-policy"), policies);
+        let names = |field: &str| items(&answer, field).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names("ratelimit"), names("ratelimit-policy"), "{policies}");
     }
 }
 

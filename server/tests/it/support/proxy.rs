@@ -1,4 +1,4 @@
-//! A proxy before Postgres that does what networks do: it hangs, cuts, is late, and loses the word of changes.
+//! A proxy before Postgres, or Redis, that does what networks do: it hangs, cuts, is late, and loses the word of changes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -87,7 +87,7 @@ async fn connection(client: TcpStream, server: String, mut weather: watch::Recei
         return;
     }
     let Ok(server) = TcpStream::connect(server).await else { return };
-    // Else it would add milliseconds of its own to each short question.
+    // Else each short question and answer would wait for those before.
     if client.set_nodelay(true).and_then(|()| server.set_nodelay(true)).is_err() {
         return;
     }
