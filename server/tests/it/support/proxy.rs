@@ -87,7 +87,7 @@ async fn connection(client: TcpStream, server: String, mut weather: watch::Recei
         return;
     }
     let Ok(server) = TcpStream::connect(server).await else { return };
-    // Else each short question and answer would wait for those before.
+    // Else a short question would wait until the one before was acknowledged.
     if client.set_nodelay(true).and_then(|()| server.set_nodelay(true)).is_err() {
         return;
     }
@@ -145,7 +145,10 @@ async fn pass(
     };
     let writing = async {
         while let Some((due, bytes)) = arriving.recv().await {
-            sleep_until(due).await;
+            // A timer rounds up to whole milliseconds, even one that is due.
+            if due > Instant::now() {
+                sleep_until(due).await;
+            }
             if weather.wait_for(|weather| !held(*weather)).await.is_err() || to.write_all(&bytes).await.is_err() {
                 return;
             }
