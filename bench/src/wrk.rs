@@ -1,4 +1,4 @@
-//! One turn of wrk against one server.
+//! One turn of wrk against one server, and what any turn shows.
 
 use std::fmt;
 use std::io::Write as _;
